@@ -1,0 +1,39 @@
+.PHONY: help install demo test test-fast check format dist clean
+PYTHON ?= python3
+BIN := .venv/bin
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: .venv/.installed  ## make .venv with the locked dependencies and this project
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ablate needs Python 3.11 or newer: make PYTHON=python3.11 install")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install  ## a real, tiny study: 12 trials on two cores, then: does the ranking transfer?
+	$(BIN)/ablate sweep sweeps/sampling.yaml
+	$(BIN)/ablate consistency --study sampling
+
+test: check  ## everything that CI runs
+	$(BIN)/pytest
+
+test-fast: install  ## the unit part, under a minute
+	$(BIN)/pytest -m 'not slow'
+
+check: install  ## format, lint, types, architecture, shipped sweeps
+	$(BIN)/ruff format --check -q .
+	$(BIN)/ruff check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@for spec in sweeps/*.yaml; do $(BIN)/ablate plan $$spec --json > /dev/null || exit 1; done
+
+format: install  ## rewrite the code in the house format
+	$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
+
+dist: install  ## build the wheel and try it in an empty environment
+	$(BIN)/python tests/try_wheel.py
+
+clean:  ## remove .venv and caches; runs/ stays
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist build *.egg-info

@@ -1,0 +1,187 @@
+"""The command line: parse, call one function, print. The only importer of typer; heavy imports are inside.
+
+Exit codes: 0 all done, 1 something failed, 2 wrong usage or spec, 3 cannot be satisfied, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ablate.errors import AblateError, UsageError
+
+if TYPE_CHECKING:
+    from ablate.plan import Plan
+
+app = typer.Typer(
+    name="ablate",
+    help="Choose video-LMM designs at small scale, train large once.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Spec = Annotated[str, typer.Argument(help="A sweep spec: a path, or the bare name of a shipped one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the spec's: 0,1,2")]
+Scales = Annotated[str | None, typer.Option(help="Scales instead of the spec's: 0.15M,0.7M")]
+TrackingUri = Annotated[str | None, typer.Option(help="MLflow store; else $MLFLOW_TRACKING_URI, else runs/mlflow.db.")]
+
+
+@app.command()
+def sweep(
+    spec: Spec,
+    seeds: Seeds = None,
+    scales: Scales = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials that would run; run none.")] = False,
+    address: Annotated[
+        str | None, typer.Option(help="Of a Ray cluster (`auto`, ray://HOST); else this machine.")
+    ] = None,
+    cpus: Annotated[float | None, typer.Option(help="Cores of this machine to use.", min=1)] = None,
+    tracking_uri: TrackingUri = None,
+    as_json: Json = False,
+) -> None:
+    """Run what is missing of a sweep: trials on Ray, records in runs/, metrics in MLflow."""
+    from ablate import console
+
+    planned = _plan(spec, seeds, scales)
+    if dry_run:
+        return console.show_plan(planned, as_json=as_json)
+    code = console.run_and_show(planned, address=address, cpus=cpus, tracking_uri=tracking_uri, as_json=as_json)
+    raise typer.Exit(code)
+
+
+@app.command()
+def plan(spec: Spec, seeds: Seeds = None, scales: Scales = None, as_json: Json = False) -> None:
+    """Show what a sweep would run and what it needs. Starts nothing, writes nothing."""
+    from ablate import console
+
+    planned = _plan(spec, seeds, scales)
+    console.show_plan(planned, as_json=as_json)
+    console.refuse_here(planned)
+
+
+@app.command()
+def consistency(
+    study: Annotated[
+        str | None, typer.Option(help="A study; else one of your own with these scales, else `apollo`.")
+    ] = None,
+    small: Annotated[str | None, typer.Option(help="Scale label; the study's smallest where left out.")] = None,
+    large: Annotated[str | None, typer.Option(help="Scale label; the study's largest where left out.")] = None,
+    metric: Annotated[str | None, typer.Option(help="benchmark/category; the study's own where left out.")] = None,
+    modality: Annotated[str, typer.Option(help="video, frame or text.")] = "video",
+    plot: Annotated[Path | None, typer.Option(help="Draw the scatter to this .png, .pdf or .svg.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="Read from this MLflow store instead of runs/.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Does the ranking of designs at a small scale foretell the ranking at a large one?"""
+    from ablate import console
+    from ablate.study import compare_scales, study_with_scales
+
+    name = study or study_with_scales(small, large)
+    result = compare_scales(name, small, large, metric=metric, modality=modality, tracking_uri=tracking_uri)
+    console.show_consistency(result, plot=plot, as_json=as_json)
+
+
+@app.command()
+def ls(
+    study: Annotated[str | None, typer.Argument(help="Rank the designs of this study.")] = None,
+    metric: Annotated[str | None, typer.Option(help="benchmark/category; the study's own where left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the studies, or rank the designs of one."""
+    from ablate import console
+
+    if study is None:
+        console.show_studies(as_json=as_json)
+    else:
+        console.show_ranking(study, metric=metric, as_json=as_json)
+
+
+@app.command()
+def ui(
+    study: Annotated[str | None, typer.Argument(help="Show this study's compare link.")] = None,
+    port: Annotated[int, typer.Option(help="The next free one is taken where it is busy.", min=1, max=65535)] = 5000,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Compare runs in the MLflow UI, served on 127.0.0.1."""
+    from ablate import console
+
+    console.serve_ui(study, port=port, browser=browser, tracking_uri=tracking_uri)
+
+
+@app.command()
+def sync(
+    study: Annotated[str, typer.Argument(help="A study below runs/.")],
+    tracking_uri: TrackingUri = None,
+    as_json: Json = False,
+) -> None:
+    """Bring MLflow in step with the trial folders; rebuilds a store that was lost."""
+    from ablate import console
+
+    console.sync_and_show(study, tracking_uri=tracking_uri, as_json=as_json)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV with columns design, scale, score; optional seed, benchmark, ...")],
+    study: Annotated[str, typer.Option(help="The study that takes the scores.")],
+    lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="The scores are losses.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite scores imported before.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take in scores of trials that ran elsewhere."""
+    from ablate import console
+    from ablate.study import import_scores
+
+    done = import_scores(file, study, lower_is_better=lower_is_better, replace=replace)
+    console.show_import(done, study, as_json=as_json)
+
+
+@app.command()
+def schema(
+    output: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
+) -> None:
+    """JSON Schema of a sweep spec, for editors to complete it."""
+    from ablate.spec import json_schema
+
+    text = json.dumps(json_schema(), indent=1)
+    if output is None:
+        print(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+
+
+def _plan(spec: str, seeds: str | None, scales: str | None) -> Plan:
+    from ablate.paths import find_spec
+    from ablate.plan import make_plan
+    from ablate.spec import load_spec
+
+    try:
+        numbers = [int(piece) for piece in seeds.split(",")] if seeds is not None else None
+    except ValueError:
+        raise UsageError(f"--seeds {seeds}: give whole numbers with commas between, e.g. 0,1,2") from None
+    labels = [piece.strip() for piece in scales.split(",")] if scales is not None else None
+    return make_plan(load_spec(find_spec(spec), seeds=numbers, scales=labels))
+
+
+def main() -> None:
+    """Entry point: an error that is meant for users is one line on stderr, and an exit code."""
+    try:
+        app()
+    except AblateError as error:
+        print(f"ablate: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `ablate ... | head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,282 @@
+"""What people see of each command, and its --json twin. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ablate.paths import runs_root, study_paths
+from ablate.plan import Plan, refuse_infeasible
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablate.study import Imported
+    from ablate.sweep import Outcome
+    from analysis.consistency import Consistency
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False)
+
+
+def print_json(data: Any) -> None:
+    """One object on stdout."""
+    print(json.dumps(data, indent=1, allow_nan=False))
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """A plain table in the house style."""
+    result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        result.add_column(name, justify="right" if name in right else "left", no_wrap=True)
+    return result
+
+
+# --- plan ------------------------------------------------------------------------------------------
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """The trials of a sweep and what would be done with each."""
+    if as_json:
+        return print_json(plan.to_json())
+    numbers = ("samples", "CPU", "GPU")
+    rows = table("trial", "key", "state", *numbers, right=numbers)
+    for p in plan.planned:
+        state = "done" if not p.to_run else "run" if p.status == "new" else f"run again ({p.status})"
+        config = p.trial.config
+        rows.add_row(p.trial.label, p.trial.key, state, f"{config.samples:,}", f"{p.cpus:g}", f"{p.gpus:g}")
+    OUT.print(rows)
+    OUT.print(f"\n{counts(plan)}")
+    for warning in plan.warnings:
+        ERR.print(f"note: {warning}", style="yellow")
+
+
+def counts(plan: Plan) -> str:
+    """What was declared and what becomes of it, in a line."""
+    return (
+        f"study {plan.spec.study}: {plan.declared} declared, {plan.excluded} excluded, {plan.duplicate} duplicate, "
+        f"{plan.count('done')} done, {len(plan.to_run)} to run"
+        + (f" ({plan.count('failed')} failed before)" if plan.count("failed") else "")
+    )
+
+
+def refuse_here(plan: Plan) -> None:
+    """Refuse what this machine can never run, after the plan was shown."""
+    refuse_infeasible(plan)
+
+
+# --- ranking ---------------------------------------------------------------------------------------
+
+
+def show_ranking(study: str, *, metric: str | None, as_json: bool) -> None:
+    """Designs ranked at each scale of a study."""
+    from ablate.study import rankings
+
+    frames = rankings(study, metric)
+    if as_json:
+        return print_json({"study": study, "rankings": [_records(frame) for frame in frames]})
+    print_rankings(frames)
+
+
+def print_rankings(frames: list[pd.DataFrame]) -> None:
+    """A table a scale: mean and spread over seeds, then each category."""
+    for frame in frames:
+        categories = [c for c in frame.columns if "/" in c]
+        shown = [c.split("/", 1)[1] for c in categories]
+        rows = table("", "design", "score", "+-", "seeds", *shown, right=("score", "+-", "seeds", *shown))
+        for row in frame.to_dict("records"):
+            spread = f"{row['sd']:.1f}" if row["sd"] == row["sd"] else ""
+            cells = [f"{row[c]:.1f}" if row[c] == row[c] else "" for c in categories]
+            rows.add_row(str(row["rank"]), row["design"], f"{row['mean']:.1f}", spread, str(row["seeds"]), *cells)
+        OUT.print(Text(f"\n{frame['scale'].iloc[0]}", style="bold"))
+        OUT.print(rows)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")]
+
+
+def show_studies(*, as_json: bool) -> None:
+    """The studies below runs/, and the built-in one."""
+    from ablate.study import overview
+
+    rows = overview()
+    if as_json:
+        return print_json({"runs": str(runs_root()), "studies": rows})
+    shown = table("study", "designs", "scales", "done", "failed", right=("designs", "done", "failed"))
+    for row in rows:
+        shown.add_row(
+            row["study"],
+            *(str(row[c]) for c in ("designs",)),
+            ", ".join(row["scales"]),
+            str(row["done"]),
+            str(row["failed"]),
+        )
+    OUT.print(shown)
+
+
+# --- consistency -----------------------------------------------------------------------------------
+
+
+def show_consistency(result: Consistency, *, plot: Path | None, as_json: bool) -> None:
+    """The numbers, what stands beside them, and the next command."""
+    if plot is not None:
+        save_plot(result, plot)
+    if as_json:
+        return print_json(result.to_json())
+    name = f"{result.study}: {result.small} -> {result.large}"
+    OUT.print(Text(f"{name}   {result.metric} ({result.modality}), {result.n} designs", style="bold"))
+    rows = table("", "value", "95% interval", right=("value",))
+    for label, key in (
+        ("R2", "r2"),
+        ("Spearman", "spearman"),
+        ("Kendall tau-b", "kendall"),
+        ("pairwise agreement", "decision_accuracy"),
+    ):
+        value, interval = getattr(result, key), result.intervals.get(key)
+        told = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
+        rows.add_row(label, f"{value:.3f}" if value is not None else "undefined", told)
+    OUT.print(rows)
+    if result.slope is not None and result.intercept is not None:
+        line = f"{result.slope:.3f} x score at {result.small} {result.intercept:+.2f}"
+        OUT.print(f"fitted line: score at {result.large} = {line}")
+    lost = ", ".join(f"{points:.2f} with {k}" for k, points in result.regret.items())
+    OUT.print(f"regret at {result.large} (points lost by promoting the best k of {result.small}): {lost}")
+    for warning in result.warnings:
+        ERR.print(f"note: {warning}", style="yellow")
+    if plot is not None:
+        ERR.print(f"plot: {plot}")
+
+
+def save_plot(result: Consistency, path: Path) -> None:
+    """Draw the scatter.
+
+    Raises:
+        UsageError: not a format that can be drawn, or the folder is missing.
+    """
+    from ablate.errors import UsageError
+    from analysis.figures import consistency_figure
+
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UsageError(f"--plot {path}: use .png, .pdf or .svg")
+    try:
+        consistency_figure(result).savefig(path, dpi=150)
+    except OSError as error:
+        raise UsageError(f"--plot {path}: {error.strerror}") from None
+
+
+# --- the sweep -------------------------------------------------------------------------------------
+
+
+def show_import(done: Imported, study: str, *, as_json: bool) -> None:
+    """What was taken in."""
+    if as_json:
+        return print_json({"study": study} | vars(done))
+    known = f"{done.unchanged} of them known before, {done.skipped} rows without a score"
+    OUT.print(f"study {study}: {done.trials} trials, {known}")
+    OUT.print(f"next: ablate consistency --study {study}")
+
+
+def run_and_show(
+    plan: Plan, *, address: str | None, cpus: float | None, tracking_uri: str | None, as_json: bool
+) -> int:
+    """Run what is missing, then show the ranking, where it is stored and what to type next; returns the exit code."""
+    from ablate.launch import Cluster, run_on_ray
+    from ablate.live import Board, View
+    from ablate.plan import job_of
+    from ablate.sweep import run_sweep
+
+    if address is None:
+        refuse_infeasible(plan)
+    ERR.print(counts(plan))
+    for warning in plan.warnings:
+        ERR.print(f"note: {warning}", style="yellow")
+    execute = partial(
+        run_on_ray, cluster=Cluster(address=address, num_cpus=cpus), check=partial(refuse_infeasible, plan)
+    )
+
+    def view_of(current: Plan) -> View:
+        return View(Board([job_of(current, p) for p in current.to_run]), current.spec.study, ERR)
+
+    outcome = run_sweep(plan, execute, view_of, tracking_uri)
+    show_outcome(outcome, as_json=as_json)
+    return outcome.exit_code
+
+
+def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
+    """How a sweep ended: the ranking, what failed, where all is, the next command."""
+    plan = outcome.plan
+    if as_json:
+        rankings = [_records(frame) for frame in outcome.rankings]
+        return print_json(plan.to_json() | {"interrupted": outcome.interrupted, "rankings": rankings})
+    print_rankings(outcome.rankings)
+    OUT.print(f"\n{counts(plan)}; ranked by {plan.metric}")
+    for label, message in outcome.lost.items():
+        ERR.print(f"failed: {label}: {message}", style="red")
+    if outcome.lost:
+        ERR.print(f"logs and tracebacks: {plan.paths.trials}; the same command tries them again")
+    if outcome.interrupted:
+        ERR.print("interrupted; the same command goes on with what is missing", style="yellow")
+    if outcome.problem:
+        ERR.print(f"MLflow: {outcome.problem}; `ablate sync {plan.spec.study}` catches up", style="yellow")
+    OUT.print(f"records: {plan.paths.folder}   MLflow: {outcome.store}")
+    study = plan.spec.study
+    scales = plan.spec.scales
+    again = f"ablate consistency --study {study}" if len(scales) > 1 else f"ablate ls {study}"
+    OUT.print(f"next: {again}   or: ablate ui {study}")
+
+
+# --- MLflow ----------------------------------------------------------------------------------------
+
+
+def sync_and_show(study: str, *, tracking_uri: str | None, as_json: bool) -> None:
+    """Bring MLflow in step with the folders, and say what changed.
+
+    Raises:
+        UsageError: no such study.
+    """
+    from ablate.errors import UsageError
+    from ablate.study import no_such_study
+    from ablate.sweep import sole_driver
+    from ablate.tracking import sync
+
+    paths = study_paths(study)
+    if not paths.trials.is_dir():
+        raise UsageError(no_such_study(study))
+    with sole_driver(paths):
+        done = sync(paths, tracking_uri)
+    if as_json:
+        return print_json({"study": study} | asdict(done))
+    OUT.print(f"study {study}: {done.created} runs created, {done.updated} updated, {done.unchanged} unchanged")
+    if done.duplicates:
+        ERR.print(f"note: MLflow holds more than one run of {', '.join(done.duplicates)}", style="yellow")
+
+
+def serve_ui(study: str | None, *, port: int, browser: bool, tracking_uri: str | None) -> None:
+    """Serve MLflow's pages until `^C`; print and open the study's links."""
+    from ablate.study import own_metric
+    from ablate.ui import pages, serving, wait
+
+    if study is not None:
+        pages(study, "", tracking_uri, own_metric(study))  # a study that does not exist is told before a server starts
+    with serving(tracking_uri, port) as base:
+        if study is None:
+            OUT.print(f"MLflow: {base}")
+        else:
+            links = pages(study, base, tracking_uri, own_metric(study))
+            OUT.print(f"compare: {links.compare or 'no trial has finished yet'}")
+            OUT.print(f"runs:    {links.runs}")
+            if links.note:
+                ERR.print(f"note: {links.note}", style="yellow")
+            if browser:
+                links.open()
+        ERR.print("^C stops the server")
+        wait()

@@ -1,0 +1,53 @@
+"""Where numbers come from: git commit, package versions, machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RECORDED = ("ablate", "torch", "transformers", "decord", "numpy", "ray", "mlflow")
+
+
+@cache
+def describe() -> dict[str, str]:
+    """Facts of this process, as strings: `git_commit`, `git_dirty`, `python`, `host`, versions of packages."""
+    facts = {"python": platform.python_version(), "host": platform.node(), "machine": platform.machine()}
+    facts |= git_state(Path(__file__).parent)
+    for package in RECORDED:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return facts
+
+
+def git_state(folder: Path) -> dict[str, str]:
+    """Commit and dirtiness of the checkout that holds a folder; empty outside of one."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    return {"git_commit": commit, "git_dirty": str(bool(_git(folder, "status", "--porcelain"))).lower()}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def available() -> dict[str, float]:
+    """CPU cores and GPUs of this machine, as far as can be told without torch or Ray."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        gpus = len([piece for piece in visible.split(",") if piece.strip() not in ("", "-1")])
+    else:
+        gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(gpus)}

@@ -1,0 +1,98 @@
+"""Where things lie: runs, caches, shipped sweeps. One place, so that nothing else joins path strings."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from ablate.errors import UsageError
+
+STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def runs_root() -> Path:
+    """Folder of all studies: `$ABLATE_RUNS`, or `runs` below the working directory."""
+    return Path(os.environ.get("ABLATE_RUNS") or "runs").resolve()
+
+
+def cache_root() -> Path:
+    """Folder of what can be made again (videos, features): `$ABLATE_CACHE`, or the user's cache."""
+    return Path(os.environ.get("ABLATE_CACHE") or user_cache_path("ablate")).resolve()
+
+
+def store_uri() -> str:
+    """MLflow's tracking URI: `$MLFLOW_TRACKING_URI`, or one sqlite file beside the studies."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs_root() / 'mlflow.db'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPaths:
+    """Every path of one study.
+
+    Raises:
+        UsageError: the name could not be a folder's.
+    """
+
+    name: str
+    root: Path
+
+    def __post_init__(self) -> None:
+        if not STUDY_NAME.fullmatch(self.name):
+            raise UsageError(
+                f"study name {self.name!r}: use letters, digits, '_', '-' and '.', a letter or digit first"
+            )
+
+    @property
+    def folder(self) -> Path:
+        """Everything of this study."""
+        return self.root / self.name
+
+    @property
+    def trials(self) -> Path:
+        """One folder a trial, named by its key."""
+        return self.folder / "trials"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the driver of a sweep while it runs."""
+        return self.folder / ".lock"
+
+    @property
+    def about(self) -> Path:
+        """What holds for the whole study: its metric's direction."""
+        return self.folder / "study.json"
+
+
+def study_paths(study: str) -> StudyPaths:
+    """Paths of a study below the current runs folder."""
+    return StudyPaths(name=study, root=runs_root())
+
+
+def shipped_sweeps() -> Path:
+    """Folder of the shipped specs: inside the package in a wheel, at the top of a checkout."""
+    inside = Path(str(files("ablate"))) / "shipped_sweeps"
+    return inside if inside.is_dir() else Path(str(files("ablate"))).parent / "sweeps"
+
+
+def find_spec(name: str) -> Path:
+    """The spec file of this path, or of this bare name among the shipped sweeps.
+
+    Raises:
+        UsageError: there is none; the message lists the shipped ones.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = shipped_sweeps()
+    for candidate in (shipped / name, shipped / f"{name}.yaml"):
+        if path.parent == Path() and candidate.is_file():
+            return candidate
+    if path.is_dir():
+        raise UsageError(f"{name} is a folder; name one of its .yaml files")
+    known = ", ".join(sorted(p.name for p in shipped.glob("*.yaml"))) or "none"
+    raise UsageError(f"no sweep spec {name}: no such file, and no shipped sweep of that name ({known})")

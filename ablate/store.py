@@ -1,0 +1,110 @@
+"""Where MLflow's store is and whether it can be used: sqlite files and servers, without mlflow itself."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+from ablate.errors import AblateError, UsageError
+from ablate.paths import store_uri
+
+SQLITE = "sqlite:///"
+PROBE_S = 5.0
+LOCAL_DISKS = {"apfs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
+"""Kinds of file system that one machine has to itself, so that write-ahead logging works."""
+
+
+def absolute_uri(uri: str | None = None) -> str:
+    """A tracking URI that means the same from every folder; `paths.store_uri()` where none is given."""
+    uri = uri or store_uri()
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).resolve()}" if uri.startswith(SQLITE) else uri.rstrip("/")
+
+
+def shown(uri: str) -> str:
+    """A URI fit to be printed: without a password."""
+    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", uri)
+
+
+def is_server(uri: str) -> bool:
+    """Whether a URI is a tracking server's."""
+    return uri.startswith(("http://", "https://"))
+
+
+def answers(uri: str) -> bool:
+    """Whether a tracking server answers; a database is always there."""
+    if not is_server(uri):
+        return True
+    try:
+        with urllib.request.urlopen(f"{uri}/health", timeout=PROBE_S):
+            return True
+    except urllib.error.HTTPError:
+        return True  # somebody is there, be it a gateway that asks for a login
+    except (OSError, ValueError):
+        return False
+
+
+def require_server(uri: str) -> None:
+    """Raises:
+    AblateError: the URI is a server's, and it does not answer.
+    """
+    if not answers(uri):
+        raise AblateError(
+            f"no MLflow server answers at {shown(uri)}; start it, or unset MLFLOW_TRACKING_URI to use a file in the "
+            "runs folder"
+        )
+
+
+def database(uri: str) -> Path | None:
+    """The sqlite file of a URI, if it is one."""
+    return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def artifact_folder(uri: str) -> Path | None:
+    """Where artifacts of a sqlite store lie: beside the file. None where a server decides."""
+    file = database(uri)
+    return file.parent / "artifacts" if file else None
+
+
+def require_database(uri: str) -> None:
+    """Raises:
+    UsageError: the URI is a sqlite file's that does not exist; reading must not make one.
+    """
+    file = database(uri)
+    if file and not file.is_file():
+        raise UsageError(
+            f"no MLflow store at {file}; run a sweep first, or `ablate sync` if its trial folders are there"
+        )
+
+
+def prepare_database(uri: str) -> None:
+    """Make a sqlite file's folder; on a local disk, let others read while one writes.
+
+    Raises:
+        AblateError: the folder or file cannot be written.
+    """
+    file = database(uri)
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if is_local(file.parent):
+            with closing(sqlite3.connect(file, timeout=20)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")
+    except (OSError, sqlite3.Error) as error:
+        raise AblateError(
+            f"the MLflow store {file} cannot be written ({error}); set ABLATE_RUNS or MLFLOW_TRACKING_URI"
+        ) from None
+
+
+def is_local(folder: Path) -> bool:
+    """Whether a folder is on a disk of this machine, so far as that can be told."""
+    try:
+        mounts = dict(line.split(" ")[1:3] for line in Path("/proc/self/mounts").read_text().splitlines())
+    except OSError:
+        return False
+    nearest = next((str(place) for place in (folder, *folder.parents) if str(place) in mounts), "")
+    return mounts.get(nearest, "") in LOCAL_DISKS

@@ -1,0 +1,410 @@
+"""The only importer of mlflow: mirrors trial records into a study's experiment, and reads the score table back.
+
+One process writes: the driver of a sweep, which holds the study's lock. The folders remain the record; what could not
+be mirrored, `sync` catches up. What a trial looks like in MLflow is in mirror.py; its pages are opened by ui.py.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from ablate import mirror
+from ablate.errors import AblateError, UsageError
+from ablate.mirror import SweepSummary
+from ablate.paths import StudyPaths
+from ablate.record import About, Failure, Record, TrialFolder, scan
+from ablate.scores import TrialScores, score_frame
+from ablate.store import (
+    absolute_uri,
+    answers,
+    artifact_folder,
+    prepare_database,
+    require_database,
+    require_server,
+    shown,
+)
+
+# Read by mlflow itself: no report to its makers, no chatter while it creates tables, and no minutes of waiting for a
+# server that is away.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
+from mlflow import MlflowClient
+from mlflow.entities import Experiment, Metric, Param, Run, RunTag
+
+FLUSH_S = 2.0
+"""Training curves are written at most this often."""
+AWAY_S = 60.0
+"""How long a server that did not answer is left alone."""
+PAGE = 500
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+Change = Literal["created", "updated", "unchanged"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What `sync` did: numbers of trials."""
+
+    created: int
+    updated: int
+    unchanged: int
+    duplicates: tuple[str, ...]
+    """Keys of trials that MLflow holds more than one run of; the oldest is used."""
+
+
+@dataclass
+class _Run:
+    """What is known of a run in MLflow."""
+
+    run_id: str
+    mirrored: str
+    params: dict[str, str]
+
+
+class Tracker:
+    """The one writer of a study's experiment.
+
+    A write that fails is remembered in `missed` and `problem`, and never stops a sweep: the folders hold everything.
+    """
+
+    def __init__(
+        self, client: MlflowClient, experiment: Experiment, paths: StudyPaths, uri: str, metric: str | None
+    ) -> None:
+        """Use `Tracker.open`."""
+        self.uri = uri
+        self.problem: str | None = None
+        """Why the first write failed, and the mend; None while all is well."""
+        self.missed: set[str] = set()
+        """Keys of trials whose latest write failed."""
+        self._client, self._experiment_id = client, str(experiment.experiment_id)
+        self._paths, self._metric = paths, metric
+        self._abouts: dict[str, About] = {}
+        self._waiting: dict[str, list[Metric]] = defaultdict(list)
+        self._written: Counter[str] = Counter()
+        self._flushed_at = time.monotonic()
+        self._away_until = 0.0
+        self._runs, self.duplicates = _trial_runs(client, self._experiment_id)
+
+    @classmethod
+    def open(cls, paths: StudyPaths, uri: str | None = None, metric: str | None = None) -> Tracker:
+        """Open a study's experiment, made where there is none, and look up its runs once.
+
+        Args:
+            paths: the study.
+            uri: MLflow's tracking URI; `paths.store_uri()` where left out.
+            metric: the score that MLflow's compare page is to show, as a spec names it (`tinybench/overall`); until a
+                trial has it, it is NaN there.
+
+        Raises:
+            AblateError: the store cannot be used; the message names it.
+        """
+        uri = absolute_uri(uri)
+        prepare_database(uri)
+        try:
+            client = _client(uri)
+            experiment = client.get_experiment_by_name(paths.name)
+            if experiment is None:
+                folder = artifact_folder(uri)
+                location = None if folder is None else (folder / paths.name).as_uri()
+                client.create_experiment(paths.name, artifact_location=location, tags=EXPERIMENT_TAGS)
+                experiment = client.get_experiment_by_name(paths.name)
+            if experiment.lifecycle_stage == "active":
+                return cls(client, experiment, paths, uri, metric)
+        except AblateError:
+            raise
+        except Exception as error:  # mlflow, sqlalchemy and requests each have their own
+            raise _unusable(uri, error) from error
+        raise AblateError(
+            f"study {paths.name} was deleted in MLflow at {shown(uri)}; bring it back with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+        )
+
+    # --- trials ---------------------------------------------------------------------------------
+
+    def start(self, about: About) -> None:
+        """A trial starts, or starts again: in the same run."""
+        self._abouts[about.key] = about
+        self._waiting.pop(about.key, None)
+        self._written[about.key] = 0
+        self._guarded(about.key, lambda: self._start(about))
+
+    def events(self, key: str, events: Sequence[Mapping[str, float]]) -> None:
+        """Take in lines of a trial's events.jsonl, in order; they are written every few seconds."""
+        for event in events:
+            self._waiting[key] += _points(event)
+        if time.monotonic() - self._flushed_at >= FLUSH_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the training curves that wait."""
+        self._flushed_at = time.monotonic()
+        for key in [k for k, points in self._waiting.items() if points and k in self._runs]:
+            self._guarded(key, lambda key=key: self._flush(key))  # type: ignore[misc]
+
+    def fail(self, key: str, failure: Failure) -> None:
+        """An attempt of a trial that was started here has failed, or was interrupted."""
+        about = self._abouts[key]
+        self.finish(Record(about=about, result=None, failures=(failure,), path=self._paths.trials / key))
+
+    def finish(self, record: Record) -> None:
+        """A trial has ended, well or not: mirror its whole record."""
+        self._guarded(record.about.key, lambda: self._write(record))
+
+    def close(self) -> None:
+        """Write what waits."""
+        self.flush()
+
+    def _start(self, about: About) -> None:
+        known = self._runs.get(about.key)
+        if known is None:
+            self._create(about, mirror.ms(time.time()))
+            return
+        known.mirrored = ""
+        self._client.update_run(known.run_id, status="RUNNING", name=mirror.run_name(about.label))
+        tags = mirror.about_tags(about) | dict.fromkeys((*mirror.FAILURE_TAGS, mirror.MIRRORED_TAG), "")
+        self._log(known, params=mirror.params(about), tags=tags)
+
+    def _create(self, about: About, start_ms: int) -> _Run:
+        run = self._client.create_run(
+            self._experiment_id,
+            start_time=start_ms,
+            tags=mirror.about_tags(about),
+            run_name=mirror.run_name(about.label),
+        )
+        known = self._runs[about.key] = _Run(run.info.run_id, "", {})
+        # MLflow's compare page shows the metric that a run got first: a score, even if the training curve comes before it.
+        first = [Metric(mirror.metric_key(self._metric), math.nan, 0, 0)] if self._metric else []
+        self._log(known, params=mirror.params(about), metrics=first)
+        return known
+
+    def _flush(self, key: str) -> None:
+        self._log(self._runs[key], metrics=self._waiting[key])
+        self._written[key] += len(self._waiting.pop(key))
+
+    def _write(self, record: Record) -> Change:
+        """Bring a trial's run up to its record; the mark that says so is written last."""
+        about, result = record.about, record.result
+        failure = record.failures[-1] if record.failures else None
+        mark = mirror.fingerprint(about, None if result else failure, result)
+        known = self._runs.get(about.key)
+        if known and known.mirrored == mark:
+            return "unchanged"
+        change: Change = "updated" if known else "created"
+        began, ended = mirror.times_ms(record)
+        known = known or self._create(about, began)
+        outcome = mirror.outcome_metrics(result) if result else {}
+        curve = [point for event in TrialFolder(record.path).events() for point in _points(event)]
+        metrics = [Metric(k, v, ended, 0) for k, v in outcome.items()] + curve[self._written[about.key] :]
+        tags = mirror.about_tags(about) | mirror.outcome_tags(failure, result)
+        self._log(known, params=mirror.params(about), tags=tags, metrics=metrics)
+        self._copy_files(known.run_id, record)
+        self._client.set_terminated(known.run_id, mirror.status(record), end_time=ended)
+        self._client.set_tag(known.run_id, mirror.MIRRORED_TAG, mark)
+        known.mirrored = mark
+        self._waiting.pop(about.key, None)
+        return change
+
+    def _copy_files(self, run_id: str, record: Record) -> None:
+        for name in mirror.COPIED:
+            if (record.path / name).is_file():
+                self._client.log_artifact(run_id, str(record.path / name))
+        if record.failures and record.failures[-1].traceback:
+            self._client.log_text(run_id, record.failures[-1].traceback, "traceback.txt")
+
+    def _log(
+        self,
+        run: _Run,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        metrics: Sequence[Metric] = (),
+    ) -> None:
+        """Write in as few calls as MLflow's limits allow. A param once written stays: MLflow refuses to change it."""
+        new = {k: v for k, v in (params or {}).items() if k not in run.params}
+        for some_params, some_tags, some_metrics in zip_longest(
+            mirror.chunks([Param(k, v) for k, v in new.items()], mirror.TEXTS_PER_CALL),
+            mirror.chunks([RunTag(k, v) for k, v in (tags or {}).items()], mirror.TEXTS_PER_CALL),
+            mirror.chunks(metrics, mirror.METRICS_PER_CALL),
+            fillvalue=(),
+        ):
+            self._client.log_batch(run.run_id, metrics=some_metrics, params=some_params, tags=some_tags)
+        run.params.update(new)
+
+    def _guarded(self, key: str, write: Callable[[], object]) -> None:
+        """Write, but let no failure out."""
+        if time.monotonic() < self._away_until:
+            self.missed.add(key)
+            return
+        try:
+            write()
+        except Exception as error:  # noqa: BLE001 - mlflow, sqlalchemy and requests each have their own
+            self.missed.add(key)
+            if not answers(self.uri):
+                self._away_until = time.monotonic() + AWAY_S
+            self.problem = self.problem or (
+                f"MLflow at {shown(self.uri)} did not take a write ({_reason(error)}); the sweep goes on and nothing "
+                f"is lost: `ablate sync --study {self._paths.name}` catches up"
+            )
+        else:
+            self.missed.discard(key)
+
+    # --- sweeps ---------------------------------------------------------------------------------
+
+    def sweep_summary(self, summary: SweepSummary) -> None:
+        """Keep the spec, counts, ranking and figures of a sweep in a run of its own; again: in the same run."""
+        self._guarded(f"sweep {summary.sweep}", lambda: self._write_summary(summary))
+
+    def _write_summary(self, summary: SweepSummary) -> None:
+        runs = _search(self._client, self._experiment_id, f"tags.`{mirror.KIND_TAG}` = 'sweep'")
+        run_id = next((r.info.run_id for r in runs if r.data.tags.get(mirror.SWEEP_TAG) == summary.sweep), None)
+        if run_id is None:
+            run = self._client.create_run(
+                self._experiment_id, start_time=mirror.ms(summary.started_at), run_name=f"sweep {summary.sweep}"
+            )
+            run_id = run.info.run_id
+        self._log(_Run(run_id, "", {}), tags=mirror.summary_tags(summary))
+        self._client.log_text(run_id, summary.spec, "spec.yaml")
+        self._client.log_dict(run_id, dict(summary.counts), "counts.json")
+        if summary.ranking is not None:
+            self._client.log_text(run_id, summary.ranking.to_csv(index=False), "ranking.csv")
+        for name, figure in summary.figures.items():
+            if isinstance(figure, Path):
+                self._client.log_artifact(run_id, str(figure), "figures")
+            else:
+                self._client.log_figure(run_id, figure, f"figures/{name}.png")
+        self._client.set_terminated(run_id)
+
+
+def sync(paths: StudyPaths, uri: str | None = None) -> Synced:
+    """Bring MLflow up to a study's folders, whatever it holds: nothing, a part, or all. A second call changes nothing.
+
+    No trial of the study may be running: the caller holds the study's lock. So a trial that was begun but has no end
+    was cut off, and its run becomes KILLED. Trials that never began are left out.
+
+    Raises:
+        AblateError: the store cannot be used or refuses a write.
+        RecordError: a folder cannot be read.
+    """
+    tracker = Tracker.open(paths, uri)
+    changes: Counter[str] = Counter()
+    for record in scan(paths):
+        if not mirror.has_begun(record):
+            continue
+        try:
+            changes[tracker._write(record)] += 1
+        except Exception as error:
+            raise _unusable(tracker.uri, error) from error
+    return Synced(
+        created=changes["created"],
+        updated=changes["updated"],
+        unchanged=changes["unchanged"],
+        duplicates=tracker.duplicates,
+    )
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def load_scores(study: str, uri: str | None = None) -> pd.DataFrame:
+    """The score table of a study's finished trials, as `scores.score_frame` describes it.
+
+    Raises:
+        UsageError: there is no such study; the message lists those that there are.
+        AblateError: the store cannot be used.
+    """
+    _, runs = finished_trials(study, uri)
+    return score_frame(
+        TrialScores(
+            key=run.data.tags[mirror.TRIAL_TAG],
+            design_key=run.data.tags[mirror.DESIGN_TAG],
+            design_label=run.data.tags[mirror.LABEL_TAG],
+            study=study,
+            scale=run.data.params["scale"],
+            seed=int(run.data.params["seed"]),
+            samples=int(run.data.params["samples"]) if "samples" in run.data.params else None,
+            scores=mirror.scores_in(run.data.tags, run.data.metrics),
+        )
+        for run in runs
+    )
+
+
+def finished_trials(study: str, uri: str | None = None) -> tuple[str, list[Run]]:
+    """A study's experiment id and the runs of its finished trials, one each, newest first. Writes nothing.
+
+    Raises:
+        UsageError: there is no such study; the message lists those that there are.
+        AblateError: the store cannot be used.
+    """
+    uri = absolute_uri(uri)
+    require_database(uri)
+    try:
+        client = _client(uri)
+        experiment = client.get_experiment_by_name(study)
+        if experiment is None or experiment.lifecycle_stage != "active":
+            names = sorted(e.name for e in client.search_experiments() if e.experiment_id != "0")
+            raise UsageError(f"MLflow at {shown(uri)} has no study {study!r}; there are: {', '.join(names) or 'none'}")
+        runs = _search(client, experiment.experiment_id, f"tags.`{mirror.KIND_TAG}` = 'trial' AND status = 'FINISHED'")
+        oldest_of_each = {run.data.tags[mirror.TRIAL_TAG]: run for run in reversed(list(runs))}
+    except AblateError:
+        raise
+    except Exception as error:
+        raise _unusable(uri, error) from error
+    return str(experiment.experiment_id), list(reversed(oldest_of_each.values()))
+
+
+def _client(uri: str) -> MlflowClient:
+    require_server(uri)
+    client = MlflowClient(tracking_uri=uri)
+    client.search_experiments(max_results=1)
+    return client
+
+
+def _search(client: MlflowClient, experiment_id: str, condition: str) -> Iterator[Run]:
+    """Runs that are not deleted, newest first."""
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], condition, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _trial_runs(client: MlflowClient, experiment_id: str) -> tuple[dict[str, _Run], tuple[str, ...]]:
+    """The oldest run of each trial, and the keys that more than one run bears."""
+    found: dict[str, _Run] = {}
+    twice: list[str] = []
+    for run in reversed(list(_search(client, experiment_id, f"tags.`{mirror.KIND_TAG}` = 'trial'"))):
+        key = run.data.tags[mirror.TRIAL_TAG]
+        if key in found:
+            twice.append(key)
+        else:
+            found[key] = _Run(run.info.run_id, run.data.tags.get(mirror.MIRRORED_TAG, ""), dict(run.data.params))
+    return found, tuple(sorted(set(twice)))
+
+
+def _points(event: Mapping[str, float]) -> list[Metric]:
+    """One report of a training curve; the same report gives the same points, which MLflow keeps once."""
+    stamp, step = mirror.ms(event.get("time", 0.0)), int(event.get("step", 0))
+    return [Metric(key, value, stamp, step) for key, value in mirror.event_metrics(event).items()]
+
+
+def _unusable(uri: str, error: Exception) -> AblateError:
+    return AblateError(f"MLflow at {shown(uri)} cannot be used: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an exception says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,0 +1,225 @@
+"""One trial on a worker, a page to be read from top to bottom: prepare, build, train, evaluate, record.
+
+`run_trial` is a generator: whoever drives it (Ray, or a loop in this process) decides how often to look, and
+may stop between two steps. Torch is imported inside, so that planning never loads it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import traceback
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from ablate.environment import describe
+from ablate.job import Job, Progress
+from ablate.record import Failure, FailureClass, Result, Score, TrialFolder
+from models.design import Data, ManifestData, TinyData, TrialConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from models.data import Corpus
+    from models.decode import Decoder
+    from models.video_lmm import VideoLMM
+
+CURVE_POINTS = 60
+"""Points of a training curve: enough to see a jump, few enough for a store with thousands of trials."""
+
+
+def run_trial(job: Job) -> Iterator[Progress]:
+    """Run one trial and record it in its folder; ends with `done` or `failed`, never with an exception.
+
+    The numbers depend on the job's config alone: every random draw comes from its seed.
+    """
+    folder = TrialFolder(Path(job.folder))
+    attempt, started = folder.begin(), time.time()
+    try:
+        result = yield from _run(job, folder, attempt, started)
+        folder.finish(result)
+    except Exception as error:  # noqa: BLE001 - whatever a trial dies of is recorded, and the sweep goes on
+        message = str(error) or type(error).__name__
+        folder.fail(
+            Failure(
+                attempt=attempt,
+                kind=_failure_class(error),
+                message=message,
+                traceback=traceback.format_exc(),
+                seconds=time.time() - started,
+                ended_at=time.time(),
+            )
+        )
+        yield Progress(phase="failed", detail=message)
+    else:
+        yield Progress(phase="done")
+
+
+def _run(job: Job, folder: TrialFolder, attempt: int, started: float) -> Generator[Progress, None, Result]:
+    import pandas as pd
+    import torch
+
+    from models.build import build
+    from models.decode import Decoder
+    from models.evaluate import MODALITIES, evaluate, scores
+    from models.train import train
+
+    # 1. The config, the threads, the seeds.
+    config = TrialConfig.model_validate(job.config)
+    torch.set_num_threads(job.threads)
+    seed_everything(config.seed)
+    device = torch.device("cuda" if job.gpus and torch.cuda.is_available() else "cpu")
+    log = _Log(folder.path / "log.txt")
+
+    # 2. The data, then the model, its fresh parts drawn from the seed.
+    yield Progress(phase="preparing", detail="data")
+    data = data_folder(config.design.data, Path(job.cache))
+    yield Progress(phase="preparing", detail="model")
+    seed_everything(config.seed)
+    model, tokenizer = build(config)
+    model.to(device)
+    log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters on {device}")
+
+    # 3. What the model sees of each file.
+    yield Progress(phase="preparing", detail="frames and features")
+    with Decoder() as decoder:
+        corpus = _corpus(config, data, decoder, model, tokenizer)
+
+        # 4. Train through the stages.
+        curve = _Curve(folder)
+        for step in train(model, config, corpus, device):
+            rate = curve.add(asdict(step))
+            yield Progress(
+                phase="training",
+                detail=step.stage,
+                step=step.step,
+                steps=step.steps,
+                loss=step.loss,
+                samples_per_s=rate,
+            )
+        log(f"trained {curve.samples} samples in {time.time() - started:.1f} s")
+
+        # 5. Ask the test questions, of the video, its centre frame and nothing.
+        portions: list[pd.DataFrame] = []
+        total = len(MODALITIES) * len(corpus.test)
+        for modality in MODALITIES:
+            for portion in evaluate(model, corpus, device, modality):
+                portions.append(portion)
+                asked = sum(p["item"].nunique() for p in portions)
+                yield Progress(phase="testing", detail=modality, step=asked, steps=total)
+    outcomes = pd.concat(portions, ignore_index=True)
+    outcomes.to_parquet(folder.path / "predictions.parquet", index=False)
+
+    # 6. What came out.
+    rows = scores(outcomes, config.design.data.benchmark)
+    log(", ".join(f"{row['category']} {row['score']:.1f}" for row in rows[:6]))
+    return Result(
+        key=job.key,
+        attempt=attempt,
+        scores=[Score(**row) for row in rows],  # type: ignore[arg-type]
+        seconds=time.time() - started,
+        started_at=started,
+        ended_at=time.time(),
+        environment=describe() | {"device": str(device), "threads": str(job.threads)},
+        counts={"samples": curve.samples, "steps": curve.steps, "seconds_training": curve.seconds},
+    )
+
+
+def data_folder(data: Data, cache: Path) -> Path:
+    """The folder with the manifests and media; the embedded study's is rendered first, where it is not there yet."""
+    match data:
+        case TinyData():
+            from models.tiny.assets import prepare
+
+            # Trials that wait for the same videos leave their cores idle meanwhile: take them all.
+            return prepare(data, cache, workers=len(os.sched_getaffinity(0)))
+        case ManifestData():
+            return Path(data.folder)
+        case _:
+            assert_never(data)
+
+
+def _corpus(
+    config: TrialConfig, data: Path, decoder: Decoder, model: VideoLMM, tokenizer: PreTrainedTokenizerBase
+) -> Corpus:
+    """The data as this design sees it: stored features where the encoder stays frozen and videos are small."""
+    from models.data import Corpus
+    from models.manifest import load_test, load_train
+    from models.media import OnDemand, Source, store_features, store_frames
+    from models.prompt import Prompter
+
+    records, items = load_train(data), load_test(data)
+    encoder = config.design.encoders[0]
+    source: Source
+    if isinstance(config.design.data, TinyData):
+        media = [m for m in dict.fromkeys([*(r.media for r in records), *(i.media for i in items)]) if m]
+        source = store_frames(data, media, decoder)
+        if all(stage.lr.vision == 0 for stage in config.design.schedule):
+            source = store_features(data, source, model.encoder, f"{encoder.weights}-{encoder.layer}")
+    else:
+        source = OnDemand(data, decoder, model.encoder.resolution)
+    return Corpus(config.design, Prompter(tokenizer), records, items, source)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a library may reach for."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - for libraries; our own draws use generators of their own
+    torch.manual_seed(seed)
+
+
+def _failure_class(error: Exception) -> FailureClass:
+    return "diverged" if type(error).__name__ == "DivergedError" else "error"
+
+
+class _Log:
+    """log.txt, a line at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, line: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+
+class _Curve:
+    """The training curve: steps averaged over windows of the same number of steps."""
+
+    def __init__(self, folder: TrialFolder) -> None:
+        self._folder = folder
+        self._window: list[dict[str, float]] = []
+        self.samples = self.steps = 0
+        self.seconds = 0.0
+        self._rate = 0.0
+
+    def add(self, step: dict[str, float]) -> float:
+        """Take in a step; returns samples per second over the latest window."""
+        before, self.samples, self.steps = self.samples, int(step["samples"]), int(step["step"])
+        self.seconds += step["seconds"]
+        self._window.append(step | {"batch": self.samples - before})
+        if self.steps % max(1, int(step["steps"]) // CURVE_POINTS) == 0 or self.steps == step["steps"]:
+            self._flush()
+        return self._rate or self.samples / self.seconds
+
+    def _flush(self) -> None:
+        window, seconds = self._window, sum(step["seconds"] for step in self._window)
+        self._rate = sum(step["batch"] for step in window) / seconds
+        means = {name: sum(step[name] for step in window) / len(window) for name in ("loss", "padding")}
+        self._folder.event(
+            {
+                "step": self.steps,
+                "samples": self.samples,
+                "time": time.time(),
+                "samples_per_s": self._rate,
+                "tokens_per_s": sum(step["tokens"] for step in window) / seconds,
+                **means,
+            }
+        )
+        self._window = []

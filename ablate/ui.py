@@ -1,0 +1,191 @@
+"""MLflow's pages of a study: links to them, and a server on this machine for a store that has none. Prints nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import IO, NoReturn
+from urllib.parse import quote
+
+from ablate.errors import AblateError, UsageError
+from ablate.store import absolute_uri, answers, is_server
+from ablate.tracking import finished_trials
+
+HOST = "127.0.0.1"
+PORTS_TRIED = 20
+START_S = 90.0
+"""Patience with a server that starts, on a busy machine."""
+STOP_S = 5.0
+MOST_COMPARED = 100
+"""MLflow's compare page is slow with more runs."""
+FRUGAL = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pages:
+    """Links to a study's pages."""
+
+    runs: str
+    """All runs of the study, with charts."""
+    compare: str | None
+    """Axes against scores in parallel coordinates; None while no trial has finished."""
+    note: str | None
+    """What the links do not show, if anything."""
+
+    def open(self) -> bool:
+        """Show the best page in a browser; False where there is none."""
+        graphical = (
+            sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        )
+        return bool(graphical) and webbrowser.open(self.compare or self.runs)
+
+
+def pages(study: str, base: str, uri: str | None = None, metric: str | None = None) -> Pages:
+    """Links to a study's pages on a server.
+
+    Args:
+        study: its name.
+        base: the server's address.
+        uri: where the study is read from; `paths.store_uri()` where left out.
+        metric: compare the trials that have this score, as a spec names it (`tinybench/overall`).
+
+    Raises:
+        UsageError: there is no such study; the message lists those that there are.
+        AblateError: the store cannot be used.
+    """
+    experiment, runs = finished_trials(study, uri)
+    if metric:
+        runs = [run for run in runs if f"score/{metric}" in run.data.metrics]
+    chosen = [run.info.run_id for run in runs[:MOST_COMPARED]]
+    trials = quote("tags.`ablate.kind` = 'trial'")
+    note = None
+    if not runs:
+        note = f"no trial of study {study} has finished" + (f" with a score {metric}" if metric else "")
+    elif len(runs) > MOST_COMPARED:
+        note = f"the compare page shows the newest {MOST_COMPARED} of {len(runs)} finished trials"
+    return Pages(
+        runs=f"{base}/#/experiments/{experiment}/runs?searchFilter={trials}&compareRunsMode=CHART",
+        compare=f"{base}/#/compare-runs?runs={_encoded(chosen)}&experiments={_encoded([experiment])}"
+        if chosen
+        else None,
+        note=note,
+    )
+
+
+def _encoded(values: list[str]) -> str:
+    return quote(json.dumps(values, separators=(",", ":")), safe="")
+
+
+@contextmanager
+def serving(uri: str | None = None, port: int = 5000) -> Iterator[str]:
+    """An MLflow server for a store, for as long as the block lasts; a server's own URI is used as it is.
+
+    Args:
+        uri: the store; `paths.store_uri()` where left out.
+        port: the first port that is tried; the next free one is taken.
+
+    Yields:
+        The server's address.
+
+    Raises:
+        UsageError: no port is free.
+        AblateError: the server does not start, or does not answer; with what it said.
+    """
+    uri = absolute_uri(uri)
+    if is_server(uri):
+        yield uri
+        return
+    port = free_port(port)
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST]
+    with tempfile.TemporaryFile() as output, _signals_raised():
+        server = subprocess.Popen(
+            [*command, "--port", str(port), "--workers", "1"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | FRUGAL,
+            start_new_session=True,  # ^C reaches us alone; we end the server and its workers
+        )
+        try:
+            address = f"http://{HOST}:{port}"
+            _await(server, address, output)
+            yield address
+        finally:
+            _stop(server)
+
+
+def wait() -> None:
+    """Return at ^C."""
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return
+
+
+def free_port(first: int) -> int:
+    """The first port from `first` on that nothing listens on.
+
+    Raises:
+        UsageError: none of them is free.
+    """
+    for port in range(first, first + PORTS_TRIED):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise UsageError(f"ports {first} to {first + PORTS_TRIED - 1} are all taken; choose another with --port")
+
+
+def _await(server: subprocess.Popen[bytes], address: str, output: IO[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while server.poll() is None and time.monotonic() < deadline:
+        if answers(address):
+            return
+        time.sleep(0.2)
+    output.seek(0)
+    said = output.read().decode(errors="replace").strip().splitlines()[-5:]
+    ended = "does not answer" if server.poll() is None else f"ended with code {server.returncode}"
+    raise AblateError(f"the MLflow server at {address} {ended}; it said: {' | '.join(said) or 'nothing'}")
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and all that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            server.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            continue
+    server.wait()
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """A terminal that closes, or SIGTERM, ends the block as ^C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,76 @@
+"""YAML as plain data that remembers its lines, so that an error can name the place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from ablate.errors import SpecError, UsageError
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A YAML file's plain data and the line of each of its places."""
+
+    path: Path
+    data: Any
+    lines: dict[Location, int] = field(repr=False)
+
+    def error(self, location: Location, message: str) -> SpecError:
+        """`file:line: key: message`, at the nearest place that the file has."""
+        known = location
+        while known and known not in self.lines:
+            known = known[:-1]
+        where = f"{self.path}:{self.lines.get(known, 1)}"
+        key = ".".join(str(piece) for piece in location)
+        return SpecError(f"{where}: {key}: {message}" if key else f"{where}: {message}")
+
+
+def read_yaml(path: Path) -> Source:
+    """Read a YAML 1.2 file (so `3e6` is a number and `no` is a word).
+
+    Raises:
+        SpecError: not YAML, or a key given twice; with file and line.
+        UsageError: the file cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
+    try:
+        tree = YAML(typ="rt").load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1
+        raise SpecError(f"{path}:{line}: {str(error.problem).splitlines()[0]}; keep one of them") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise SpecError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from None
+    except YAMLError as error:
+        raise SpecError(f"{path}:1: not valid YAML: {error}") from None
+    lines: dict[Location, int] = {(): 1}
+    return Source(path=path, data=_plain(tree, (), lines), lines=lines)
+
+
+def _plain(node: Any, location: Location, lines: dict[Location, int]) -> Any:
+    """Plain Python data; fills `lines` on the way."""
+    if isinstance(node, CommentedMap):
+        for key in node:
+            lines[(*location, str(key))] = node.lc.key(key)[0] + 1
+        return {str(key): _plain(item, (*location, str(key)), lines) for key, item in node.items()}
+    if isinstance(node, CommentedSeq):
+        for index in range(len(node)):
+            lines[(*location, index)] = node.lc.item(index)[0] + 1
+        return [_plain(item, (*location, index), lines) for index, item in enumerate(node)]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node

@@ -1,0 +1,1 @@
+"""What the scores mean: statistics, selection, figures. Imports neither `ablate` nor `models`."""

@@ -1,0 +1,143 @@
+"""How far two score lists over the same designs agree: numbers from arrays, no tables, no intervals.
+
+Legend: `n` designs; `B` reweightings. x_n and y_n are scores at the small and at the large scale; weights_Bn says how
+often each design is counted, once in the data itself, zero or more times in a resample. Every statistic is written
+once, for weights; the plain form counts each design once.
+
+One tie rule for all: scores tie when they are equal (means over seeds are rounded to 12 digits first, see table.py). A
+pair that is tied at either scale is neither concordant nor discordant; where a share is asked for, it counts half. A
+design and its copy in a resample are no pair. Where a tie decides who is promoted, it is broken against us.
+
+A statistic that its data leave undefined is NaN: correlations of scores that are all equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+Weighted: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
+"""x_n, y_n, weights_Bn -> one value a reweighting, B"""
+
+
+def r2(x_n: Floats, y_n: Floats) -> float:
+    """Squared Pearson correlation, the R^2 of Apollo (arXiv 2412.10360, Figure 15). Blind to the sign of the slope."""
+    return once(weighted_r2, x_n, y_n)
+
+
+def spearman(x_n: Floats, y_n: Floats) -> float:
+    """Pearson correlation of the ranks; tied designs share the mean of their ranks (Spearman 1904)."""
+    return once(weighted_spearman, x_n, y_n)
+
+
+def kendall(x_n: Floats, y_n: Floats) -> float:
+    """Tau-b: (concordant - discordant) / sqrt(pairs untied in x * pairs untied in y) (Kendall 1945)."""
+    return once(weighted_kendall, x_n, y_n)
+
+
+def decision_accuracy(x_n: Floats, y_n: Floats) -> float:
+    """Share of pairs that both scales order alike, a tie at either counting half (DataDecide, arXiv 2504.11393)."""
+    return once(weighted_decision_accuracy, x_n, y_n)
+
+
+def weighted_r2(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
+    """`r2` under each reweighting."""
+    share_Bn = weights_Bn / weights_Bn.sum(axis=1, keepdims=True)
+    dx_Bn = _unit(x_n) - (share_Bn @ _unit(x_n))[:, None]
+    dy_Bn = _unit(y_n) - (share_Bn @ _unit(y_n))[:, None]
+    covariance = (share_Bn * dx_Bn * dy_Bn).sum(axis=1)
+    variances = (share_Bn * dx_Bn**2).sum(axis=1) * (share_Bn * dy_Bn**2).sum(axis=1)
+    defined = ~(_constant(x_n, weights_Bn) | _constant(y_n, weights_Bn))
+    return np.minimum(_divide(covariance**2, np.where(defined, variances, 0.0)), 1.0)
+
+
+def weighted_spearman(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
+    """`spearman` under each reweighting; ranks are exact integers here, counted from the middle and doubled."""
+    rank_x_Bn, rank_y_Bn = weights_Bn @ _order(x_n).T, weights_Bn @ _order(y_n).T
+    squares_x = (weights_Bn * rank_x_Bn**2).sum(axis=1)
+    squares_y = (weights_Bn * rank_y_Bn**2).sum(axis=1)
+    return _divide((weights_Bn * rank_x_Bn * rank_y_Bn).sum(axis=1), np.sqrt(squares_x * squares_y))
+
+
+def weighted_kendall(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
+    """`kendall` under each reweighting."""
+    order_x_nn, order_y_nn = _order(x_n), _order(y_n)
+    untied_x = _pairs(weights_Bn, np.abs(order_x_nn))
+    untied_y = _pairs(weights_Bn, np.abs(order_y_nn))
+    return _divide(_pairs(weights_Bn, order_x_nn * order_y_nn), np.sqrt(untied_x * untied_y))
+
+
+def weighted_decision_accuracy(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
+    """`decision_accuracy` under each reweighting: (1 + tau-a) / 2 over the pairs of different designs."""
+    pairs = _pairs(weights_Bn, 1.0 - np.eye(len(x_n)))
+    return (1.0 + _divide(_pairs(weights_Bn, _order(x_n) * _order(y_n)), pairs)) / 2.0
+
+
+WEIGHTED: Mapping[str, Weighted] = {
+    "r2": weighted_r2,
+    "spearman": weighted_spearman,
+    "kendall": weighted_kendall,
+    "decision_accuracy": weighted_decision_accuracy,
+}
+
+
+def once(statistic: Weighted, x_n: Floats, y_n: Floats) -> float:
+    """A statistic of the data themselves: each design counted once."""
+    return float(statistic(x_n, y_n, np.ones((1, len(x_n))))[0])
+
+
+def fitted_line(x_n: Floats, y_n: Floats) -> tuple[float, float]:
+    """Least squares of y on x: slope (large points for one small point), intercept; NaN if x is constant."""
+    if np.ptp(x_n) == 0:
+        return float("nan"), float("nan")
+    dx_n = x_n - x_n.mean()
+    slope = float(dx_n @ (y_n - y_n.mean()) / (dx_n @ dx_n))
+    return slope, float(y_n.mean() - slope * x_n.mean())
+
+
+def regret(x_n: Floats, y_n: Floats, k: int) -> float:
+    """Points lost at the large scale by promoting the k best of the small one: best y - best y among those k.
+
+    Higher is better for both lists: negate losses. Designs that tie for the last places are taken worst first, so that
+    the value is what the rule guarantees and does not depend on the order of rows.
+    """
+    assert 1 <= k <= len(x_n)
+    cut = np.sort(x_n)[::-1][k - 1]
+    certain, tied = y_n[x_n > cut], np.sort(y_n[x_n == cut])
+    taken = np.concatenate([certain, tied[: k - len(certain)]])
+    return float(y_n.max() - taken.max())
+
+
+def _order(x_n: Floats) -> Floats:
+    """order_nn[i, j] is 1 if i scores higher than j, -1 if lower, 0 if they tie."""
+    order_nn: Floats = np.sign(x_n[:, None] - x_n[None, :])
+    return order_nn
+
+
+def _pairs(weights_Bn: Floats, value_nn: Floats) -> Floats:
+    """Sum of a symmetric value over pairs of designs, each pair as often as it was drawn."""
+    twice_B: Floats = ((weights_Bn @ value_nn) * weights_Bn).sum(axis=1)
+    return twice_B / 2.0
+
+
+def _unit(x_n: Floats) -> Floats:
+    """Centred, largest distance 1: keeps squares away from overflow and cancellation."""
+    dx_n: Floats = x_n - x_n.mean()
+    return dx_n / max(float(np.abs(dx_n).max()), float(np.finfo(np.float64).tiny))
+
+
+def _constant(x_n: Floats, weights_Bn: Floats) -> NDArray[np.bool_]:
+    """Whether all counted designs have one score. By comparison, since a variance seldom comes out as zero."""
+    counted_Bn = weights_Bn > 0
+    highest = np.where(counted_Bn, x_n, -np.inf).max(axis=1)
+    lowest = np.where(counted_Bn, x_n, np.inf).min(axis=1)
+    return np.asarray(highest == lowest)
+
+
+def _divide(above: Floats, below: Floats) -> Floats:
+    """NaN where nothing is below."""
+    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)

@@ -1,0 +1,205 @@
+"""Reading videos in a process that can be killed, and the one error for a video that cannot be read.
+
+decord may spin for ever in native code, holding the GIL, on files that look well (dmlc/decord#373, #375),
+or crash. So it runs in a child (`models/decode_child.py`), which lives over many files and is killed and
+replaced when a file takes too long. Which frames to read is the business of `models/frames.py`.
+
+The child is a plain interpreter, started by the path of its script. `multiprocessing` (and pebble above it)
+would import the parent's main module again: torch with it, or a user's script without a guard.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from multiprocessing.connection import Connection
+
+    from numpy.typing import NDArray
+
+CHILD = Path(__file__).with_name("decode_child.py")
+START_S = 120.0
+"""Patience with the start of a child: 0.1 s as measured, more on a busy network file system."""
+
+
+class VideoError(ValueError):
+    """A video cannot be read.
+
+    `path` is the file, `reason` what is wrong with it and the mend where there is one.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(str(path), reason)  # both, so that it can be pickled
+        self.path = Path(path)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+class Decoder:
+    """Reads videos in a child process, one file at a time; other threads wait.
+
+    The child starts with the first file and ends with `close`, or with this process however that ends.
+    In a forked process the same decoder starts a child of its own.
+    """
+
+    def __init__(self, timeout_s: float = 60.0) -> None:
+        """Set how long one file may take, in seconds, before its decoding counts as hung."""
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
+        self.timeout_s = timeout_s
+        self._child: _Child | None = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child. The decoder may be used again."""
+        with self._lock:
+            self._stop()
+
+    def times(self, path: str | Path) -> NDArray[np.float64]:
+        """Return the presentation times of the shown frames (T,) in seconds, relative to the first.
+
+        Raises:
+            VideoError: the file cannot be read.
+            RuntimeError: there is no decord on this machine.
+        """
+        return cast("NDArray[np.float64]", self._ask("times", path))
+
+    def read(self, path: str | Path, indices: Sequence[int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """Decode some frames.
+
+        Args:
+            path: the video.
+            indices: of frames, counted as by `times`; in any order, repeats allowed.
+            size: (height, width) to scale to (bilinear, aspect ratio not kept); None keeps the video's own.
+
+        Returns:
+            RGB frames (N, H, W, 3), upright.
+
+        Raises:
+            VideoError: the file cannot be read, or has no such frames.
+            ValueError: no frames are asked for, or `size` is below 1.
+            RuntimeError: there is no decord on this machine.
+        """
+        if len(indices) == 0:
+            raise ValueError(f"{path}: no frames asked for")
+        if size is not None and min(size) < 1:
+            raise ValueError(f"size must be (height, width) of at least 1 pixel, not {size}")
+        wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        frames = cast("NDArray[np.uint8]", self._ask("read", path, wanted.tolist(), size))
+        return frames if np.array_equal(wanted, indices) else frames[places]
+
+    def read_all(self, path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Decode a short video whole, opening it once.
+
+        Returns:
+            Presentation times (T,) as by `times`, and RGB frames (T, H, W, 3).
+
+        Raises:
+            VideoError: the file cannot be read.
+            RuntimeError: there is no decord on this machine.
+        """
+        return cast("tuple[NDArray[np.float64], NDArray[np.uint8]]", self._ask("read_all", path))
+
+    def _ask(self, job: str, path: str | Path, *arguments: object) -> object:
+        with self._lock:
+            child = self._running()
+            try:
+                child.connection.send((job, os.path.abspath(path), arguments, self.timeout_s))
+                if not child.connection.poll(self.timeout_s):
+                    raise VideoError(
+                        path, f"was not decoded within {self.timeout_s:g} s; decord hangs on some damaged files"
+                    )
+                verdict, result = child.connection.recv()
+            except (EOFError, ConnectionError) as error:
+                raise VideoError(path, f"killed the decoder process ({self._stop()})") from error
+            except BaseException:  # also Ctrl-C: an answer that nobody took must not meet the next question
+                self._stop()
+                raise
+        if verdict == "refused":
+            raise VideoError(path, str(result))
+        return result
+
+    def _running(self) -> _Child:
+        if self._child is not None and self._child.owner != os.getpid():
+            self._child = None  # forked: the child is our parent's, and so is what comes over its connection
+        if self._child is not None and self._child.process.poll() is not None:
+            self._stop()  # it died between two files, for which the next one is not to blame
+        if self._child is None:
+            self._child = _start()
+        return self._child
+
+    def _stop(self) -> str:
+        """End the child; return how it ended."""
+        child, self._child = self._child, None
+        return child.stop() if child is not None and child.owner == os.getpid() else "not running"
+
+
+@dataclass(frozen=True)
+class _Child:
+    process: subprocess.Popen[bytes]
+    connection: Connection[Any, Any]
+    owner: int
+    """Process id of who started it."""
+
+    def stop(self) -> str:
+        """Kill and reap it (it has nothing to lose); return how it ended, if it had."""
+        self.connection.close()
+        try:
+            code = self.process.wait(timeout=0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _start() -> _Child:
+    """Start a child and wait until it is ready.
+
+    Raises:
+        RuntimeError: it has no decord, or does not start.
+    """
+    ours, theirs = Pipe()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(CHILD), str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # FFmpeg writes there what VideoError says better
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
+        )
+    child = _Child(process, ours, os.getpid())
+    try:
+        ours.send((sys.path, os.getpid()))
+        verdict, reason = ours.recv() if ours.poll(START_S) else ("failed", f"no answer within {START_S:g} s")
+    except (EOFError, ConnectionError):
+        verdict, reason = "failed", "it ended at once"
+    except BaseException:
+        child.stop()
+        raise
+    if verdict != "ready":
+        child.stop()
+        raise RuntimeError(
+            f"no video can be read: the decoder process did not start ({reason}). It needs decord, whose "
+            "wheels are for x86-64 only: pip install decord"
+        )
+    return child

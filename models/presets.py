@@ -1,0 +1,58 @@
+"""Base designs that a sweep can start from, by name. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from models.design import (
+    Design,
+    Integration,
+    LearningRates,
+    Mix,
+    Muon,
+    Perceiver,
+    Siglip,
+    Stage,
+    TinyData,
+    Uniform,
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A base design and the budget that it is meant for."""
+
+    design: Design
+    samples: int
+    """Training samples of a trial."""
+
+
+_TINY = Design(
+    data=TinyData(kind="tiny"),
+    sampling=Uniform(kind="uniform", frames=8),
+    encoders=(Siglip(kind="siglip", weights="tiny/image-encoder@1", layer=-2),),
+    resampler=Perceiver(kind="perceiver", tokens_per_frame=2, heads=4, head_dim=16, kv_heads=2),
+    integration=Integration(separators=True),
+    schedule=(
+        Stage(
+            name="align",
+            share=0.64,
+            batch=64,
+            mix=Mix(image=1.0),
+            lr=LearningRates(connector=1e-2),
+        ),
+        Stage(
+            name="video",
+            share=0.36,
+            batch=16,
+            mix=Mix(text=0.1, image=0.2, video=0.7),
+            lr=LearningRates(connector=5e-3, llm=5e-3),
+        ),
+    ),
+    optimizer=Muon(kind="muon", weight_decay=0.05),
+)
+
+PRESETS: dict[str, Preset] = {
+    # Alignment of the resampler on images, then training on the full mix: recipe measured in docs/tiny-study.md.
+    "tiny": Preset(_TINY, samples=15_600),
+}

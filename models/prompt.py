@@ -1,0 +1,147 @@
+"""Conversations -> token ids: a prefix that ends with the video, and branches that each ask one thing of it.
+
+Branches of one sequence see the prefix and themselves, not each other; their positions all start behind
+the prefix. So many questions about one video cost its tokens once, in training as in testing, and each is
+answered as if it were asked alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from models.integration import VIDEO_TOKEN
+from models.manifest import Question, Record
+from models.video_lmm import Batch
+
+_MARK = "<video>\n"
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Token ids behind a prefix, and what is to be predicted where."""
+
+    ids: tuple[int, ...]
+    targets: tuple[tuple[int, int], ...]
+    """(place, token): the output at this place of `ids` is to predict this token."""
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """One row of a batch."""
+
+    prefix: list[int]
+    branches: list[Branch]
+    clips: np.ndarray | None
+    """Features (C, T, P, V) or uint8 frames (C, T, H, W, 3); None without video."""
+
+
+class Prompter:
+    """Renders the tokenizer's chat template, split where the video goes; every piece is encoded once."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._known: dict[str, list[int]] = {}
+        before, after = self._render([_user(_MARK)], answer_next=True).split(_MARK)
+        self.opening: list[int] = self.encode(before)
+        self._closing = after
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids without special tokens of the tokenizer's own."""
+        if text not in self._known:
+            self._known[text] = self._tokenizer.encode(text, add_special_tokens=False)
+        return self._known[text]
+
+    def _render(self, messages: list[dict[str, str]], *, answer_next: bool) -> str:
+        return self._tokenizer.apply_chat_template(messages, add_generation_prompt=answer_next, tokenize=False)
+
+    def asked(self, question: str) -> list[int]:
+        """What follows the prefix when this is asked."""
+        return self.encode(question + self._closing)
+
+    def answered(self, answer: str) -> list[int]:
+        """What the assistant is to say, its end included."""
+        prompt = self._render([_user("")], answer_next=True)
+        whole = self._render([_user(""), {"role": "assistant", "content": answer}], answer_next=False)
+        return self.encode(whole.removeprefix(prompt))
+
+    def training_branches(self, record: Record, chosen: list[int]) -> list[Branch]:
+        """Branches of a conversation: one for each chosen turn where turns are independent, else one for all."""
+        if record.independent:
+            return [self._dialogue([record.turns[i]]) for i in chosen]
+        return [self._dialogue([record.turns[i] for i in sorted(chosen)])]
+
+    def _dialogue(self, turns: list[tuple[str, str]]) -> Branch:
+        ids: list[int] = []
+        targets: list[tuple[int, int]] = []
+        for number, (question, answer) in enumerate(turns):
+            ids += self.asked(question) if number == 0 else [*self.opening, *self.asked(question)]
+            said = self.answered(answer)
+            targets += [(len(ids) + i - 1, token) for i, token in enumerate(said)]
+            ids += said
+        return Branch(tuple(ids), tuple(targets))
+
+    def option_branches(self, question: Question) -> list[Branch]:
+        """Branches whose targets are the tokens of each option, option by option.
+
+        Where each option is a single token, the question alone predicts them all.
+        """
+        asked = self.asked(question.text)
+        options = [self.encode(option) for option in question.options]
+        last = len(asked) - 1
+        if all(len(option) == 1 for option in options):
+            return [Branch(tuple(asked), tuple((last, option[0]) for option in options))]
+        return [
+            Branch((*asked, *option[:-1]), tuple((last + i, token) for i, token in enumerate(option)))
+            for option in options
+        ]
+
+
+def _user(content: str) -> dict[str, str]:
+    return {"role": "user", "content": content}
+
+
+def collate(sequences: list[Sequence]) -> Batch:
+    """Pad sequences to the longest and lay out who sees whom. Every place sees itself, padding too."""
+    length = max(len(s.prefix) + sum(len(b.ids) for b in s.branches) for s in sequences)
+    shape = (len(sequences), length)
+    ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    segment = np.full(shape, -1)  # 0 prefix, 1... branches, -1 padding
+    targets: list[tuple[int, int]] = []
+    for row, sequence in enumerate(sequences):
+        start = len(sequence.prefix)
+        ids[row, :start], segment[row, :start] = sequence.prefix, 0
+        positions[row, :start] = np.arange(start)
+        at = start
+        for number, branch in enumerate(sequence.branches, 1):
+            end = at + len(branch.ids)
+            ids[row, at:end], segment[row, at:end] = branch.ids, number
+            positions[row, at:end] = np.arange(start, start + end - at)
+            targets += [(row * length + at + place, token) for place, token in branch.targets]
+            at = end
+    is_video = ids == VIDEO_TOKEN
+    return Batch(
+        ids_BL=torch.from_numpy(np.where(is_video, 0, ids)),
+        is_video_BL=torch.from_numpy(is_video),
+        positions_BL=torch.from_numpy(positions),
+        sees_BLL=torch.from_numpy(_sees(segment)),
+        clips=_stack([s.clips for s in sequences if s.clips is not None]),
+        target_at_K=torch.tensor([place for place, _ in targets]),
+        targets_K=torch.tensor([token for _, token in targets]),
+        padding=float((segment < 0).mean()),
+    )
+
+
+def _sees(segment_BL: np.ndarray) -> np.ndarray:
+    length = segment_BL.shape[1]
+    earlier = np.tri(length, dtype=bool)
+    asks, answers = segment_BL[:, :, None], segment_BL[:, None, :]
+    sees: np.ndarray = earlier & ((answers == 0) | (answers == asks)) & (asks >= 0) & (answers >= 0)
+    return sees | np.eye(length, dtype=bool)
+
+
+def _stack(clips: list[np.ndarray]) -> torch.Tensor | None:
+    return torch.from_numpy(np.concatenate(clips)) if clips else None

@@ -1,0 +1,134 @@
+"""Resamplers: features of a clip -> a fixed number of tokens as wide as the LLM.
+
+Shapes: B clip, T frame, P patch, F = T * P feature, R resampled token, D width of the LLM, V width of features.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool1d, gelu, scaled_dot_product_attention, silu
+
+from models.design import MlpPool, Perceiver
+
+
+class ScaledNorm(nn.Module):
+    """LayerNorm followed by one more learned scale (spelled `wheight` in Apollo's checkpoints)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.wheight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x_BRD: Tensor) -> Tensor:
+        """Normalise the last dimension; the shape stays."""
+        return self.norm(x_BRD) * self.wheight
+
+
+class CrossAttention(nn.Module):
+    """Latents ask; features and latents together answer. Grouped keys and values, no bias, no positions."""
+
+    def __init__(self, width: int, config: Perceiver) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.q_proj = nn.Linear(width, self.heads * self.head_dim, bias=False)
+        self.k_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
+        self.v_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
+        self.o_proj = nn.Linear(self.heads * self.head_dim, width, bias=False)
+
+    def forward(self, latents_BRD: Tensor, context_BFD: Tensor) -> Tensor:
+        """Returns (B, R, D)."""
+        both = torch.cat([context_BFD, latents_BRD], dim=1)
+        q, k, v = (
+            proj(x).unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
+            for proj, x, heads in (
+                (self.q_proj, latents_BRD, self.heads),
+                (self.k_proj, both, self.kv_heads),
+                (self.v_proj, both, self.kv_heads),
+            )
+        )
+        out = scaled_dot_product_attention(q, k, v, enable_gqa=self.heads != self.kv_heads)
+        return self.o_proj(out.transpose(1, 2).flatten(2))
+
+
+class GatedMlp(nn.Module):
+    """SiLU-gated MLP, four times as wide inside, no bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(width, 4 * width, bias=False)
+        self.up_proj = nn.Linear(width, 4 * width, bias=False)
+        self.down_proj = nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x_BRD: Tensor) -> Tensor:
+        """Returns (B, R, D)."""
+        return self.down_proj(silu(self.gate_proj(x_BRD)) * self.up_proj(x_BRD))
+
+
+class PerceiverLayer(nn.Module):
+    """Cross-attention, then MLP, each added to the latents; parameters named as in Apollo's checkpoints."""
+
+    def __init__(self, width: int, config: Perceiver) -> None:
+        super().__init__()
+        self.input_latents_norm = ScaledNorm(width)
+        self.input_context_norm = ScaledNorm(width)
+        self.self_attn = CrossAttention(width, config)
+        self.post_attention_layernorm = ScaledNorm(width)
+        self.mlp = GatedMlp(width)
+
+    def forward(self, latents_BRD: Tensor, context_BFD: Tensor) -> Tensor:
+        """Returns (B, R, D)."""
+        asked = self.input_latents_norm(latents_BRD)
+        latents_BRD = latents_BRD + self.self_attn(asked, self.input_context_norm(context_BFD))
+        return latents_BRD + self.mlp(self.post_attention_layernorm(latents_BRD))
+
+
+class Latents(nn.Module):
+    """Learned latents and the layers in which they attend.
+
+    Latents start small and random: it is not known how Apollo's started, and equal latents would stay equal.
+    """
+
+    def __init__(self, config: Perceiver, width: int, tokens: int) -> None:
+        super().__init__()
+        self.latents = nn.Parameter(torch.randn(tokens, width) / math.sqrt(width))
+        self.layers = nn.ModuleList(PerceiverLayer(width, config) for _ in range(config.depth))
+        self.norm = ScaledNorm(width)
+
+    def forward(self, context_BFD: Tensor) -> Tensor:
+        """Returns (B, R, D)."""
+        latents_BRD = self.latents.expand(len(context_BFD), -1, -1)
+        for layer in self.layers:
+            latents_BRD = layer(latents_BRD, context_BFD)
+        return self.norm(latents_BRD)
+
+
+class PerceiverResampler(nn.Module):
+    """Learned latents attend to all features of a clip (Apollo, Table 1; released `mm_connector`)."""
+
+    def __init__(self, config: Perceiver, features: int, width: int, clip_frames: int) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(nn.Linear(features, width))
+        self.resampler = Latents(config, width, config.tokens_per_frame * clip_frames)
+
+    def forward(self, features_BTPV: Tensor) -> Tensor:
+        """Features of clips -> (B, R, D)."""
+        return self.resampler(self.proj(features_BTPV.flatten(1, 2)))
+
+
+class MlpPoolResampler(nn.Module):
+    """Two-layer MLP on each feature, then average pooling of each frame's patches (Apollo, Table 1)."""
+
+    def __init__(self, config: MlpPool, features: int, width: int) -> None:
+        super().__init__()
+        self.tokens_per_frame = config.tokens_per_frame
+        self.rise = nn.Linear(features, width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, features_BTPV: Tensor) -> Tensor:
+        """Features of clips -> (B, R, D)."""
+        x_BTPD = self.proj(gelu(self.rise(features_BTPV)))
+        pooled = adaptive_avg_pool1d(x_BTPD.flatten(0, 1).transpose(1, 2), self.tokens_per_frame)
+        return pooled.transpose(1, 2).reshape(len(features_BTPV), -1, pooled.shape[1])

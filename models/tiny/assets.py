@@ -1,0 +1,170 @@
+"""The embedded study's data as files: videos, images and the two manifests that any data set has.
+
+`prepare` is idempotent and safe to kill: it builds in a sibling folder and renames that at the end.
+No torch here, so that spawned workers start fast.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from models.design import TinyData
+from models.tiny.codec import require_av, write_video
+from models.tiny.questions import image_turns, offer_options, text_turn, video_questions
+from models.tiny.render import render
+from models.tiny.world import Split, frame_times, generator, make_scene
+
+Record = dict[str, Any]
+Turns = list[tuple[str, str]]
+
+CONTENT_VERSION = 1
+"""Raised when code changes what a world seed means."""
+NUM_IMAGES = 3000
+NUM_TEXTS = 1000
+_CHUNK = 100  # items that a worker makes at a time: about a second of work
+
+
+class Chunk(NamedTuple):
+    """Items `start` to `stop` of a split, to be made under `folder`."""
+
+    folder: Path
+    world_seed: int
+    split: Split
+    start: int
+    stop: int
+
+
+def prepare(data: TinyData, cache: Path, workers: int) -> Path:
+    """Make the study's files, or find them made.
+
+    Args:
+        data: How many videos of which world.
+        cache: Folder that holds made studies; created if missing.
+        workers: Processes that render.
+
+    Returns:
+        Folder with `train.json`, `test.json`, `videos/` and `images/`.
+
+    Raises:
+        RuntimeError: Files must be made and PyAV is not installed.
+    """
+    name = f"tiny-v{CONTENT_VERSION}-w{data.world_seed}-{data.train_videos}-{data.test_videos}"
+    done = cache / name
+    if done.exists():
+        return done
+    require_av()
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{name}.lock"):
+        if done.exists():  # another process made it while this one waited
+            return done
+        for stale in cache.glob(f"{name}.building-*"):  # left by a killed build
+            shutil.rmtree(stale, ignore_errors=True)
+        building = Path(tempfile.mkdtemp(prefix=f"{name}.building-", dir=cache))
+        try:
+            _build(data, building, workers)
+            os.replace(building, done)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+    return done
+
+
+def _build(data: TinyData, folder: Path, workers: int) -> None:
+    folder.chmod(0o755)  # mkdtemp gives 0700
+    (folder / "videos").mkdir()
+    (folder / "images").mkdir()
+    numbers: dict[Split, int] = {
+        "train": data.train_videos,
+        "image": NUM_IMAGES,
+        "text": NUM_TEXTS,
+        "test": data.test_videos,
+    }
+    chunks = [
+        Chunk(folder, data.world_seed, split, start, min(start + _CHUNK, num))
+        for split, num in numbers.items()
+        for start in range(0, num, _CHUNK)
+    ]
+    records: dict[str, list[Record]] = {"train": [], "test": []}
+    for chunk, made in zip(chunks, _map(chunks, workers), strict=True):
+        records["test" if chunk.split == "test" else "train"] += made
+    for manifest, rows in records.items():
+        (folder / f"{manifest}.json").write_text(json.dumps(rows), encoding="ascii")
+
+
+def _map(chunks: list[Chunk], workers: int) -> Iterator[list[Record]]:
+    """Make chunks in their order; in this process if one worker is enough."""
+    workers = min(workers, len(chunks))
+    if workers <= 1:
+        yield from map(make_chunk, chunks)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(make_chunk, chunks)
+
+
+def make_chunk(chunk: Chunk) -> list[Record]:
+    """Write the media of a chunk and return its manifest records."""
+    make = {"train": _train_video, "test": _test_video, "image": _image, "text": _text}[chunk.split]
+    return [make(chunk.folder, i, generator(chunk.world_seed, chunk.split, i)) for i in range(chunk.start, chunk.stop)]
+
+
+def _train_video(folder: Path, index: int, rng: np.random.Generator) -> Record:
+    scene = make_scene(rng)
+    name = f"videos/train-{index:05d}.mp4"
+    write_video(render(scene, frame_times(scene)), folder / name)
+    turns = [(question.text, question.answer) for question in video_questions(scene, rng)]
+    return {"id": f"train-{index:05d}", "video": name, "conversations": _conversation("<video>\n", turns)}
+
+
+def _test_video(folder: Path, index: int, rng: np.random.Generator) -> Record:
+    scene = make_scene(rng)
+    name = f"videos/test-{index:05d}.mp4"
+    write_video(render(scene, frame_times(scene)), folder / name)
+    rows = []
+    for question in video_questions(scene, rng):
+        choice = offer_options(question, rng)
+        rows.append(
+            {
+                "id": f"test-{index:05d}-{question.task}",
+                "question": question.text,
+                "options": list(choice.options),
+                "answer": choice.answer,
+                "category": question.category,
+                "task": question.task,
+            }
+        )
+    return {"id": f"test-{index:05d}", "video": name, "questions": rows}
+
+
+def _image(folder: Path, index: int, rng: np.random.Generator) -> Record:
+    scene = make_scene(rng)
+    time_s = float(rng.uniform(0, scene.duration_s))
+    name = f"images/image-{index:05d}.png"
+    Image.fromarray(render(scene, np.array([time_s]))[0]).save(folder / name)
+    turns = image_turns(scene, time_s)
+    return {"id": f"image-{index:05d}", "image": name, "conversations": _conversation("<image>\n", turns)}
+
+
+def _text(folder: Path, index: int, rng: np.random.Generator) -> Record:  # noqa: ARG001 - no media
+    """One question a record: its first turn holds the transcript, without which none can be answered."""
+    turn = text_turn(make_scene(rng), rng)
+    return {"id": f"text-{index:05d}", "conversations": _conversation("", [turn])}
+
+
+def _conversation(opening: str, turns: Turns) -> list[Record]:
+    rows: list[Record] = []
+    for i, (question, answer) in enumerate(turns):
+        rows.append({"from": "human", "value": opening + question if i == 0 else question})
+        rows.append({"from": "gpt", "value": answer})
+    return rows

@@ -1,0 +1,44 @@
+"""The optimiser of the shipped parts' pre-training: Muon on hidden matrices, AdamW on the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+_WARMUP = 0.05
+"""Share of the steps in which the learning rate rises from 0; a cosine to 0 follows."""
+
+
+class Learner:
+    """Both optimisers under one schedule; rates are AdamW's for both (`match_rms_adamw`)."""
+
+    def __init__(self, modules: Iterable[nn.Module], *, steps: int, muon_lr: float, adamw_lr: float) -> None:
+        hidden: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
+        for module in modules:
+            for name, parameter in module.named_parameters():
+                is_hidden = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
+                (hidden if is_hidden else rest).append(parameter)
+        self.parameters = [*hidden, *rest]
+        self.optimizers = (
+            torch.optim.Muon(hidden, lr=muon_lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=adamw_lr, weight_decay=0.0, betas=(0.9, 0.98)),
+        )
+        self.peaks = (muon_lr, adamw_lr)
+        self.steps, self.done = steps, 0
+
+    def step(self, loss: torch.Tensor) -> None:
+        """One step of gradient descent on `loss`, gradients clipped to norm 1."""
+        rise = min(1.0, (self.done + 1) / (_WARMUP * self.steps))
+        fall = 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for optimizer, peak in zip(self.optimizers, self.peaks, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * min(rise, fall)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.done += 1

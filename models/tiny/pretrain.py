@@ -1,0 +1,65 @@
+"""Make the shipped parts: `python -m models.tiny.pretrain [part ...]`, all of them without arguments.
+
+Deterministic on one machine and library version: fixed seeds, one thread. Parts are kept as float16;
+whoever loads them computes in float32.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from models.tiny.pretrain_encoder import LAYERS_READ, pretrain_encoder, probe
+from models.tiny.pretrain_llm import EVALUATED, evaluate, pretrain_llm
+from models.tiny.sizes import LLM_SIZES, PARTS
+from models.tiny.tokenizer import save_tokenizer
+
+
+def save(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Write a model as float16 and return it as whoever loads it gets it: rounded, in float32."""
+    shutil.rmtree(folder, ignore_errors=True)
+    model.half().save_pretrained(str(folder))
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors writes 0600
+    return model.float()
+
+
+def make_part(name: str) -> None:
+    """Make one part, write it and print how good it is on new scenes."""
+    start = time.process_time()
+    if name == "tokenizer":
+        save_tokenizer(PARTS / name)
+    elif name == "image-encoder":
+        encoder = save(pretrain_encoder(), PARTS / name)
+        for layer in LAYERS_READ:
+            _print(f"{name} layer {layer}", probe(encoder, layer))
+    else:
+        llm = save(pretrain_llm(LLM_SIZES[name.removeprefix("llm-")]), PARTS / name)
+        for form_name, form in EVALUATED.items():
+            _print(f"{name} {form_name}", evaluate(llm, form))
+    print(f"{name}: {time.process_time() - start:.0f} CPU s", flush=True)
+
+
+def _print(what: str, scores: dict[str, float]) -> None:
+    mean = sum(scores.values()) / len(scores)
+    print(f"{what}: mean {mean:.1f}; " + ", ".join(f"{k} {v:.0f}" for k, v in scores.items()), flush=True)
+
+
+def main() -> None:
+    """Parse the parts' names and make them."""
+    names = ["tokenizer", "image-encoder", *(f"llm-{label}" for label in LLM_SIZES)]
+    parser = argparse.ArgumentParser(description="Make the shipped parts of the embedded study.")
+    parser.add_argument("parts", nargs="*", choices=[*names, []], default=names, metavar="part")
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    for name in parser.parse_args().parts or names:
+        make_part(name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Sizes of the shipped language models, and where the shipped parts lie. No torch here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+PARTS = Path(__file__).parent / "parts"
+"""Folders in transformers' format, written by `python -m models.tiny.pretrain`."""
+
+
+class LlmSize(NamedTuple):
+    """Shape of a Qwen2 decoder; its label is the folder `llm-LABEL`."""
+
+    label: str
+    hidden: int
+    layers: int
+    heads: int
+    kv_heads: int
+    mlp: int
+
+
+LLM_SIZES = {
+    size.label: size
+    for size in (
+        LlmSize("0.05M", 48, 2, 4, 4, 128),
+        LlmSize("0.15M", 64, 3, 4, 4, 192),
+        LlmSize("0.4M", 96, 4, 4, 4, 256),
+        LlmSize("0.7M", 112, 5, 4, 4, 320),
+    )
+}
+"""The 1:10,000 image of 0.5B / 1.5B / 4B / 7B; parameters without embeddings are near the label."""

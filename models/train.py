@@ -1,0 +1,140 @@
+"""One training loop: stages, frozen parts, learning rates per part. A generator of steps; who records them is
+the caller's business."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer as TorchOptimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from models.data import Corpus
+from models.design import AdamW, LearningRates, Muon, Optimizer, TrialConfig
+from models.video_lmm import VideoLMM
+
+NOT_HIDDEN = ("embed_tokens", "lm_head", "latents")
+"""Two-dimensional parameters that are no hidden weights, so not Muon's (Jordan et al., "Muon", 2024)."""
+
+
+class DivergedError(RuntimeError):
+    """The loss became infinite or NaN; what follows would be meaningless."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one optimiser step did."""
+
+    stage: str
+    step: int
+    """From 1, over all stages."""
+    steps: int
+    """Steps of the whole training."""
+    samples: int
+    """Training samples seen so far."""
+    loss: float
+    """Mean cross-entropy of the batch's target tokens, in nats."""
+    tokens: int
+    """Places of the batch, padding included."""
+    padding: float
+    """Share of those that is padding."""
+    seconds: float
+    """Of this step, data included."""
+
+
+def stage_steps(config: TrialConfig) -> list[int]:
+    """Optimiser steps of each stage: its share of the samples in whole batches, at least one."""
+    return [max(1, round(config.samples * s.share / s.batch)) if s.share else 0 for s in config.design.schedule]
+
+
+def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device) -> Iterator[Step]:
+    """Train in place through all stages.
+
+    Raises:
+        DivergedError: the loss is no number any more.
+    """
+    counts = stage_steps(config)
+    done = samples = 0
+    for number, (stage, steps) in enumerate(zip(config.design.schedule, counts, strict=True)):
+        freeze(model, stage.lr)
+        optimizers = make_optimizers(model, config.design.optimizer, stage.lr)
+        schedules = [warmup_cosine(o, steps, config.design.optimizer.warmup) for o in optimizers]
+        batches = corpus.batches(stage, steps, np.random.default_rng([config.seed, number]))
+        model.train()
+        for _ in range(steps):
+            started = time.perf_counter()
+            batch = next(batches)
+            loss = model.loss(batch.to(device))
+            value = loss.item()
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"loss is {value} at step {done + 1} (stage {stage.name}); try a lower learning rate"
+                )
+            loss.backward()
+            nn.utils.clip_grad_norm_(list(model.trainable()), config.design.optimizer.grad_clip)
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad(set_to_none=True)
+            done, samples = done + 1, samples + stage.batch
+            yield Step(
+                stage=stage.name,
+                step=done,
+                steps=sum(counts),
+                samples=samples,
+                loss=value,
+                tokens=batch.ids_BL.numel(),
+                padding=batch.padding,
+                seconds=time.perf_counter() - started,
+            )
+    model.eval()
+
+
+def freeze(model: VideoLMM, lr: LearningRates) -> None:
+    """Exactly the parts with a learning rate learn."""
+    for name, part in model.parts().items():
+        part.requires_grad_(getattr(lr, name) > 0)
+
+
+def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> list[TorchOptimizer]:
+    """Optimisers over the parts that learn, one group a part with its own learning rate."""
+    hidden: list[dict[str, object]] = []
+    rest: list[dict[str, object]] = []
+    for name, part in model.parts().items():
+        rate = getattr(lr, name)
+        if rate == 0:
+            continue
+        named = [(n, p) for n, p in part.named_parameters() if p.requires_grad]
+        flat = [p for n, p in named if p.ndim == 2 and not any(word in n for word in NOT_HIDDEN)]
+        others = [p for n, p in named if all(p is not q for q in flat)]
+        hidden.append({"params": flat, "lr": rate})
+        rest.append({"params": others, "lr": rate})
+    match config:
+        case AdamW():
+            both = [{"params": [*h["params"], *r["params"]], "lr": h["lr"]} for h, r in zip(hidden, rest, strict=True)]  # type: ignore[misc]
+            return [torch.optim.AdamW(both, weight_decay=config.weight_decay, fused=True)]
+        case Muon():
+            return [
+                torch.optim.Muon(hidden, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
+                torch.optim.AdamW(rest, weight_decay=config.weight_decay, fused=True),
+            ]
+        case _:
+            assert_never(config)
+
+
+def warmup_cosine(optimizer: TorchOptimizer, steps: int, warmup: float) -> LambdaLR:
+    """Linear rise over a share of the steps, then half a cosine to zero (Apollo, Table 7)."""
+    rise = max(1, round(steps * warmup))
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+    return LambdaLR(optimizer, factor)

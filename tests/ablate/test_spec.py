@@ -1,0 +1,114 @@
+"""A wrong spec names the file, the line, the key and the mend; a right one expands to what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ablate.errors import SpecError, UsageError
+from ablate.grid import expand
+from ablate.paths import find_spec, shipped_sweeps
+from ablate.spec import json_schema, load_spec
+
+GOOD = """\
+study: s
+base: tiny
+axes:
+  sampling:
+    - {kind: uniform, frames: 8}
+    - {kind: fps, fps: 2}
+scales: [0.15M]
+"""
+
+
+@pytest.fixture
+def load(tmp_path: Path):
+    def load(text: str):
+        path = tmp_path / "s.yaml"
+        path.write_text(text)
+        return expand(load_spec(path))
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line", "says"),
+    [
+        (("frames: 8", "frame: 8"), 5, "axes.sampling.0.frame: unknown key 'frame'; did you mean 'frames'?"),
+        (("kind: uniform", "kind: unifrm"), 5, "unknown kind 'unifrm'; did you mean 'uniform'?"),
+        (("kind: uniform, ", ""), 5, "missing its `kind`"),
+        (("fps: 2", "fps: two"), 6, "axes.sampling.1.fps: Input should be a valid number"),
+        (("fps: 2", "fps: -1"), 6, "greater than 0"),
+        (("  sampling:", "  samplng:"), 4, "did you mean 'sampling'?"),
+        (("  sampling:", "  tokens_per_frame:"), 4, "did you mean 'resampler.tokens_per_frame'?"),
+        (("scales:", "scale:"), 7, "did you mean 'scales'?"),
+        (("0.15M", "0.15m"), 7, "unknown scale '0.15m', did you mean '0.15M'? Known scales: 0.05M"),
+        (("[0.15M]", "[0.15M, 0.15M]"), 7, "given twice"),
+        (("scales: [0.15M]\n", ""), 1, "scales: missing"),
+        (("base: tiny", "base: tyni"), 2, "neither a preset (tiny) nor a file"),
+        (("base: tiny", "base: tiny\nbase: tiny"), 3, "duplicate key"),
+        (("base: tiny", "base: [tiny"), 3, "not valid YAML"),
+        (("study: s", "study: a/b"), 1, "use letters, digits"),
+        (("study: s", "study: apollo"), 1, "built-in study"),
+        (("base: tiny", "base: tiny\nseeds: [0, 0]"), 3, "more replicates are more seeds"),
+        (("base: tiny", "base: tiny\nset: {schedule.2.batch: 4}"), 3, "has 2 entries, numbered from 0"),
+        (("base: tiny", "base: tiny\nset: {schedule.0.share: 0.5}"), 3, "must sum to 1"),
+        (("base: tiny", "base: tiny\nexclude: [{sampling.kid: fps}]"), 3, "no such axis"),
+        (("base: tiny", "base: tiny\ngrids: [{axes: {sampling: []}}]"), 3, "at least 1 item"),
+        (("base: tiny", "base: tiny\nzip: [{integration.timestamps: [true], data.world_seed: [1, 2]}]"), 3, "equally many"),
+    ],
+)
+def test_a_mistake_is_told_with_line_and_mend(load, wrong, line, says):
+    assert wrong[0] in GOOD
+    with pytest.raises(SpecError) as error:
+        load(GOOD.replace(*wrong))
+    assert f"s.yaml:{line}: " in str(error.value)
+    assert says in str(error.value)
+
+
+def test_all_cells_excluded_is_an_empty_grid(load):
+    with pytest.raises(UsageError, match="empty grid: all 2 cells are excluded"):
+        load(GOOD + "exclude: [{scale: 0.15M}]\n")
+
+
+def test_no_axis_is_an_empty_grid(load):
+    with pytest.raises(SpecError, match="empty grid: give at least one axis"):
+        load("study: s\nbase: tiny\nscales: [0.15M]\n")
+
+
+def test_an_exclusion_that_matches_nothing_is_told(load):
+    assert "matches no cell" in load(GOOD + "exclude: [{sampling.kind: uniform, seed: 7}]\n").warnings[0]
+
+
+def test_a_spec_can_start_from_another(tmp_path: Path):
+    (tmp_path / "a.yaml").write_text(GOOD + "set: {resampler.tokens_per_frame: 4}\nbudget: 320\n")
+    (tmp_path / "b.yaml").write_text(GOOD.replace("base: tiny", "base: a.yaml"))
+    for trial in expand(load_spec(tmp_path / "b.yaml")).trials:
+        assert trial.config.design.resampler.tokens_per_frame == 4
+        assert trial.config.samples == 320
+
+
+def test_specs_in_a_circle_are_refused(tmp_path: Path):
+    for name, base in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.yaml").write_text(GOOD.replace("base: tiny", f"base: {base}.yaml"))
+    with pytest.raises(SpecError, match="circle"):
+        load_spec(tmp_path / "a.yaml")
+
+
+def test_a_shipped_spec_is_found_by_bare_name():
+    assert find_spec("sampling.yaml") == find_spec("sampling") == shipped_sweeps() / "sampling.yaml"
+    with pytest.raises(UsageError, match=r"no sweep spec nowhere.yaml.*sampling\.yaml"):
+        find_spec("nowhere.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(shipped_sweeps().glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_spec_expands(path: Path):
+    assert expand(load_spec(path)).trials
+
+
+def test_the_schema_completes_axes_and_refuses_unknown_ones():
+    axes = json_schema()["properties"]["axes"]
+    assert {"sampling", "resampler.tokens_per_frame", "integration.timestamps"} <= set(axes["properties"])
+    assert axes["additionalProperties"] is False
+    assert "unknown" not in axes["properties"]

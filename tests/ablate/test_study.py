@@ -1,0 +1,105 @@
+"""Scores from elsewhere come in whole or not at all, and are asked for consistency like any others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ablate.errors import UsageError
+from ablate.study import compare_scales, import_scores, load_table, overview, rankings, study_with_scales
+
+ROWS = "design,scale,seed,score\n" + "".join(
+    f"d{i},{scale},0,{i * (1 + (scale == '7B')) + 10}\n" for i in range(6) for scale in ("1B", "7B")
+)
+
+
+@pytest.fixture
+def take(tmp_path: Path):
+    def take(text: str, study: str = "mine", *, lower: bool = False, replace: bool = False):
+        file = tmp_path / "scores.csv"
+        file.write_text(text)
+        return import_scores(file, study, lower_is_better=lower, replace=replace)
+
+    return take
+
+
+def compare(study: str):
+    return compare_scales(study, None, None, metric=None, modality="video", tracking_uri=None)
+
+
+def test_imported_scores_are_a_study_like_any_other(take):
+    done = take(ROWS)
+    assert (done.trials, done.unchanged, done.skipped) == (12, 0, 0)
+    result = compare("mine")
+    assert (result.small, result.large, result.n) == ("1B", "7B", 6)
+    assert result.r2 == pytest.approx(1)
+    assert result.slope == pytest.approx(2)
+    assert [f["design"].tolist()[0] for f in rankings("mine")] == ["d5", "d5"]
+    assert overview()[0] == {"study": "mine", "designs": 6, "scales": ["1B", "7B"], "done": 12, "failed": 0}
+
+
+def test_the_same_file_again_changes_nothing_and_other_scores_need_replace(take):
+    take(ROWS)
+    assert take(ROWS).unchanged == 12
+    changed = ROWS.replace("d0,1B,0,10", "d0,1B,0,99")
+    with pytest.raises(UsageError, match=r"1 trials of study 'mine' have other scores already, first d0@1B/s0"):
+        take(changed)
+    assert take(changed, replace=True).unchanged == 11
+    assert load_table("mine").frame["score"].max() == 99
+
+
+def test_the_direction_is_kept_with_the_study(take):
+    take(ROWS, lower=True)
+    result = compare("mine")
+    assert result.lower_is_better
+    assert rankings("mine")[0]["design"][0] == "d0"
+    with pytest.raises(UsageError, match="lower is better; import with the same direction"):
+        take(ROWS)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("design,scale\na,1B\n", "column 'score' is missing; it has design, scale"),
+        ("design,scale,score,note\na,1B,1,x\n", "unknown column 'note'"),
+        ("design,scale,score\na,1B,high\n", "scores.csv:2: score 'high' is not a number"),
+        ("design,scale,score\na,1B,inf\n", "scores.csv:2: score inf is not finite"),
+        ("design,scale,score\n,1B,1\n", "scores.csv:2: design is empty"),
+        ("design,scale,seed,score\na,1B,x,1\n", "scores.csv:2: seed 'x' is not a whole number"),
+        ("design,scale,score\na,1B,1\na,1B,2\n", "scores.csv:3: the same trial and benchmark as line 2"),
+        ("design,scale,score\na,1B,\n", "holds no score"),
+        ("", "is not a CSV table"),
+    ],
+)
+def test_a_bad_table_is_refused_whole(take, tmp_path, text, says):
+    with pytest.raises(UsageError) as error:
+        take(text)
+    assert says in str(error.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_rows_without_a_score_are_counted(take):
+    assert take(ROWS + "d9,1B,0,\n").skipped == 1
+
+
+def test_the_study_that_is_meant_when_none_is_named(take):
+    assert study_with_scales("1.5B", "7B") == "apollo"
+    take(ROWS)
+    assert study_with_scales("1B", "7B") == "mine"
+    assert study_with_scales("1.5B", "7B") == "apollo"
+    take(ROWS, "other")
+    with pytest.raises(UsageError, match="several studies have these scales: mine, other"):
+        study_with_scales("1B", "7B")
+
+
+def test_what_is_not_there_is_told_with_what_is(take):
+    take(ROWS)
+    with pytest.raises(UsageError, match=r"no study 'x'.*mine, apollo \(built in\)"):
+        load_table("x")
+    with pytest.raises(UsageError, match="no trials at 3B in study mine; there are: 1B, 7B"):
+        compare_scales("mine", "3B", "7B", metric=None, modality="video", tracking_uri=None)
+    with pytest.raises(UsageError, match="nope"):
+        rankings("mine", "nope/overall")
+    with pytest.raises(UsageError, match="built-in"):
+        take(ROWS, "apollo")

@@ -1,0 +1,84 @@
+"""`prepare` makes the files once, whatever the number of workers, and is safe to kill."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from models.design import TinyData
+from models.tiny import assets
+
+DATA = TinyData(kind="tiny", train_videos=6, test_videos=3, world_seed=4)
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setattr(assets, "NUM_IMAGES", 4)
+    monkeypatch.setattr(assets, "NUM_TEXTS", 3)
+    monkeypatch.setattr(assets, "_CHUNK", 5)
+
+
+def files(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_files_are_the_same_for_any_number_of_workers(tmp_path):
+    one, two = (assets.prepare(DATA, tmp_path / str(n), workers=n) for n in (1, 2))
+    assert files(one) == files(two)
+    assert len(files(one)) == 6 + 3 + 4 + 2
+
+
+def test_manifests_follow_the_format(tmp_path):
+    folder = assets.prepare(DATA, tmp_path, workers=1)
+    train, test = (json.loads((folder / f"{name}.json").read_text()) for name in ("train", "test"))
+    assert [len(train), len(test)] == [6 + 4 + 3, 3]
+    for record in train:
+        kind = next((kind for kind in ("video", "image") if kind in record), None)
+        speakers = [turn["from"] for turn in record["conversations"]]
+        assert speakers == ["human", "gpt"] * (len(speakers) // 2)
+        first = record["conversations"][0]["value"]
+        assert first.startswith(f"<{kind}>\n") if kind else "<" not in first
+        assert kind is None or (folder / record[kind]).is_file()
+    for record in test:
+        assert (folder / record["video"]).is_file()
+        for question in record["questions"]:
+            assert set(question) == {"id", "question", "options", "answer", "category", "task"}
+            assert len(question["options"]) == 4
+    assert len({q["id"] for record in test for q in record["questions"]}) == 3 * 13
+
+
+def test_what_is_made_is_not_made_again(tmp_path):
+    folder = assets.prepare(DATA, tmp_path, workers=1)
+    stamp = (folder / "train.json").stat().st_mtime_ns
+    assert assets.prepare(DATA, tmp_path, workers=1) == folder
+    assert (folder / "train.json").stat().st_mtime_ns == stamp
+
+
+def test_a_killed_build_leaves_nothing_half_made(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from models.tiny.assets import prepare, TinyData;"
+        "prepare(TinyData(kind='tiny', train_videos=3000), Path(sys.argv[1]), 1)"
+    )
+    build = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob("*.building-*/videos/*.mp4")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    build.send_signal(signal.SIGKILL)
+    build.wait()
+    assert list(tmp_path.glob("*.building-*/videos/*.mp4"))
+    assert not list(tmp_path.glob("*/train.json"))
+    # The same study, now small enough to finish: the dead build's lock is free and its rest goes away.
+    name = next(tmp_path.glob("*.building-*")).name.replace("3000-300", "6-3")
+    (tmp_path / name.replace("-w0-", "-w4-")).mkdir()
+    folder = assets.prepare(DATA, tmp_path, workers=1)
+    assert (folder / "train.json").is_file()
+    assert not list(tmp_path.glob(f"{folder.name}.building-*"))
+
+
+def test_without_pyav_the_way_out_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(RuntimeError, match=r"pip install 'ablate\[tiny\]'"):
+        assets.prepare(DATA, tmp_path, workers=1)

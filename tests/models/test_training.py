@@ -1,0 +1,242 @@
+"""Prompting, packing, mixing, freezing and scoring, on a small random model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
+
+from models.data import Corpus, draw
+from models.design import LearningRates, Mix, Perceiver, Stage, TrialConfig, Uniform
+from models.encoders.siglip import SiglipEncoder
+from models.evaluate import evaluate, scores
+from models.integration import VIDEO_TOKEN
+from models.manifest import ManifestError, Question, Record, TestItem
+from models.media import Stored
+from models.presets import PRESETS
+from models.prompt import Prompter, Sequence, collate
+from models.resamplers import PerceiverResampler
+from models.train import DivergedError, freeze, make_optimizers, stage_steps, train
+from models.video_lmm import VideoLMM
+from models.weights import locate_tokenizer
+
+CPU = torch.device("cpu")
+DESIGN = PRESETS["tiny"].design.model_copy(update={"sampling": Uniform(kind="uniform", frames=3)})
+VIDEO = Record("v", "video", "v.mp4", (("what is the first digit", "two"), ("what is the last digit", "four")), True)
+IMAGE = Record("i", "image", "i.png", (("what is the first digit", "three"),), True)
+TEXT = Record("t", "text", "", (("what is the first digit", "three"), ("what is the last digit", "one")), False)
+ITEM = TestItem(
+    "v",
+    "video",
+    "v.mp4",
+    (
+        Question("q1", "what is the first digit", ("one", "two", "three", "four"), 1, "ocr", "first"),
+        Question("q2", "what is the last digit", ("four", "one two", "three", "two"), 0, "ocr", "last"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def prompter() -> Prompter:
+    return Prompter(AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm")))
+
+
+@pytest.fixture
+def model(prompter: Prompter, tmp_path: Path) -> VideoLMM:
+    torch.manual_seed(0)
+    vision = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    SiglipVisionModel(vision).save_pretrained(tmp_path / "siglip")
+    encoder = SiglipEncoder(DESIGN.encoders[0].model_copy(update={"weights": str(tmp_path / "siglip")}))
+    llm = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(prompter._tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            tie_word_embeddings=True,
+        )
+    )
+    resampler = PerceiverResampler(
+        Perceiver(kind="perceiver", tokens_per_frame=2, heads=2, head_dim=8, kv_heads=1), 16, 32, 1
+    )
+    return VideoLMM(encoder, resampler, llm).eval()
+
+
+@pytest.fixture
+def corpus(prompter: Prompter) -> Corpus:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (9, 32, 32, 3), np.uint8)
+    source = Stored({"v.mp4": (0, 8), "i.png": (8, 1)}, np.append(np.arange(8) / 4, 0.0), frames)
+    return Corpus(DESIGN, prompter, [VIDEO, IMAGE, TEXT], [ITEM], source)
+
+
+def config(**changes: object) -> TrialConfig:
+    return TrialConfig(design=DESIGN, scale="0.15M", seed=0, samples=64).model_copy(update=changes)
+
+
+def test_a_question_is_answered_in_a_pack_as_if_asked_alone(model, prompter, corpus):
+    branches = prompter.training_branches(VIDEO, [0, 1])
+    whole = corpus._sequence("video", "v.mp4", DESIGN.sampling, branches)
+    text = Sequence(prompter.opening, prompter.training_branches(TEXT, [0, 1]), None)
+    with torch.inference_mode():
+        packed = model(collate([whole, text]))  # with a shorter row beside it, so padding is tested too
+        alone = torch.cat([model(collate([replace(whole, branches=[b])])) for b in branches] + [model(collate([text]))])
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_dialogue_sees_its_earlier_turns_and_learns_every_answer(prompter):
+    (branch,) = prompter.training_branches(TEXT, [0, 1])
+    learned = [prompter._tokenizer.decode([token]) for _, token in branch.targets]
+    assert [word for word in learned if not word.startswith("<")] == ["three", "one"]
+    for place, token in branch.targets:
+        assert branch.ids[place + 1] == token
+
+
+def test_only_answers_are_learned(prompter, corpus):
+    batch = collate([corpus._sequence("video", "v.mp4", DESIGN.sampling, prompter.training_branches(VIDEO, [0]))])
+    assert batch.targets_K.tolist() == prompter.answered("two")
+    assert batch.is_video_BL.sum() == 3 * 2
+    assert batch.clips is not None
+    assert batch.clips.shape == (3, 1, 32, 32, 3)
+
+
+def test_text_around_clips_has_the_four_forms(prompter, corpus):
+    def spliced(**switches: bool) -> str:
+        design = DESIGN.model_copy(update={"integration": DESIGN.integration.model_copy(update=switches)})
+        prefix = replace(corpus, design=design)._sequence("video", "v.mp4", DESIGN.sampling, []).prefix
+        return prompter._tokenizer.decode([i for i in prefix if i != VIDEO_TOKEN])
+
+    opening = prompter._tokenizer.decode(prompter.opening)
+    assert spliced(separators=False) == opening
+    assert spliced(separators=True).count("<vid_start>") == 3
+    stamped = spliced(separators=True, timestamps=True)
+    assert stamped.index("clip from") < stamped.index("<vid_start>")
+    assert stamped.count("clip from") == 3
+
+
+def test_outcomes_follow_the_likelihoods_of_whole_options(model, corpus, prompter):
+    (rows,) = list(evaluate(model, corpus, CPU, "video"))
+    assert rows["answer"].tolist() == [1, 0]
+    second = rows.iloc[1]
+    assert second["predicted"] == int(np.argmax(second["log_likelihoods"]))
+    likelihoods = np.exp(second["log_likelihoods"])
+    assert second["probability"] == pytest.approx(likelihoods[0] / likelihoods.sum(), rel=1e-5)
+    # The two-word option by hand: the chance of its first word, times that of the second after it.
+    asked = prompter.asked(ITEM.questions[1].text)
+    one, two = prompter.encode("one two")
+    sequence = corpus._sequence("video", "v.mp4", DESIGN.sampling, [])
+    total = 0.0
+    for given, token in ((asked, one), ([*asked, one], two)):
+        branch = prompter.option_branches(ITEM.questions[0])[0]
+        by_hand = replace(branch, ids=tuple(given), targets=((len(given) - 1, token),))
+        with torch.inference_mode():
+            total += float(model(collate([replace(sequence, branches=[by_hand])]))[0, token])
+    assert second["log_likelihoods"][1] == pytest.approx(total, abs=1e-4)
+
+
+def test_the_centre_frame_and_text_alone_show_less(corpus, prompter):
+    branches = prompter.option_branches(ITEM.questions[0])
+    frame, text = corpus.tested(ITEM, "frame", branches), corpus.tested(ITEM, "text", branches)
+    assert frame.clips is not None
+    assert np.array_equal(frame.clips[0, 0], corpus.source.read("v.mp4", [4])[0])
+    assert text.clips is None
+    assert VIDEO_TOKEN not in text.prefix
+
+
+def test_scores_are_percent_per_category_and_modality():
+    rows = pd.DataFrame(
+        [
+            {"category": c, "modality": m, "answer": 0, "predicted": p, "probability": q}
+            for c, m, p, q in (("ocr", "video", 0, 0.9), ("ocr", "video", 1, 0.3), ("spatial", "video", 0, 0.6), ("ocr", "text", 1, 0.1))
+        ]
+    )
+    found = {(s["benchmark"], s["category"], s["modality"]): s["score"] for s in scores(rows, "b")}
+    assert found[("b", "overall", "video")] == pytest.approx(200 / 3)
+    assert found[("b", "ocr", "video")] == 50
+    assert found[("b", "spatial", "video")] == 100
+    assert found[("b", "overall", "text")] == 0
+    assert found[("b_prob", "overall", "video")] == pytest.approx(60)
+    assert ("b_prob", "overall", "text") not in found
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_frozen_parts_keep_every_bit_and_others_learn(model, corpus, optimizer):
+    kind = {"adamw": {"kind": "adamw"}, "muon": {"kind": "muon"}}[optimizer]
+    stages = (
+        Stage(name="a", share=0.5, batch=4, mix=Mix(image=1.0), lr=LearningRates(connector=1e-2)),
+        Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3, llm=1e-3)),
+    )
+    design = DESIGN.model_validate(DESIGN.model_dump() | {"schedule": [s.model_dump() for s in stages], "optimizer": kind})
+    trial = config(design=design, samples=16)
+    before = {name: [p.clone() for p in part.parameters()] for name, part in model.parts().items()}
+
+    def changed() -> dict[str, bool]:
+        return {
+            name: any(not torch.equal(p, q) for p, q in zip(part.parameters(), before[name], strict=True))
+            for name, part in model.parts().items()
+        }
+
+    seen = []
+    for step in train(model, trial, replace(corpus, design=design), CPU):
+        seen.append(step.stage)
+        if step.stage == "a":
+            assert changed() == {"vision": False, "connector": True, "llm": False}
+    assert seen == ["a", "a", "b", "b"]
+    assert changed() == {"vision": False, "connector": True, "llm": True}
+
+
+def test_the_encoder_learns_when_its_rate_says_so(model, corpus):
+    stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(vision=1e-2))
+    design = DESIGN.model_copy(update={"schedule": (stage,)})
+    before = model.encoder.tower.embeddings.patch_embedding.weight.clone()
+    list(train(model, config(design=design, samples=2), replace(corpus, design=design), CPU))
+    assert not torch.equal(before, model.encoder.tower.embeddings.patch_embedding.weight)
+
+
+def test_every_learning_parameter_is_in_one_group(model):
+    rates = LearningRates(vision=1e-3, connector=1e-3, llm=1e-3)
+    freeze(model, rates)
+    for optimizer in (PRESETS["tiny"].design.optimizer, DESIGN.optimizer.model_validate({"kind": "muon"})):
+        groups = [g for o in make_optimizers(model, optimizer, rates) for g in o.param_groups]
+        grouped = [id(p) for g in groups for p in g["params"]]
+        assert sorted(grouped) == sorted(id(p) for p in model.trainable())
+
+
+def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
+    with torch.no_grad():
+        model.llm.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="loss is nan at step 1"):
+        list(train(model, config(), corpus, CPU))
+
+
+def test_steps_follow_shares_and_batches():
+    assert stage_steps(config(samples=15_600)) == [156, 351]
+
+
+@given(st.integers(1, 200), st.integers(0, 2**32 - 1))
+def test_a_mix_is_kept_and_every_record_is_seen_before_one_repeats(count: int, seed: int):
+    records = [replace(r, id=f"{r.id}{i}") for r in (VIDEO, IMAGE, TEXT) for i in range(5)]
+    mix = Mix(text=0.1, image=0.2, video=0.7)
+    drawn = list(draw(records, mix, count, np.random.default_rng(seed)))
+    assert len(drawn) == count
+    for kind, share in (("text", 0.1), ("image", 0.2), ("video", 0.7)):
+        ids = [r.id for r in drawn if r.kind == kind]
+        assert abs(len(ids) - share * count) < 3
+        assert len(set(ids[:5])) == len(ids[:5])
+    assert drawn == list(draw(records, mix, count, np.random.default_rng(seed)))
+
+
+def test_a_mix_of_what_is_not_there_is_refused():
+    with pytest.raises(ManifestError, match="asks for 20% image, but train.json has no image record"):
+        draw([VIDEO, TEXT], Mix(text=0.1, image=0.2, video=0.7), 10, np.random.default_rng(0))
