@@ -163,7 +163,13 @@ def _tune(queue: Queue, listener: Listener) -> None:
     from ray import tune
     from ray.tune.search import Searcher
 
-    class Feed(Searcher):  # type: ignore[misc]
+    class Unpickled:
+        """Tune pickles what it is given for its restore, which is not used: leave these out."""
+
+        def __reduce__(self) -> tuple[type[object], tuple[()]]:
+            return object, ()
+
+    class Feed(Unpickled, Searcher):  # type: ignore[misc]
         """Hands Tune the next waiting job whenever it has room for one."""
 
         def suggest(self, trial_id: str) -> Any:
@@ -181,7 +187,7 @@ def _tune(queue: Queue, listener: Listener) -> None:
         def restore(self, checkpoint_path: str) -> None:
             """Nothing to restore."""
 
-    class Ears(tune.Callback):  # type: ignore[misc]
+    class Ears(Unpickled, tune.Callback):  # type: ignore[misc]
         """Passes on to the listener what Tune sees."""
 
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:

@@ -1,8 +1,9 @@
 """What a trial looks like in MLflow: names of params, tags and metrics, within its limits. Plain data; no mlflow here.
 
-The order of names matters, for MLflow's compare page first shows the three differing params that sort first, and
-the one metric that was logged first (docs/mlflow.md). So axes keep their names, and the rest of the config sorts
-behind them. Nothing parses these names: `SCORES_TAG` says which metric is which score.
+The names serve MLflow's pages. Its compare page first shows the three differing params that sort first, and the metric
+that was logged first: so axes keep their names, and the rest of the config sorts behind them, under `whole/`. Its runs
+page shows charts in the order `score/`, `train/`, `usage/`. Nothing parses these names: `SCORES_TAG` says which metric
+is which score.
 """
 
 from __future__ import annotations
@@ -113,12 +114,15 @@ def run_name(label: str) -> str:
 
 
 def params(about: About) -> dict[str, str]:
-    """Axes, scale, seed and samples by their own names, and the whole config behind them."""
+    """Axes, scale, seed and samples by their own names, and the whole config behind them.
+
+    A variant stands under its part's own name (`whole/design.sampling` = `fps`), before its fields.
+    """
     values: dict[Parts, Any] = {(name,): value for name, value in about.axes.items()}
     values |= {("scale",): about.scale, ("seed",): about.seed}
     if about.samples is not None:
         values[("samples",)] = about.samples
-    values |= {(_CONFIG, name): value for name, value in about.config.items() if (name,) not in values}
+    values |= {(_CONFIG, name.removesuffix(".kind")): v for name, v in about.config.items() if (name,) not in values}
     return {key: str(value)[:PARAM_CHARS] for key, value in _keyed(values).items()}
 
 
@@ -205,11 +209,16 @@ def scores_in(tags: Mapping[str, str], metrics: Mapping[str, float]) -> list[Sco
 
 
 def outcome_metrics(result: Result) -> dict[str, float]:
-    """Scores in the benchmarks' own units, then `cost/seconds` and what the trial counted."""
+    """Scores in the benchmarks' own units, then `usage/seconds` and what the trial counted."""
     costs: dict[Parts, float] = {
-        ("cost", name): float(value) for name, value in {**result.counts, "seconds": result.seconds}.items()
+        ("usage", name): float(value) for name, value in {**result.counts, "seconds": result.seconds}.items()
     }
     return {key: s.score for key, s in score_keys(result.scores).items()} | _keyed(costs)
+
+
+def metric_key(metric: str) -> str:
+    """The metric of a score that is named as in a spec, `BENCHMARK/CATEGORY`."""
+    return next(iter(_keyed({("score", *metric.split("/", 1)): None})))
 
 
 def event_metrics(event: Mapping[str, float]) -> dict[str, float]:

@@ -144,7 +144,7 @@ def run_sweep(plan: Plan, execute: Executor, view_of: Callable[[Plan], View], ur
         plan = make_plan(plan.spec)
         remember(plan.paths, replace(facts(plan.paths), metric=plan.metric))
         sync(plan.paths, uri)  # what an earlier driver finished but did not mirror
-        tracker = Tracker.open(plan.paths, uri)
+        tracker = Tracker.open(plan.paths, uri, metric=plan.metric)
         for planned in plan.to_run:
             folder_of(plan.paths, planned.trial.key).describe(about(plan, planned.trial))
         conductor = Conductor(plan, tracker, view_of(plan))

@@ -18,21 +18,12 @@ from typing import Literal
 
 import pandas as pd
 
-from ablate import mirror
+from ablate import mirror, store
 from ablate.errors import AblateError, UsageError
 from ablate.mirror import SweepSummary
 from ablate.paths import StudyPaths
 from ablate.record import About, Failure, Record, TrialFolder, scan
 from ablate.scores import TrialScores, score_frame
-from ablate.store import (
-    absolute_uri,
-    answers,
-    artifact_folder,
-    prepare_database,
-    require_database,
-    require_server,
-    shown,
-)
 
 # Read by mlflow itself: no report to its makers, no chatter while it creates tables, and no minutes of waiting for a
 # server that is away.
@@ -111,13 +102,13 @@ class Tracker:
         Raises:
             AblateError: the store cannot be used; the message names it.
         """
-        uri = absolute_uri(uri)
-        prepare_database(uri)
+        uri = store.absolute_uri(uri)
+        store.prepare_database(uri)
         try:
             client = _client(uri)
             experiment = client.get_experiment_by_name(paths.name)
             if experiment is None:
-                folder = artifact_folder(uri)
+                folder = store.artifact_folder(uri)
                 location = None if folder is None else (folder / paths.name).as_uri()
                 client.create_experiment(paths.name, artifact_location=location, tags=EXPERIMENT_TAGS)
                 experiment = client.get_experiment_by_name(paths.name)
@@ -128,7 +119,7 @@ class Tracker:
         except Exception as error:  # mlflow, sqlalchemy and requests each have their own
             raise _unusable(uri, error) from error
         raise AblateError(
-            f"study {paths.name} was deleted in MLflow at {shown(uri)}; bring it back with "
+            f"study {paths.name} was deleted in MLflow at {store.shown(uri)}; bring it back with "
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
         )
 
@@ -173,9 +164,9 @@ class Tracker:
             self._create(about, mirror.ms(time.time()))
             return
         known.mirrored = ""
-        self._client.update_run(known.run_id, status="RUNNING", name=mirror.run_name(about.label))
         tags = mirror.about_tags(about) | dict.fromkeys((*mirror.FAILURE_TAGS, mirror.MIRRORED_TAG), "")
         self._log(known, params=mirror.params(about), tags=tags)
+        self._client.update_run(known.run_id, status="RUNNING", name=mirror.run_name(about.label))
 
     def _create(self, about: About, start_ms: int) -> _Run:
         run = self._client.create_run(
@@ -185,7 +176,7 @@ class Tracker:
             run_name=mirror.run_name(about.label),
         )
         known = self._runs[about.key] = _Run(run.info.run_id, "", {})
-        # MLflow's compare page shows the metric that a run got first: a score, even if the training curve comes before it.
+        # MLflow's compare page shows the metric that a run got first: a score, though the curve comes earlier.
         first = [Metric(mirror.metric_key(self._metric), math.nan, 0, 0)] if self._metric else []
         self._log(known, params=mirror.params(about), metrics=first)
         return known
@@ -251,11 +242,11 @@ class Tracker:
             write()
         except Exception as error:  # noqa: BLE001 - mlflow, sqlalchemy and requests each have their own
             self.missed.add(key)
-            if not answers(self.uri):
+            if not store.answers(self.uri):
                 self._away_until = time.monotonic() + AWAY_S
             self.problem = self.problem or (
-                f"MLflow at {shown(self.uri)} did not take a write ({_reason(error)}); the sweep goes on and nothing "
-                f"is lost: `ablate sync --study {self._paths.name}` catches up"
+                f"MLflow at {store.shown(self.uri)} did not take a write ({_reason(error)}); the sweep goes on and "
+                f"nothing is lost: `ablate sync --study {self._paths.name}` catches up"
             )
         else:
             self.missed.discard(key)
@@ -298,20 +289,16 @@ def sync(paths: StudyPaths, uri: str | None = None) -> Synced:
         RecordError: a folder cannot be read.
     """
     tracker = Tracker.open(paths, uri)
-    changes: Counter[str] = Counter()
+    done: Counter[str] = Counter()
     for record in scan(paths):
         if not mirror.has_begun(record):
             continue
         try:
-            changes[tracker._write(record)] += 1
+            done[tracker._write(record)] += 1
         except Exception as error:
             raise _unusable(tracker.uri, error) from error
-    return Synced(
-        created=changes["created"],
-        updated=changes["updated"],
-        unchanged=changes["unchanged"],
-        duplicates=tracker.duplicates,
-    )
+    counts = {"created": done["created"], "updated": done["updated"], "unchanged": done["unchanged"]}
+    return Synced(**counts, duplicates=tracker.duplicates)
 
 
 # --- reading ------------------------------------------------------------------------------------
@@ -347,25 +334,27 @@ def finished_trials(study: str, uri: str | None = None) -> tuple[str, list[Run]]
         UsageError: there is no such study; the message lists those that there are.
         AblateError: the store cannot be used.
     """
-    uri = absolute_uri(uri)
-    require_database(uri)
+    uri = store.absolute_uri(uri)
+    store.require_database(uri)
     try:
         client = _client(uri)
         experiment = client.get_experiment_by_name(study)
         if experiment is None or experiment.lifecycle_stage != "active":
             names = sorted(e.name for e in client.search_experiments() if e.experiment_id != "0")
-            raise UsageError(f"MLflow at {shown(uri)} has no study {study!r}; there are: {', '.join(names) or 'none'}")
+            raise UsageError(
+                f"MLflow at {store.shown(uri)} has no study {study!r}; there are: {', '.join(names) or 'none'}"
+            )
         runs = _search(client, experiment.experiment_id, f"tags.`{mirror.KIND_TAG}` = 'trial' AND status = 'FINISHED'")
-        oldest_of_each = {run.data.tags[mirror.TRIAL_TAG]: run for run in reversed(list(runs))}
+        oldest_of_each = {run.data.tags[mirror.TRIAL_TAG]: run for run in runs}
     except AblateError:
         raise
     except Exception as error:
         raise _unusable(uri, error) from error
-    return str(experiment.experiment_id), list(reversed(oldest_of_each.values()))
+    return str(experiment.experiment_id), list(oldest_of_each.values())
 
 
 def _client(uri: str) -> MlflowClient:
-    require_server(uri)
+    store.require_server(uri)
     client = MlflowClient(tracking_uri=uri)
     client.search_experiments(max_results=1)
     return client
@@ -402,7 +391,7 @@ def _points(event: Mapping[str, float]) -> list[Metric]:
 
 
 def _unusable(uri: str, error: Exception) -> AblateError:
-    return AblateError(f"MLflow at {shown(uri)} cannot be used: {_reason(error)}")
+    return AblateError(f"MLflow at {store.shown(uri)} cannot be used: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

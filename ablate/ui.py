@@ -19,11 +19,14 @@ from typing import IO, NoReturn
 from urllib.parse import quote
 
 from ablate.errors import AblateError, UsageError
-from ablate.store import absolute_uri, answers, is_server
+from ablate.mirror import metric_key
+from ablate.store import absolute_uri, answers, artifact_folder, is_server, require_database
 from ablate.tracking import finished_trials
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 20
+BLOCKED = {5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080}
+"""Ports that browsers refuse to visit."""
 START_S = 90.0
 """Patience with a server that starts, on a busy machine."""
 STOP_S = 5.0
@@ -66,19 +69,19 @@ def pages(study: str, base: str, uri: str | None = None, metric: str | None = No
     """
     experiment, runs = finished_trials(study, uri)
     if metric:
-        runs = [run for run in runs if f"score/{metric}" in run.data.metrics]
+        runs = [run for run in runs if metric_key(metric) in run.data.metrics]
     chosen = [run.info.run_id for run in runs[:MOST_COMPARED]]
     trials = quote("tags.`ablate.kind` = 'trial'")
+    sides = "workflowType=machine_learning"  # the side bar of model training
     note = None
     if not runs:
         note = f"no trial of study {study} has finished" + (f" with a score {metric}" if metric else "")
     elif len(runs) > MOST_COMPARED:
         note = f"the compare page shows the newest {MOST_COMPARED} of {len(runs)} finished trials"
+    compared = f"runs={_encoded(chosen)}&experiments={_encoded([experiment])}"
     return Pages(
-        runs=f"{base}/#/experiments/{experiment}/runs?searchFilter={trials}&compareRunsMode=CHART",
-        compare=f"{base}/#/compare-runs?runs={_encoded(chosen)}&experiments={_encoded([experiment])}"
-        if chosen
-        else None,
+        runs=f"{base}/#/experiments/{experiment}/runs?searchFilter={trials}&compareRunsMode=CHART&{sides}",
+        compare=f"{base}/#/compare-runs?{compared}&{sides}" if chosen else None,
         note=note,
     )
 
@@ -99,18 +102,21 @@ def serving(uri: str | None = None, port: int = 5000) -> Iterator[str]:
         The server's address.
 
     Raises:
-        UsageError: no port is free.
+        UsageError: there is no store, or no port is free.
         AblateError: the server does not start, or does not answer; with what it said.
     """
     uri = absolute_uri(uri)
     if is_server(uri):
         yield uri
         return
+    require_database(uri)
     port = free_port(port)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST, "--workers", "1"]
+    if artifacts := artifact_folder(uri):
+        command += ["--artifacts-destination", str(artifacts)]
     with tempfile.TemporaryFile() as output, _signals_raised():
         server = subprocess.Popen(
-            [*command, "--port", str(port), "--workers", "1"],
+            [*command, "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
             env=os.environ | FRUGAL,
@@ -140,6 +146,8 @@ def free_port(first: int) -> int:
         UsageError: none of them is free.
     """
     for port in range(first, first + PORTS_TRIED):
+        if port in BLOCKED:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -180,7 +188,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 def _signals_raised() -> Iterator[None]:
     """A terminal that closes, or SIGTERM, ends the block as ^C does."""
 
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}

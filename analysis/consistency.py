@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis import agreement, uncertainty
 from analysis.agreement import Floats
-from analysis.ranking import OUTLIER_SDS, collapsed, noise_between_seeds
+from analysis.ranking import OUTLIER_SDS, far_below, noise_between_seeds
 from analysis.table import ScoreTable, TableError, scale_size
 from analysis.uncertainty import Interval, SeedNoise
 
@@ -71,7 +71,7 @@ class Consistency(Question):
     missing: Mapping[str, tuple[str, ...]]
     """Scale -> designs that have a score at the other scale only, and so are not in `points`."""
     collapsed: tuple[str, ...]
-    """Those of `points` that failed to learn at either scale, see `collapsed`."""
+    """Those of `points` that failed to learn at either scale, by the rule of `analysis.ranking.collapsed`."""
     r2_without_collapsed: float | None
     warnings: tuple[str, ...]
 
@@ -110,7 +110,7 @@ def compare(
     shared = sorted(set(x.index) & set(y.index))
     _refuse_few(len(shared), small, large)
     missing = {small: tuple(sorted(set(y.index) - set(x.index))), large: tuple(sorted(set(x.index) - set(y.index)))}
-    down = {design for scale in (small, large) for design in collapsed(chosen, scale, metric, modality)}
+    down = {design for mean in (x, y) for design in far_below(mean, lower_is_better=chosen.lower_is_better)}
     return _answer(
         _question(chosen, small, large, modality),
         tuple(Point(design, float(x[design]), float(y[design])) for design in shared),

@@ -47,9 +47,14 @@ def collapsed(table: ScoreTable, scale: str, metric: str | None = None, modality
     scores could tell. Designs that are poor for their data mix are known from their configs: name them to `without`.
     """
     chosen = table.select(metric, modality)
-    mean = chosen.per_design(scale)["mean"]
-    shortfall = (mean - mean.median()) * (1 if chosen.lower_is_better else -1)
-    robust_sd = _MAD_TO_SD * float((mean - mean.median()).abs().median())
+    return far_below(chosen.per_design(scale)["mean"], lower_is_better=chosen.lower_is_better)
+
+
+def far_below(mean: pd.Series[float], *, lower_is_better: bool) -> tuple[str, ...]:
+    """The rule of `collapsed` on scores by design."""
+    distance = mean - mean.median()
+    robust_sd = _MAD_TO_SD * float(distance.abs().median())
+    shortfall = distance * (1 if lower_is_better else -1)
     return tuple(str(design) for design in mean.index[shortfall > OUTLIER_SDS * robust_sd]) if robust_sd else ()
 
 

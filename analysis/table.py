@@ -56,7 +56,8 @@ class ScoreTable:
         frame = self.frame[list(COLUMNS)]
         _check(frame)
         types = dict.fromkeys(_TEXT, "str") | {"seed": "int64", "samples": "Int64", "score": "float64"}
-        typed = frame.astype(types).sort_values(list(KEY), kind="stable", ignore_index=True)
+        scores = frame["score"].where(frame["score"].notna(), math.nan)  # None and NA, too
+        typed = frame.assign(score=scores).astype(types).sort_values(list(KEY), kind="stable", ignore_index=True)
         scored = typed["score"].notna()
         object.__setattr__(self, "frame", typed[scored].reset_index(drop=True))
         object.__setattr__(self, "dropped", typed[~scored].reset_index(drop=True))

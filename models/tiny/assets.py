@@ -116,18 +116,20 @@ def _map(chunks: list[Chunk], workers: int) -> Iterator[list[Record]]:
 def make_chunk(chunk: Chunk) -> list[Record]:
     """Write the media of a chunk and return its manifest records."""
     make = {"train": _train_video, "test": _test_video, "image": _image, "text": _text}[chunk.split]
-    return [make(chunk.folder, i, generator(chunk.world_seed, chunk.split, i)) for i in range(chunk.start, chunk.stop)]
+    numbers = range(chunk.start, chunk.stop)
+    return [row for i in numbers for row in make(chunk.folder, i, generator(chunk.world_seed, chunk.split, i))]
 
 
-def _train_video(folder: Path, index: int, rng: np.random.Generator) -> Record:
+def _train_video(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:
     scene = make_scene(rng)
     name = f"videos/train-{index:05d}.mp4"
     write_video(render(scene, frame_times(scene)), folder / name)
     turns = [(question.text, question.answer) for question in video_questions(scene, rng)]
-    return {"id": f"train-{index:05d}", "video": name, "conversations": _conversation("<video>\n", turns)}
+    conversation = _conversation("<video>\n", turns)
+    return [{"id": f"train-{index:05d}", "video": name, "independent": True, "conversations": conversation}]
 
 
-def _test_video(folder: Path, index: int, rng: np.random.Generator) -> Record:
+def _test_video(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:
     scene = make_scene(rng)
     name = f"videos/test-{index:05d}.mp4"
     write_video(render(scene, frame_times(scene)), folder / name)
@@ -144,22 +146,36 @@ def _test_video(folder: Path, index: int, rng: np.random.Generator) -> Record:
                 "task": question.task,
             }
         )
-    return {"id": f"test-{index:05d}", "video": name, "questions": rows}
+    return [{"id": f"test-{index:05d}", "video": name, "questions": rows}]
 
 
-def _image(folder: Path, index: int, rng: np.random.Generator) -> Record:
+def _image(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:
+    """A picture with its caption, and the same picture with questions: two records, as alignment data have them.
+
+    Half of the pictures are taken while the lamp is lit: at a random moment it would be dark in nine of ten.
+    """
     scene = make_scene(rng)
-    time_s = float(rng.uniform(0, scene.duration_s))
+    flash = scene.flashes[int(rng.integers(len(scene.flashes)))]
+    lit, dark = rng.uniform(flash.start_s, flash.start_s + flash.length_s), rng.uniform(0, scene.duration_s)
+    time_s = float(min(lit, scene.duration_s) if rng.random() < 0.5 else dark)
     name = f"images/image-{index:05d}.png"
     Image.fromarray(render(scene, np.array([time_s]))[0]).save(folder / name)
-    turns = image_turns(scene, time_s)
-    return {"id": f"image-{index:05d}", "image": name, "conversations": _conversation("<image>\n", turns)}
+    caption, *questions = image_turns(scene, time_s)
+    return [
+        {
+            "id": f"{what}-{index:05d}",
+            "image": name,
+            "independent": True,
+            "conversations": _conversation("<image>\n", turns),
+        }
+        for what, turns in (("caption", [caption]), ("image", questions))
+    ]
 
 
-def _text(folder: Path, index: int, rng: np.random.Generator) -> Record:  # noqa: ARG001 - no media
+def _text(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:  # noqa: ARG001 - no media
     """One question a record: its first turn holds the transcript, without which none can be answered."""
     turn = text_turn(make_scene(rng), rng)
-    return {"id": f"text-{index:05d}", "conversations": _conversation("", [turn])}
+    return [{"id": f"text-{index:05d}", "conversations": _conversation("", [turn])}]
 
 
 def _conversation(opening: str, turns: Turns) -> list[Record]:
