@@ -179,8 +179,8 @@ class TinyData(Part):
     kind: Literal["tiny"]
     train_videos: int = Field(default=1500, ge=1)
     test_videos: int = Field(default=300, ge=1)
-    world_seed: int = Field(default=0, ge=0)
-    """Seed of the world's contents: other seeds give other videos and other questions."""
+    world_seed: int = Field(default=1, ge=0)
+    """Seed of the world's contents: other seeds give other videos and other questions. The recipe was tuned on 0."""
 
     benchmark: ClassVar[str] = "tinybench"
 

@@ -36,17 +36,18 @@ _TINY = Design(
     schedule=(
         Stage(
             name="align",
-            share=0.64,
-            batch=64,
+            share=0.6,
+            batch=32,
             mix=Mix(image=1.0),
             lr=LearningRates(connector=1e-2),
         ),
         Stage(
             name="video",
-            share=0.36,
+            share=0.4,
             batch=16,
-            mix=Mix(text=0.1, image=0.2, video=0.7),
+            mix=Mix(text=0.05, image=0.15, video=0.8),
             lr=LearningRates(connector=5e-3, llm=5e-3),
+            max_questions=8,
         ),
     ),
     optimizer=Muon(kind="muon", weight_decay=0.05),
@@ -54,5 +55,5 @@ _TINY = Design(
 
 PRESETS: dict[str, Preset] = {
     # Alignment of the resampler on images, then training on the full mix: recipe measured in docs/tiny-study.md.
-    "tiny": Preset(_TINY, samples=15_600),
+    "tiny": Preset(_TINY, samples=12_000),
 }

@@ -71,7 +71,10 @@ def pretrain_llm(size: LlmSize, steps: int = STEPS) -> Qwen2ForCausalLM:
     """Train a new decoder; each scene is seen once."""
     torch.manual_seed(0)
     llm = new_llm(size)
-    learner = Learner([llm], steps=steps, muon_lr=0.02, adamw_lr=5e-3)
+    # Wider ones learn at rates that fall with width (as in muP): at 0.02 the 0.7M one reached 64% where the 0.15M
+    # one reached 81%.
+    gentler = min(1.0, 64 / size.hidden)
+    learner = Learner([llm], steps=steps, muon_lr=0.02 * gentler, adamw_lr=5e-3 * gentler)
     rng = np.random.default_rng(0)
     recent = 0.0
     for step in range(steps):

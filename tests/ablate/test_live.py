@@ -37,7 +37,9 @@ def test_counts_progress_and_what_is_waited_for(board):
     board, clock = board
     for key in "ab":
         board.started(job(key))
-    board.progressed(job("a"), Progress(phase="training", detail="align", step=50, steps=100, loss=1.25, samples_per_s=321))
+    board.progressed(
+        job("a"), Progress(phase="training", detail="align", step=50, steps=100, loss=1.25, samples_per_s=321)
+    )
     clock.now = 65
     shown = text(board)
     assert "0 done / 2 running / 2 waiting / 0 failed" in shown

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ablate.paths import study_paths
+from ablate.paths import find_spec, study_paths
 from ablate.plan import about, make_plan
 from ablate.record import Failure, RecordError, Result, Score, TrialFolder, folder_of, scan, write_json
 from ablate.spec import load_spec
-from ablate.paths import find_spec
 
 
 @pytest.fixture

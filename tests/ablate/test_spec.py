@@ -56,7 +56,11 @@ def load(tmp_path: Path):
         (("base: tiny", "base: tiny\nset: {schedule.0.share: 0.5}"), 3, "must sum to 1"),
         (("base: tiny", "base: tiny\nexclude: [{sampling.kid: fps}]"), 3, "no such axis"),
         (("base: tiny", "base: tiny\ngrids: [{axes: {sampling: []}}]"), 3, "at least 1 item"),
-        (("base: tiny", "base: tiny\nzip: [{integration.timestamps: [true], data.world_seed: [1, 2]}]"), 3, "equally many"),
+        (
+            ("base: tiny", "base: tiny\nzip: [{integration.timestamps: [true], data.world_seed: [1, 2]}]"),
+            3,
+            "equally many",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_line_and_mend(load, wrong, line, says):

@@ -6,14 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ablate.record import Record, scan
 from ablate.paths import StudyPaths
+from ablate.record import Record, scan
 
 SMALL = """\
 study: small
@@ -89,5 +88,3 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, cache: Path) -> Shop:
     return Shop(tmp_path, cache)
-
-

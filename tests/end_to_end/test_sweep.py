@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -113,8 +114,12 @@ def test_a_worker_that_is_killed_is_tried_again(shop: Shop):
     driver = shop.start("sweep", shop.spec())
 
     def workers() -> list[psutil.Process]:
-        family = psutil.Process(driver.pid).children(recursive=True)
-        return [p for p in family if "Worker" in " ".join(p.cmdline()) and "step" in " ".join(p.cmdline())]
+        found = []
+        for process in psutil.Process(driver.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):  # zombies too
+                if "ResourceTrainable.train" in " ".join(process.cmdline()):  # an actor that trains
+                    found.append(process)
+        return found
 
     wait_for(lambda: bool(workers()))
     workers()[0].kill()
@@ -140,7 +145,9 @@ def test_a_broken_video_fails_its_trials_and_no_others(shop: Shop, cache):
     (mine / "train.json").write_text(json.dumps(records))
     (mine / "test.json").write_text(json.dumps(tests))
     mix = "{text: 0.0, image: 0.0, video: 1.0}"
-    spec = SMALL.replace("data.train_videos: 24\n  data.test_videos: 6", f"schedule.0.mix: {mix}\n  schedule.1.mix: {mix}")
+    spec = SMALL.replace(
+        "data.train_videos: 24\n  data.test_videos: 6", f"schedule.0.mix: {mix}\n  schedule.1.mix: {mix}"
+    )
     spec = spec.replace("axes:", f"axes:\n  data:\n    - {{name: mine, kind: manifest, benchmark: b, folder: {mine}}}")
     failed = shop.run("sweep", shop.spec(spec.replace("study: small", "study: mine")), code=1)
     assert records[0]["video"].split("/")[-1] in failed.stderr

@@ -158,7 +158,12 @@ def test_scores_are_percent_per_category_and_modality():
     rows = pd.DataFrame(
         [
             {"category": c, "modality": m, "answer": 0, "predicted": p, "probability": q}
-            for c, m, p, q in (("ocr", "video", 0, 0.9), ("ocr", "video", 1, 0.3), ("spatial", "video", 0, 0.6), ("ocr", "text", 1, 0.1))
+            for c, m, p, q in (
+                ("ocr", "video", 0, 0.9),
+                ("ocr", "video", 1, 0.3),
+                ("spatial", "video", 0, 0.6),
+                ("ocr", "text", 1, 0.1),
+            )
         ]
     )
     found = {(s["benchmark"], s["category"], s["modality"]): s["score"] for s in scores(rows, "b")}
@@ -177,7 +182,9 @@ def test_frozen_parts_keep_every_bit_and_others_learn(model, corpus, optimizer):
         Stage(name="a", share=0.5, batch=4, mix=Mix(image=1.0), lr=LearningRates(connector=1e-2)),
         Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3, llm=1e-3)),
     )
-    design = DESIGN.model_validate(DESIGN.model_dump() | {"schedule": [s.model_dump() for s in stages], "optimizer": kind})
+    design = DESIGN.model_validate(
+        DESIGN.model_dump() | {"schedule": [s.model_dump() for s in stages], "optimizer": kind}
+    )
     trial = config(design=design, samples=16)
     before = {name: [p.clone() for p in part.parameters()] for name, part in model.parts().items()}
 
@@ -221,7 +228,7 @@ def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
 
 
 def test_steps_follow_shares_and_batches():
-    assert stage_steps(config(samples=15_600)) == [156, 351]
+    assert stage_steps(config(samples=12_000)) == [225, 300]
 
 
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1))

@@ -1,0 +1,180 @@
+"""Commands as a user types them: exit codes, one-line errors, JSON on stdout, quick starts."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ablate.cli import app, main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Done:
+    stdout: str
+    stderr: str
+
+
+def ablate(*arguments: object, code: int = 0) -> Done:
+    """Run the entry point in this process: importing everything anew for each of these would take a minute."""
+    out, err, exit_code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["ablate", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as stop:
+            exit_code = int(stop.code or 0)
+    assert exit_code == code, out.getvalue() + err.getvalue()
+    return Done(out.getvalue(), err.getvalue())
+
+
+def refused(*arguments: object, code: int = 2) -> str:
+    """The one line on stderr; nothing on stdout."""
+    done = ablate(*arguments, code=code)
+    assert done.stdout == ""
+    assert done.stderr.startswith("ablate: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def best_of(times: int, *arguments: str) -> float:
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "ablate.cli", *arguments], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def test_help_is_quick():
+    assert best_of(3, "--help") < 0.5
+
+
+def test_consistency_on_the_published_tables_is_quick_and_right():
+    assert best_of(2, "consistency", "--small", "1.5B", "--large", "7B") < 3
+    answer = json.loads(ablate("consistency", "--small", "1.5B", "--large", "7B", "--json").stdout)
+    assert answer["study"] == "apollo"
+    assert answer["n"] == 21
+    rounded = {k: round(answer[k], 3) for k in ("r2", "spearman", "kendall", "decision_accuracy")}
+    assert rounded == {"r2": 0.831, "spearman": 0.868, "kendall": 0.676, "decision_accuracy": 0.838}
+    assert answer["regret"] == {"1": 0.22, "3": 0.22, "5": 0.0}
+    assert {"small", "large", "slope", "intercept"} <= set(answer)
+
+
+def test_looking_loads_neither_torch_nor_ray_nor_mlflow():
+    code = (
+        "import sys; from ablate.cli import app; from typer.testing import CliRunner; run = CliRunner().invoke\n"
+        "for a in (['plan', 'sampling', '--json'], ['sweep', 'sampling', '--dry-run'], ['schema'], ['ls'],\n"
+        "          ['consistency', '--small', '1.5B', '--large', '7B']): assert run(app, a).exit_code == 0, a\n"
+        "print([m for m in ('torch', 'transformers', 'ray', 'mlflow', 'decord', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_plan_shows_the_shipped_sweep_and_writes_nothing(tmp_path):
+    plan = json.loads(ablate("plan", "sampling.yaml", "--json").stdout)
+    assert {k: plan[k] for k in ("declared", "excluded", "duplicate", "done", "to_run", "failed")} == {
+        "declared": 12,
+        "excluded": 0,
+        "duplicate": 0,
+        "done": 0,
+        "to_run": 12,
+        "failed": 0,
+    }
+    assert {t["label"] for t in plan["trials"]} >= {"uniform4@0.15M/s0", "fps4@0.7M/s0"}
+    more = json.loads(ablate("plan", "sampling", "--seeds", "0,1,2", "--scales", "0.15M", "--json").stdout)
+    assert more["declared"] == 18
+    assert {t["key"] for t in plan["trials"] if t["scale"] == "0.15M"} < {t["key"] for t in more["trials"]}
+    shown = ablate("plan", "sampling").stdout
+    assert "fps2@0.15M/s0" in shown
+    assert "12 declared, 0 excluded, 0 duplicate, 0 done, 12 to run" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_wrong_is_one_line_with_the_mend(tmp_path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("study: s\nbase: tiny\nscales: [0.15M]\naxes: {samplng: [1]}\n")
+    assert "wrong.yaml:4: axes.samplng" in refused("plan", wrong)
+    assert "did you mean 'sampling'?" in refused("sweep", wrong)
+    assert "no sweep spec nothing.yaml" in refused("sweep", "nothing.yaml")
+    assert "whole numbers" in refused("plan", "sampling", "--seeds", "a")
+    assert "unknown scale '3B'" in refused("plan", "sampling", "--scales", "3B")
+    assert "no study 'x'" in refused("consistency", "--study", "x")
+    assert "no trials at 3B in study apollo; there are: 0.5B, 1.5B, 4B, 7B" in refused("consistency", "--small", "3B")
+    assert "no study 'x'" in refused("ls", "x")
+    assert "no study 'x'" in refused("sync", "x")
+    assert "no MLflow store" in refused("ui", "x", "--no-browser")
+    assert "use .png" in refused("consistency", "--plot", tmp_path / "x.gif")
+    assert "no file" in refused("import", tmp_path / "none.csv", "--study", "s")
+
+
+def test_wrong_options_are_usage_errors():
+    for arguments in (["consistency", "--nope"], ["sweep"], ["nonsense"], ["ui", "--port", "0"]):
+        ablate(*arguments, code=2)
+
+
+def test_what_no_node_can_hold_is_refused_at_once_with_both_numbers(tmp_path):
+    spec = tmp_path / "big.yaml"
+    spec.write_text((REPOSITORY / "sweeps" / "sampling.yaml").read_text() + "resources: {cpus: 1000, gpus: 8}\n")
+    began = time.perf_counter()
+    told = refused("sweep", spec, code=3)
+    assert time.perf_counter() - began < 5
+    assert "asks for 1000 CPU, 8 GPU" in told
+    assert "Lower `resources`" in told
+    assert "asks for 1000 CPU" in ablate("plan", spec, code=3).stderr
+
+
+def test_import_then_consistency(tmp_path):
+    file = tmp_path / "s.csv"
+    rows = [f"d{i},{s},{i * i if s == '1B' else 50 - i}" for i in range(6) for s in ("1B", "3B")]
+    file.write_text("\n".join(["design,scale,score", *rows]))
+    assert json.loads(ablate("import", file, "--study", "mine", "--lower-is-better", "--json").stdout)["trials"] == 12
+    answer = json.loads(ablate("consistency", "--json").stdout)
+    assert answer["study"] == "mine"  # one's own before the built-in one
+    answer = json.loads(ablate("consistency", "--small", "1B", "--large", "3B", "--json").stdout)
+    assert (answer["study"], answer["lower_is_better"], answer["spearman"]) == ("mine", True, -1)
+    assert answer["decision_accuracy"] == 0
+    assert answer["regret"]["1"] == 5
+    listed = json.loads(ablate("ls", "mine", "--json").stdout)
+    assert listed["rankings"][0][0]["design"] == "d0"
+
+
+def test_plots_are_drawn(tmp_path):
+    for name in ("x.png", "x.svg", "x.pdf"):
+        ablate("consistency", "--small", "1.5B", "--large", "7B", "--plot", tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 5000
+
+
+def test_the_schema_is_json_for_editors(tmp_path):
+    ablate("schema", "--output", tmp_path / "s.json")
+    assert json.loads((tmp_path / "s.json").read_text())["properties"]["scales"]
+
+
+def test_every_command_has_help_and_stands_in_the_readme():
+    readme = (REPOSITORY / "README.md").read_text()
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__
+        assert command.callback.__doc__
+        assert f"ablate {name}" in readme
+
+
+@pytest.mark.parametrize("kind", ["module", "package"])
+def test_a_strangers_models_is_refused_by_name(tmp_path, kind):
+    if kind == "module":
+        (tmp_path / "models.py").write_text("")
+    else:
+        (tmp_path / "models").mkdir()
+        (tmp_path / "models" / "__init__.py").write_text("")
+    done = subprocess.run([sys.executable, "-m", "ablate.cli", "ls"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "'import models' finds" in done.stderr
