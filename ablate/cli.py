@@ -30,6 +30,7 @@ Spec = Annotated[str, typer.Argument(help="A sweep spec: a path, or the bare nam
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the spec's: 0,1,2")]
 Scales = Annotated[str | None, typer.Option(help="Scales instead of the spec's: 0.15M,0.7M")]
+Samples = Annotated[int | None, typer.Option(help="Training budget, where a study has several.", min=1)]
 TrackingUri = Annotated[str | None, typer.Option(help="MLflow store; else $MLFLOW_TRACKING_URI, else runs/mlflow.db.")]
 
 
@@ -48,10 +49,12 @@ def sweep(
 ) -> None:
     """Run what is missing of a sweep: trials on Ray, records in runs/, metrics in MLflow."""
     from ablate import console
+    from ablate.plan import refuse_infeasible
 
     planned = _plan(spec, seeds, scales)
     if dry_run:
-        return console.show_plan(planned, as_json=as_json)
+        console.show_plan(planned, as_json=as_json)
+        return refuse_infeasible(planned) if address is None else None
     code = console.run_and_show(planned, address=address, cpus=cpus, tracking_uri=tracking_uri, as_json=as_json)
     raise typer.Exit(code)
 
@@ -60,10 +63,11 @@ def sweep(
 def plan(spec: Spec, seeds: Seeds = None, scales: Scales = None, as_json: Json = False) -> None:
     """Show what a sweep would run and what it needs. Starts nothing, writes nothing."""
     from ablate import console
+    from ablate.plan import refuse_infeasible
 
     planned = _plan(spec, seeds, scales)
     console.show_plan(planned, as_json=as_json)
-    console.refuse_here(planned)
+    refuse_infeasible(planned)
 
 
 @app.command()
@@ -75,16 +79,17 @@ def consistency(
     large: Annotated[str | None, typer.Option(help="Scale label; the study's largest where left out.")] = None,
     metric: Annotated[str | None, typer.Option(help="benchmark/category; the study's own where left out.")] = None,
     modality: Annotated[str, typer.Option(help="video, frame or text.")] = "video",
+    samples: Samples = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the scatter to this .png, .pdf or .svg.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Read from this MLflow store instead of runs/.")] = None,
     as_json: Json = False,
 ) -> None:
     """Does the ranking of designs at a small scale foretell the ranking at a large one?"""
     from ablate import console
-    from ablate.study import compare_scales, study_with_scales
+    from ablate.study import compare_scales, load_table, study_with_scales
 
-    name = study or study_with_scales(small, large)
-    result = compare_scales(name, small, large, metric=metric, modality=modality, tracking_uri=tracking_uri)
+    scores = load_table(study or study_with_scales(small, large), tracking_uri=tracking_uri, samples=samples)
+    result = compare_scales(scores, small, large, metric=metric, modality=modality)
     console.show_consistency(result, plot=plot, as_json=as_json)
 
 
@@ -92,6 +97,7 @@ def consistency(
 def ls(
     study: Annotated[str | None, typer.Argument(help="Rank the designs of this study.")] = None,
     metric: Annotated[str | None, typer.Option(help="benchmark/category; the study's own where left out.")] = None,
+    samples: Samples = None,
     as_json: Json = False,
 ) -> None:
     """List the studies, or rank the designs of one."""
@@ -100,7 +106,7 @@ def ls(
     if study is None:
         console.show_studies(as_json=as_json)
     else:
-        console.show_ranking(study, metric=metric, as_json=as_json)
+        console.show_ranking(study, metric=metric, samples=samples, as_json=as_json)
 
 
 @app.command()
@@ -180,6 +186,9 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:  # `ablate ... | head`
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:  # a folder that cannot be written, a full disk
+        print(f"ablate: {error}", file=sys.stderr)
         sys.exit(1)
 
 

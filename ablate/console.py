@@ -68,19 +68,14 @@ def counts(plan: Plan) -> str:
     )
 
 
-def refuse_here(plan: Plan) -> None:
-    """Refuse what this machine can never run, after the plan was shown."""
-    refuse_infeasible(plan)
-
-
 # --- ranking ---------------------------------------------------------------------------------------
 
 
-def show_ranking(study: str, *, metric: str | None, as_json: bool) -> None:
+def show_ranking(study: str, *, metric: str | None, samples: int | None, as_json: bool) -> None:
     """Designs ranked at each scale of a study."""
-    from ablate.study import rankings
+    from ablate.study import load_table, rankings
 
-    frames = rankings(study, metric)
+    frames = rankings(load_table(study, samples=samples), metric)
     if as_json:
         return print_json({"study": study, "rankings": [_records(frame) for frame in frames]})
     print_rankings(frames)
@@ -113,13 +108,9 @@ def show_studies(*, as_json: bool) -> None:
         return print_json({"runs": str(runs_root()), "studies": rows})
     shown = table("study", "designs", "scales", "done", "failed", right=("designs", "done", "failed"))
     for row in rows:
-        shown.add_row(
-            row["study"],
-            *(str(row[c]) for c in ("designs",)),
-            ", ".join(row["scales"]),
-            str(row["done"]),
-            str(row["failed"]),
-        )
+        numbers = (str(row[name]) for name in ("designs", "done", "failed"))
+        designs, done, failed = numbers
+        shown.add_row(row["study"], designs, ", ".join(row["scales"]), done, failed)
     OUT.print(shown)
 
 
@@ -216,7 +207,9 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     plan = outcome.plan
     if as_json:
         rankings = [_records(frame) for frame in outcome.rankings]
-        return print_json(plan.to_json() | {"interrupted": outcome.interrupted, "rankings": rankings})
+        ended = {"interrupted": outcome.interrupted, "failures": outcome.lost, "problem": outcome.problem}
+        stored = {"records": str(plan.paths.folder), "store": outcome.store}
+        return print_json(plan.to_json() | ended | stored | {"rankings": rankings})
     print_rankings(outcome.rankings)
     OUT.print(f"\n{counts(plan)}; ranked by {plan.metric}")
     for label, message in outcome.lost.items():
@@ -226,7 +219,7 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     if outcome.interrupted:
         ERR.print("interrupted; the same command goes on with what is missing", style="yellow")
     if outcome.problem:
-        ERR.print(f"MLflow: {outcome.problem}; `ablate sync {plan.spec.study}` catches up", style="yellow")
+        ERR.print(outcome.problem, style="yellow")
     OUT.print(f"records: {plan.paths.folder}   MLflow: {outcome.store}")
     study = plan.spec.study
     scales = plan.spec.scales

@@ -12,15 +12,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import PydanticUndefined
+from pydantic.fields import FieldInfo
 
-from models.design import Design, ManifestData, Part, TrialConfig
+from models.design import Design, ManifestData, Part, Stage, TrialConfig
 from models.ladder import Rung, rung
 
 KEY_LENGTH = 16  # hex digits: a collision among a million trials has a chance of 3e-8
 
 EXECUTION_ONLY: dict[tuple[type[Part], str], str] = {
     (ManifestData, "folder"): "where the data lies; `digest` says what it is",
+    (Stage, "name"): "names are for people",
     (Rung, "cpus"): "how a trial runs",
     (Rung, "gpus"): "how a trial runs",
 }
@@ -35,7 +36,7 @@ def canonical(value: Any) -> Any:
             name: canonical(getattr(value, name))
             for name, field in kind.model_fields.items()
             if (kind, name) not in EXECUTION_ONLY
-            and (field.is_required() or field.get_default(call_default_factory=True) != getattr(value, name))
+            and not (_is_default(field, getattr(value, name)) and _is_first_version(getattr(value, name)))
         }
         return {**kept, "version": kind.VERSION}
     if isinstance(value, Mapping):
@@ -45,6 +46,19 @@ def canonical(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def _is_default(field: FieldInfo, value: Any) -> bool:
+    return not field.is_required() and bool(field.get_default(call_default_factory=True) == value)
+
+
+def _is_first_version(value: Any) -> bool:
+    """Whether no part in here has changed its meaning since it was introduced."""
+    if isinstance(value, Part):
+        return value.VERSION == 1 and all(_is_first_version(getattr(value, name)) for name in type(value).model_fields)
+    if isinstance(value, list | tuple):
+        return all(_is_first_version(item) for item in value)
+    return True
 
 
 def digest(value: Any) -> str:
@@ -116,7 +130,7 @@ def flatten(config: Part) -> dict[str, str | int | float | bool]:
         elif isinstance(value, list | tuple):
             for index, item in enumerate(value):
                 walk(f"{prefix}.{index}", item)
-        elif value is not None and value is not PydanticUndefined:
+        elif value is not None:
             flat[prefix] = value
 
     walk("", config.model_dump(mode="json"))

@@ -15,10 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from ablate.errors import AblateError
 from ablate.job import Job, Progress
+from ablate.record import TrialFolder
 from ablate.trial import run_trial
 
 ATTEMPTS = 2  # a trial that fails is tried once more: machines fail more often than code that worked before
@@ -91,6 +93,8 @@ def run_here(jobs: list[Job], listener: Listener) -> None:
 
 
 def _settle(queue: Queue, listener: Listener, job: Job, *, succeeded: bool) -> None:
+    """By what the folder says: a worker may die between finishing a trial and telling so."""
+    succeeded = succeeded or TrialFolder(Path(job.folder)).result() is not None
     again = queue.settle(job.key, succeeded=succeeded)
     if succeeded:
         listener.finished(job)
@@ -202,7 +206,8 @@ def _tune(queue: Queue, listener: Listener) -> None:
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
             job = Job(**trial.config["job"])
-            listener.killed(job, _first_line(trial.get_error()))
+            if TrialFolder(Path(job.folder)).result() is None:
+                listener.killed(job, _first_line(trial.get_error()))
             _settle(queue, listener, job, succeeded=False)
 
     def resources(config: dict[str, Any]) -> Any:

@@ -42,14 +42,16 @@ class Running:
 
 
 class Board:
-    """What the view shows, kept apart from how; fed with events."""
+    """What the view shows, kept apart from how; fed with events.
+
+    The view draws from a thread of its own, so everything that is iterated over is copied first.
+    """
 
     def __init__(self, jobs: list[Job], clock: Callable[[], float] = time.monotonic) -> None:
         self.jobs = {job.key: job for job in jobs}
         self.running: dict[str, Running] = {}
         self.done: dict[str, float] = {}
         self.failed: dict[str, str] = {}
-        self.retried: set[str] = set()
         self.clock = clock
         self.began = clock()
 
@@ -68,9 +70,7 @@ class Board:
     def attempt_failed(self, job: Job, message: str, *, retried: bool) -> None:
         """An attempt failed, for good or to be tried again."""
         self.running.pop(job.key, None)
-        if retried:
-            self.retried.add(job.key)
-        else:
+        if not retried:
             self.failed[job.key] = message
 
     @property
@@ -82,10 +82,10 @@ class Board:
     def seconds_left(self) -> float | None:
         """Estimate from the trials that are done and the progress of those that run; None before any is known."""
         known: dict[str, list[float]] = {}
-        for key, seconds in self.done.items():
+        for key, seconds in list(self.done.items()):
             known.setdefault(_scale(self.jobs[key]), []).append(seconds)
         now = self.clock()
-        for run in self.running.values():
+        for run in list(self.running.values()):
             if run.fraction() > 0.1:
                 known.setdefault(_scale(run.job), []).append((now - run.since) / run.fraction())
         if not known:
@@ -93,7 +93,7 @@ class Board:
         mean = {scale: sum(times) / len(times) for scale, times in known.items()}
         typical = sum(mean.values()) / len(mean)
         left = [mean.get(_scale(job), typical) for job in self.waiting]
-        left += [mean.get(_scale(r.job), typical) * (1 - r.fraction()) for r in self.running.values()]
+        left += [mean.get(_scale(r.job), typical) * (1 - r.fraction()) for r in list(self.running.values())]
         return sum(left) / max(1, len(self.running)) if left else 0.0
 
     def waits_for(self) -> str:
@@ -101,8 +101,8 @@ class Board:
         if not self.waiting:
             return ""
         first = self.waiting[0]
-        busy_cpus = sum(r.job.cpus for r in self.running.values())
-        busy_gpus = sum(r.job.gpus for r in self.running.values())
+        busy_cpus = sum(r.job.cpus for r in list(self.running.values()))
+        busy_gpus = sum(r.job.gpus for r in list(self.running.values()))
         wants = f"{first.cpus:g} CPU" + (f" + {first.gpus:g} GPU" if first.gpus else "")
         if not self.running:
             return f"next: {first.label} waits for a worker to start ({wants})"
@@ -142,7 +142,7 @@ def draw(board: Board, study: str) -> RenderableType:
         table.add_column(name, no_wrap=True)
     for name in ("loss", "samples/s", "time"):
         table.add_column(name, justify="right")
-    for run in board.running.values():
+    for run in list(board.running.values()):
         p = run.progress
         table.add_row(
             run.job.label,
@@ -152,7 +152,7 @@ def draw(board: Board, study: str) -> RenderableType:
             f"{p.samples_per_s:.0f}" if p.samples_per_s else "",
             clock_time(board.clock() - run.since),
         )
-    ended = len(board.done) + len(board.failed) + sum(r.fraction() for r in board.running.values())
+    ended = len(board.done) + len(board.failed) + sum(r.fraction() for r in list(board.running.values()))
     bar = ProgressBar(total=max(1, len(board.jobs)), completed=ended, width=60)
     return Group(counts, bar, table, Text(board.waits_for(), style="dim"))
 

@@ -137,6 +137,8 @@ def about_tags(about: About) -> dict[str, str]:
         DESIGN_TAG: about.design_key,
         LABEL_TAG: about.design_label[:TAG_CHARS],
         SWEEP_TAG: about.sweep,
+        "ablate.scale": about.scale,
+        "ablate.seed": str(about.seed),
         "ablate.source": about.source,
         "mlflow.source.name": about.sweep,
         "mlflow.source.type": "LOCAL",
@@ -163,6 +165,7 @@ def summary_tags(summary: SweepSummary) -> dict[str, str]:
 def _failure_tags(failure: Failure) -> dict[str, str]:
     """Of a long traceback the end, where the error stands."""
     return {
+        **_environment_tags(failure.environment),
         "ablate.attempt": str(failure.attempt),
         "ablate.failure": failure.kind,
         "ablate.message": failure.message[:TAG_CHARS],
@@ -172,13 +175,18 @@ def _failure_tags(failure: Failure) -> dict[str, str]:
 
 def _result_tags(result: Result) -> dict[str, str]:
     """Where the numbers come from, and which metric is which score."""
-    tags = {"ablate.attempt": str(result.attempt)}
-    tags |= {_tag_key(f"ablate.env.{name}"): value[:TAG_CHARS] for name, value in result.environment.items()}
-    if commit := result.environment.get("git_commit"):
-        tags["mlflow.source.git.commit"] = commit
+    tags = {"ablate.attempt": str(result.attempt)} | _environment_tags(result.environment)
     text = json.dumps([[key, s.benchmark, s.category, s.modality] for key, s in score_keys(result.scores).items()])
     for index, piece in enumerate(chunks(text, TAG_CHARS)):
         tags[f"{SCORES_TAG}.{index}" if index else SCORES_TAG] = "".join(piece)
+    return tags
+
+
+def _environment_tags(environment: Mapping[str, str]) -> dict[str, str]:
+    """Git commit, package versions, device."""
+    tags = {_tag_key(f"ablate.env.{name}"): value[:TAG_CHARS] for name, value in environment.items()}
+    if commit := environment.get("git_commit"):
+        tags["mlflow.source.git.commit"] = commit
     return tags
 
 

@@ -5,7 +5,7 @@ A folder `trials/<key>/` holds
   events.jsonl         the training curve of the current attempt, a line per report
   attempts/N.json      a failed attempt: its class, message and traceback
   predictions.parquet  one row per question and modality
-  log.txt              what the trial printed
+  log.txt              what the trial did, in a few lines
   result.json          scores, seconds, environment, digests of the files above; its presence means finished
 Imported scores are folders too, with `source: import` and no events.
 """
@@ -78,6 +78,8 @@ class Failure:
     seconds: float
     ended_at: float
     """Unix time."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """As in `Result`."""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -95,7 +97,7 @@ class Result:
     environment: dict[str, str]
     """Git commit, versions, device: where the numbers come from."""
     counts: dict[str, float] = field(default_factory=dict)
-    """Observed frames, tokens, steps, parameters; see models/evaluate.py and models/train.py."""
+    """What was done: training samples and steps, seconds of training."""
     files: dict[str, str] = field(default_factory=dict)
     """sha256 of the other files of this folder."""
     schema_version: int = SCHEMA_VERSION
@@ -134,6 +136,7 @@ class TrialFolder:
 
     def begin(self) -> int:
         """Clear what a cut-off attempt left; returns the number of this attempt."""
+        assert self.result() is None, "a finished trial is never run again"
         for name in ("events.jsonl", "predictions.parquet", "log.txt"):
             (self.path / name).unlink(missing_ok=True)
         return len(self.failures())
@@ -203,7 +206,7 @@ def folder_of(paths: StudyPaths, key: str) -> TrialFolder:
 def scan(paths: StudyPaths) -> Iterator[Record]:
     """All trials of a study, by key."""
     if paths.trials.is_dir():
-        for path in sorted(paths.trials.iterdir()):
+        for path in sorted(p for p in paths.trials.iterdir() if p.is_dir()):
             if record := TrialFolder(path).read():
                 yield record
 

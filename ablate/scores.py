@@ -29,6 +29,8 @@ class TrialScores:
     seed: int
     samples: int | None
     """Training samples; None where scores were imported without saying."""
+    ended_at: float
+    """Unix time."""
     scores: Sequence[Score]
 
 
@@ -47,6 +49,7 @@ def _scores_of(record: Record) -> TrialScores:
         scale=about.scale,
         seed=about.seed,
         samples=about.samples,
+        ended_at=record.result.ended_at if record.result else 0.0,
         scores=record.result.scores if record.result else [],
     )
 
@@ -54,11 +57,16 @@ def _scores_of(record: Record) -> TrialScores:
 def score_frame(trials: Iterable[TrialScores]) -> pd.DataFrame:
     """A row for each score, in the order of the trials' keys.
 
+    Of trials that differ in nothing but the version of the ladder's weights the latest counts.
+
     Returns:
         `analysis.table.COLUMNS`; `design` is the design's label, the same for all trials of a design and for no other;
         `samples` is a nullable integer; `score` is in the benchmark's own unit.
     """
-    ordered = sorted(trials, key=lambda trial: trial.key)
+    latest: dict[tuple[str, str, int, int | None], TrialScores] = {}
+    for trial in sorted(trials, key=lambda trial: (trial.ended_at, trial.key)):
+        latest[trial.design_key, trial.scale, trial.seed, trial.samples] = trial
+    ordered = sorted(latest.values(), key=lambda trial: trial.key)
     names = design_names((trial.design_key, trial.design_label) for trial in ordered)
     rows = [
         (t.study, names[t.design_key], t.scale, t.seed, t.samples, s.benchmark, s.category, s.modality, s.score)

@@ -79,7 +79,7 @@ class SweepSpec(Grid):
     """Several grids in one sweep; their union runs, what they share runs once."""
     scales: list[str] = Field(min_length=1)
     """Labels of the LLM's size: the embedded ladder has 0.05M, 0.15M, 0.4M and 0.7M."""
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     """One trial for each; replicates are explicit, never repeated values."""
     budget: Annotated[int, Field(ge=1)] | None = None
     """Training samples of each trial; the preset's own where it is left out."""

@@ -5,16 +5,16 @@ Analysis reads the trial folders, or MLflow where the folders are on another mac
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablate.errors import UsageError
 from ablate.identity import digest
 from ablate.paths import StudyPaths, runs_root, study_paths
-from ablate.record import About, Result, Score, TrialFolder, folder_of, scan, studies, write_json
+from ablate.record import About, RecordError, Result, Score, TrialFolder, folder_of, scan, studies, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 PUBLISHED = "apollo"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyFacts:
     """study.json: what holds for all trials of a study."""
 
     lower_is_better: bool = False
     metric: str | None = None
     """`benchmark/category` to rank by, as the latest sweep said."""
+    samples: int | None = None
+    """Training budget of the latest sweep: trials of another one are not compared with it."""
 
 
 def facts(paths: StudyPaths) -> StudyFacts:
@@ -47,15 +49,16 @@ def facts(paths: StudyPaths) -> StudyFacts:
 def remember(paths: StudyPaths, new: StudyFacts) -> None:
     """Write study.json where it says something else."""
     if facts(paths) != new:
-        write_json(paths.about, asdict(new))
+        write_json(paths.about, dataclasses.asdict(new))
 
 
-def load_table(study: str, *, tracking_uri: str | None = None) -> ScoreTable:
-    """The scores of a study.
+def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:
+    """The scores of a study, of one training budget where it has several.
 
     Args:
         study: its name; `apollo` is built in.
         tracking_uri: read from this MLflow server instead of the folders.
+        samples: the budget that is meant; the latest sweep's where left out.
 
     Raises:
         UsageError: there is no such study, or it has no scores yet.
@@ -70,8 +73,11 @@ def load_table(study: str, *, tracking_uri: str | None = None) -> ScoreTable:
     )
     if frame.empty:
         raise UsageError(f"study {study!r} has no finished trial yet; run its sweep first")
+    known = facts(paths)
     try:
-        return ScoreTable(frame, lower_is_better=facts(paths).lower_is_better)
+        table = ScoreTable(frame, lower_is_better=known.lower_is_better)
+        budget = samples or (known.samples if table.frame["samples"].nunique() > 1 else None)
+        return table.only(samples=budget) if budget else table
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
 
@@ -107,7 +113,10 @@ def study_with_scales(small: str | None, large: str | None) -> str:
     """
     own = []
     for name in studies(runs_root()):
-        scales = {record.about.scale for record in scan(study_paths(name)) if record.result}
+        try:
+            scales = {record.about.scale for record in scan(study_paths(name)) if record.result}
+        except RecordError:
+            continue  # a damaged study is told where it is named
         if {small, large} - {None} <= scales and len(scales) > 1:
             own.append(name)
     if len(own) > 1:
@@ -116,23 +125,21 @@ def study_with_scales(small: str | None, large: str | None) -> str:
 
 
 def compare_scales(
-    study: str, small: str | None, large: str | None, *, metric: str | None, modality: str, tracking_uri: str | None
+    scores: ScoreTable, small: str | None, large: str | None, *, metric: str | None, modality: str
 ) -> Consistency:
     """Consistency between two scales of a study; its smallest and largest where left out.
 
     Raises:
-        UsageError: no such study, scale or metric, or too few designs in common.
+        UsageError: no such scale or metric, or too few designs in common.
     """
     from analysis.consistency import compare
     from analysis.table import TableError
 
-    scores = load_table(study, tracking_uri=tracking_uri)
-    if len(scores.scales) < 2 and (small is None or large is None):
-        raise UsageError(f"study {study!r} has scores at {scores.scales[0]} alone; run it at another scale first")
     try:
-        return compare(
-            scores, small or scores.scales[0], large or scores.scales[-1], metric or own_metric(study), modality
-        )
+        study, scales = scores.study, scores.scales
+        if len(scales) < 2 and (small is None or large is None):
+            raise UsageError(f"study {study!r} has scores at {scales[0]} alone; run it at another scale first")
+        return compare(scores, small or scales[0], large or scales[-1], metric or own_metric(study), modality)
     except TableError as error:
         raise UsageError(str(error)) from None
 
@@ -142,18 +149,17 @@ def own_metric(study: str) -> str | None:
     return None if study == PUBLISHED else facts(study_paths(study)).metric
 
 
-def rankings(study: str, metric: str | None = None, *, tracking_uri: str | None = None) -> list[pd.DataFrame]:
+def rankings(scores: ScoreTable, metric: str | None = None) -> list[pd.DataFrame]:
     """Designs ranked at each scale, small scales first.
 
     Raises:
-        UsageError: no such study or metric.
+        UsageError: no such metric.
     """
     from analysis.ranking import ranking
     from analysis.table import TableError
 
-    scores = load_table(study, tracking_uri=tracking_uri)
-    chosen = metric or own_metric(study)
     try:
+        chosen = metric or own_metric(scores.study)
         return [ranking(scores, scale, chosen) for scale in scores.select(chosen).scales]
     except TableError as error:
         raise UsageError(str(error)) from None
@@ -181,7 +187,7 @@ def overview() -> list[dict[str, Any]]:
 # --- scores of other people's training stacks -------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Imported:
     """What `ablate import` did."""
 
@@ -207,6 +213,7 @@ def import_scores(file: Path, study: str, *, lower_is_better: bool, replace: boo
         raise UsageError(f"'{PUBLISHED}' is the built-in study of published tables; choose another name")
     paths = study_paths(study)
     rows, skipped = _read_rows(file, study)
+    _check_as_table(rows, study)
     before = facts(paths)
     if paths.trials.is_dir() and before.lower_is_better != lower_is_better and any(scan(paths)):
         kept = "lower" if before.lower_is_better else "higher"
@@ -215,23 +222,43 @@ def import_scores(file: Path, study: str, *, lower_is_better: bool, replace: boo
     for row in rows:
         trials.setdefault((row["design"], row["scale"], row["seed"]), []).append(row)
     pending = [_imported(paths, *place, found) for place, found in trials.items()]
-    fresh = [(folder, about, result) for folder, about, result in pending if not _same(folder, result)]
-    clash = [about.label for folder, about, _ in fresh if folder.result() is not None]
+    merged = [(folder, about, *_merged(folder, result)) for folder, about, result in pending]
+    clash = [about.label for _, about, _, clashes in merged if clashes]
     if clash and not replace:
         raise UsageError(
             f"{len(clash)} trials of study {study!r} have other scores already, first {clash[0]}; "
             "--replace takes the new ones"
         )
-    for folder, about, result in fresh:
-        folder.describe(about)
-        folder.finish(result)
-    remember(paths, StudyFacts(lower_is_better=lower_is_better, metric=before.metric))
-    return Imported(len(trials), len(trials) - len(fresh), skipped)
+    fresh = 0
+    for folder, about, result, _ in merged:
+        known = folder.read()
+        if known is None or known.about != about or known.result is None or known.result.scores != result.scores:
+            fresh += 1
+            folder.describe(about)
+            folder.finish(result)
+    remember(paths, dataclasses.replace(before, lower_is_better=lower_is_better))
+    return Imported(len(trials), len(trials) - fresh, skipped)
 
 
-def _same(folder: TrialFolder, result: Result) -> bool:
+def _merged(folder: TrialFolder, result: Result) -> tuple[Result, bool]:
+    """New scores together with those of other benchmarks that the trial has; and whether any of them differs."""
     known = folder.result()
-    return known is not None and known.scores == result.scores
+    before = {(s.benchmark, s.category, s.modality): s for s in (known.scores if known else [])}
+    new = {(s.benchmark, s.category, s.modality): s for s in result.scores}
+    clashes = any(place in before and before[place] != score for place, score in new.items())
+    return dataclasses.replace(result, scores=list((before | new).values())), clashes
+
+
+def _check_as_table(rows: list[dict[str, Any]], study: str) -> None:
+    """What could not be read back is not written."""
+    import pandas as pd
+
+    from analysis.table import ScoreTable, TableError
+
+    try:
+        ScoreTable(pd.DataFrame([row | {"study": study} for row in rows]).astype({"samples": "Int64"}))
+    except TableError as error:
+        raise UsageError(str(error)) from None
 
 
 def _read_rows(file: Path, study: str) -> tuple[list[dict[str, Any]], int]:
@@ -282,9 +309,13 @@ def _row(where: str, raw: dict[str, str], study: str) -> dict[str, Any]:
         raise UsageError(f"{where}: score {row['score']} is not finite; leave it empty if there is none")
     for column in ("seed", "samples"):
         try:
-            row[column] = row[column] if row[column] is None else int(float(row[column]))
-        except ValueError:
-            raise UsageError(f"{where}: {column} {row[column]!r} is not a whole number") from None
+            if row[column] is not None:
+                number = float(row[column])
+                row[column] = int(number)
+                if number != row[column] or number < 0:
+                    raise ValueError(column)
+        except (ValueError, OverflowError):
+            raise UsageError(f"{where}: {column} {row[column]!r} is not a whole number from 0") from None
     return row
 
 

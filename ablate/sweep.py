@@ -21,7 +21,7 @@ from ablate.mirror import SweepSummary
 from ablate.paths import StudyPaths
 from ablate.plan import Plan, about, job_of, make_plan, sweep_name
 from ablate.record import Failure, FailureClass, TrialFolder, folder_of
-from ablate.study import facts, rankings, remember
+from ablate.study import facts, load_table, rankings, remember
 from ablate.tracking import Tracker, sync
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ class Conductor:
 
     def finished(self, job: Job) -> None:
         """The job's folder holds a result."""
-        del self._running[job.key]
+        self._running.pop(job.key, None)
         self._mirror_curve(job)
         record = _folder(job).read()
-        assert record is not None
-        assert record.result is not None
+        if record is None or record.result is None:
+            raise AblateError(f"a worker finished {job.label}, but {job.folder} shows no result; runs/ must be shared")
         self._tracker.finish(record)
         scores = {f"{s.benchmark}/{s.category}": s.score for s in record.result.scores if s.modality == "video"}
         score = scores.get(self._metric)
@@ -93,7 +93,9 @@ class Conductor:
 
     def failed(self, job: Job, *, retried: bool) -> None:
         """An attempt failed; the folder says why."""
-        del self._running[job.key]
+        if not _folder(job).failures():
+            self._record_end(job, "killed", "the trial failed and left no record; is the disk full, is runs/ shared?")
+        self._running.pop(job.key, None)
         failure = _folder(job).failures()[-1]
         self._tracker.fail(job.key, failure)
         self.view.attempt_failed(job, failure.message, retried=retried)
@@ -103,11 +105,15 @@ class Conductor:
     def interrupt(self) -> None:
         """The sweep stops: what was running is noted as cut off, and runs again next time."""
         for job, _ in list(self._running.values()):
+            record = _folder(job).read()
+            if record is not None and record.result is not None:
+                self._tracker.finish(record)
+                continue
             self._record_end(job, "interrupted", "the sweep was interrupted")
             self._tracker.fail(job.key, _folder(job).failures()[-1])
 
     def _record_end(self, job: Job, kind: FailureClass, message: str) -> None:
-        folder, began = _folder(job), self._running[job.key][1]
+        folder, began = _folder(job), self._running.get(job.key, (job, time.time()))[1]
         folder.fail(
             Failure(
                 attempt=len(folder.failures()),
@@ -121,7 +127,7 @@ class Conductor:
 
     def _mirror_curve(self, job: Job) -> None:
         events = _folder(job).events()
-        fresh = events[self._mirrored[job.key] :]
+        fresh = events[self._mirrored.get(job.key, 0) :]
         self._mirrored[job.key] = len(events)
         if fresh:
             self._tracker.events(job.key, fresh)
@@ -142,7 +148,7 @@ def run_sweep(plan: Plan, execute: Executor, view_of: Callable[[Plan], View], ur
     began, interrupted = time.time(), False
     with sole_driver(plan.paths):
         plan = make_plan(plan.spec)
-        remember(plan.paths, replace(facts(plan.paths), metric=plan.metric))
+        remember(plan.paths, replace(facts(plan.paths), metric=plan.metric, samples=plan.spec.samples))
         sync(plan.paths, uri)  # what an earlier driver finished but did not mirror
         tracker = Tracker.open(plan.paths, uri, metric=plan.metric)
         for planned in plan.to_run:
@@ -154,11 +160,12 @@ def run_sweep(plan: Plan, execute: Executor, view_of: Callable[[Plan], View], ur
                     execute([job_of(plan, planned) for planned in plan.to_run], conductor)
         except KeyboardInterrupt:
             interrupted = True
-            conductor.interrupt()
+        finally:
+            conductor.interrupt()  # nothing runs any more, however it ended
+            tracker.close()
         after = make_plan(plan.spec)
-        ranked = rankings(plan.spec.study, plan.metric) if after.count("done") else []
+        ranked = rankings(load_table(plan.spec.study), plan.metric) if after.count("done") else []
         _summarise(after, tracker, ranked, began)
-        tracker.close()
     return Outcome(
         plan=after,
         lost=conductor.lost,
@@ -178,7 +185,7 @@ def _summarise(plan: Plan, tracker: Tracker, ranked: list[pd.DataFrame], began: 
     tracker.sweep_summary(
         SweepSummary(
             sweep=sweep_name(plan.spec),
-            spec=plan.spec.source.path.read_text(encoding="utf-8"),
+            spec=f"{plan.spec.source.text}\n# ran with seeds {plan.spec.seeds} and scales {plan.spec.scales}\n",
             counts={name: value for name, value in plan.to_json().items() if isinstance(value, int)},
             started_at=began,
             ranking=pd.concat(ranked) if ranked else None,

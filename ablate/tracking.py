@@ -246,7 +246,7 @@ class Tracker:
                 self._away_until = time.monotonic() + AWAY_S
             self.problem = self.problem or (
                 f"MLflow at {store.shown(self.uri)} did not take a write ({_reason(error)}); the sweep goes on and "
-                f"nothing is lost: `ablate sync --study {self._paths.name}` catches up"
+                f"nothing is lost: `ablate sync {self._paths.name}` catches up"
             )
         else:
             self.missed.discard(key)
@@ -262,7 +262,10 @@ class Tracker:
         run_id = next((r.info.run_id for r in runs if r.data.tags.get(mirror.SWEEP_TAG) == summary.sweep), None)
         if run_id is None:
             run = self._client.create_run(
-                self._experiment_id, start_time=mirror.ms(summary.started_at), run_name=f"sweep {summary.sweep}"
+                self._experiment_id,
+                start_time=mirror.ms(summary.started_at),
+                run_name=f"sweep {summary.sweep}",
+                tags=mirror.summary_tags(summary),
             )
             run_id = run.info.run_id
         self._log(_Run(run_id, "", {}), tags=mirror.summary_tags(summary))
@@ -321,6 +324,7 @@ def load_scores(study: str, uri: str | None = None) -> pd.DataFrame:
             scale=run.data.params["scale"],
             seed=int(run.data.params["seed"]),
             samples=int(run.data.params["samples"]) if "samples" in run.data.params else None,
+            ended_at=(run.info.end_time or 0) / 1000,
             scores=mirror.scores_in(run.data.tags, run.data.metrics),
         )
         for run in runs

@@ -37,6 +37,9 @@ def run_trial(job: Job) -> Iterator[Progress]:
     The numbers depend on the job's config alone: every random draw comes from its seed.
     """
     folder = TrialFolder(Path(job.folder))
+    if folder.result() is not None:
+        yield Progress(phase="done")
+        return
     attempt, started = folder.begin(), time.time()
     try:
         result = yield from _run(job, folder, attempt, started)
@@ -51,6 +54,7 @@ def run_trial(job: Job) -> Iterator[Progress]:
                 traceback=traceback.format_exc(),
                 seconds=time.time() - started,
                 ended_at=time.time(),
+                environment=describe(),
             )
         )
         yield Progress(phase="failed", detail=message)
@@ -72,6 +76,8 @@ def _run(job: Job, folder: TrialFolder, attempt: int, started: float) -> Generat
     torch.set_num_threads(job.threads)
     seed_everything(config.seed)
     device = torch.device("cuda" if job.gpus and torch.cuda.is_available() else "cpu")
+    if job.gpus and device.type == "cpu" and "ABLATE_FAKE_GPUS" not in os.environ:
+        raise RuntimeError("the trial was given a GPU, but torch sees none: install a CUDA build of torch")
     log = _Log(folder.path / "log.txt")
 
     # 2. The data, then the model, its fresh parts drawn from the seed.
@@ -175,7 +181,9 @@ def seed_everything(seed: int) -> None:
 
 
 def _failure_class(error: Exception) -> FailureClass:
-    return "diverged" if type(error).__name__ == "DivergedError" else "error"
+    from models.train import DivergedError
+
+    return "diverged" if isinstance(error, DivergedError) else "error"
 
 
 class _Log:

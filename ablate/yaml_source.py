@@ -21,6 +21,7 @@ class Source:
     """A YAML file's plain data and the line of each of its places."""
 
     path: Path
+    text: str
     data: Any
     lines: dict[Location, int] = field(repr=False)
 
@@ -57,14 +58,15 @@ def read_yaml(path: Path) -> Source:
     except YAMLError as error:
         raise SpecError(f"{path}:1: not valid YAML: {error}") from None
     lines: dict[Location, int] = {(): 1}
-    return Source(path=path, data=_plain(tree, (), lines), lines=lines)
+    return Source(path=path, text=text, data=_plain(tree, (), lines), lines=lines)
 
 
 def _plain(node: Any, location: Location, lines: dict[Location, int]) -> Any:
     """Plain Python data; fills `lines` on the way."""
     if isinstance(node, CommentedMap):
         for key in node:
-            lines[(*location, str(key))] = node.lc.key(key)[0] + 1
+            if key in node.lc.data:  # a key that a merge (`<<`) brought stands elsewhere
+                lines[(*location, str(key))] = node.lc.key(key)[0] + 1
         return {str(key): _plain(item, (*location, str(key)), lines) for key, item in node.items()}
     if isinstance(node, CommentedSeq):
         for index in range(len(node)):

@@ -47,7 +47,7 @@ def _commits(records: list[Record]) -> str:
 
 def _categories(study: str) -> None:
     print("### Scores: mean over seeds (standard deviation), percent\n")
-    for frame in rankings(study):
+    for frame in rankings(load_table(study)):
         names = [c for c in frame.columns if "/" in c]
         rows = [["design", "overall", *(name.split("/")[1] for name in names), "seeds"]]
         for row in frame.to_dict("records"):

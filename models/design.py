@@ -55,7 +55,7 @@ class Siglip(Part):
 
     kind: Literal["siglip"]
     weights: str
-    """A folder in transformers' format, a hub id, or `tiny/NAME` for a shipped part."""
+    """A folder in transformers' format, a hub id, or `tiny/NAME@VERSION` for a shipped part."""
     layer: int = -2
     """Which hidden state is the feature, as transformers counts them (Apollo takes the last but one)."""
 
@@ -145,6 +145,12 @@ class Stage(Part):
     max_questions: int = Field(default=6, ge=1)
     """Most questions of one conversation that a sample asks; which ones is drawn anew each time."""
 
+    @model_validator(mode="after")
+    def _something_learns(self) -> Stage:
+        if not (self.lr.vision or self.lr.connector or self.lr.llm):
+            raise ValueError(f"stage {self.name!r} trains nothing: give a part a learning rate above 0")
+        return self
+
 
 class AdamW(Part):
     """AdamW with warm-up and cosine decay (Apollo, Table 7)."""
@@ -174,7 +180,10 @@ Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]
 
 
 class TinyData(Part):
-    """The embedded study: rendered videos with questions (models/tiny); docs/tiny-study.md."""
+    """The embedded study: rendered videos with questions (models/tiny); docs/tiny-study.md.
+
+    `VERSION` is raised when code changes what a world seed means.
+    """
 
     kind: Literal["tiny"]
     train_videos: int = Field(default=1500, ge=1)
@@ -183,6 +192,7 @@ class TinyData(Part):
     """Seed of the world's contents: other seeds give other videos and other questions. The recipe was tuned on 0."""
 
     benchmark: ClassVar[str] = "tinybench"
+    categories: ClassVar[tuple[str, ...]] = ("egocentric", "ocr", "perception", "reasoning", "spatial")
 
 
 class ManifestData(Part):
@@ -225,6 +235,6 @@ class TrialConfig(Part):
     design: Design
     scale: str
     """Size of the LLM by label; models/ladder.py says what it means."""
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
     samples: int = Field(ge=1)
     """Training budget: samples seen over all stages."""

@@ -18,6 +18,9 @@ class Rung(Part):
     label: str
     llm: str
     """Weights of the LLM: a folder in transformers' format, a hub id, or `tiny/NAME@VERSION`."""
+    llm_lr_factor: float = Field(default=1.0, gt=0)
+    """Multiplies a schedule's learning rates of the LLM: good rates fall with its width, as 1/width (muP, Yang et
+    al., arXiv 2203.03466). Here 64/width for those wider than the 0.15M one, at which the rates were measured."""
     cpus: float = Field(default=1, ge=0)
     """CPU cores of one trial."""
     gpus: float = Field(default=0, ge=0)
@@ -25,7 +28,8 @@ class Rung(Part):
 
 
 LADDER: dict[str, Rung] = {
-    label: Rung(label=label, llm=f"tiny/llm-{label}@1") for label in ("0.05M", "0.15M", "0.4M", "0.7M")
+    label: Rung(label=label, llm=f"tiny/llm-{label}@1", llm_lr_factor=factor)
+    for label, factor in (("0.05M", 1.0), ("0.15M", 1.0), ("0.4M", 64 / 96), ("0.7M", 64 / 112))
 }
 
 

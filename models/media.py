@@ -7,6 +7,7 @@ them, so that features made afresh are equal to the bit. Shapes: N frame, P patc
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -145,10 +146,12 @@ def store_features(folder: Path, frames: Stored, encoder: nn.Module, name: str) 
         encoder: frames uint8 (N, H, W, 3) -> features (N, P, V).
         name: says which encoder, version and layer; any text.
     """
-    store = folder / f".features-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}"
+    device = next(encoder.parameters()).device.type  # a GPU's sums differ in the last bits
+    told = hashlib.sha256(f"{name} {device}".encode()).hexdigest()[:8]
+    store = folder / f".features-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{told}"
     with FileLock(f"{store}.lock"):
         if not store.is_dir():
-            with _fresh_folder(store) as fresh:
+            with _fresh_folder(store) as fresh, _one_thread():
                 _encode(frames, encoder, fresh / "features.npy")
     return Stored(frames.index, frames.all_times, np.load(store / "features.npy", mmap_mode="r"))
 
@@ -169,8 +172,21 @@ def _encode(frames: Stored, encoder: nn.Module, path: Path) -> None:
 
 
 @contextmanager
+def _one_thread() -> Iterator[None]:
+    """Whoever encodes first encodes for all: its number of threads must not show in the last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def _fresh_folder(final: Path) -> Iterator[Path]:
     """A temporary sibling that takes its name at the end, so that a kill leaves nothing half-made."""
+    for stale in final.parent.glob(f"{final.name}.part-*"):  # of a process that was killed; the lock is ours
+        shutil.rmtree(stale, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(dir=final.parent, prefix=f"{final.name}.part-"))
     try:
         yield fresh

@@ -17,9 +17,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from models.data import Corpus
 from models.design import AdamW, LearningRates, Muon, Optimizer, TrialConfig
+from models.ladder import rung
 from models.video_lmm import VideoLMM
 
-NOT_HIDDEN = ("embed_tokens", "lm_head", "latents")
+NOT_HIDDEN = ("embed", "lm_head", "latents")
 """Two-dimensional parameters that are no hidden weights, so not Muon's (Jordan et al., "Muon", 2024)."""
 
 
@@ -62,8 +63,9 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
     counts = stage_steps(config)
     done = samples = 0
     for number, (stage, steps) in enumerate(zip(config.design.schedule, counts, strict=True)):
-        freeze(model, stage.lr)
-        optimizers = make_optimizers(model, config.design.optimizer, stage.lr)
+        lr = stage.lr.model_copy(update={"llm": stage.lr.llm * rung(config.scale).llm_lr_factor})
+        freeze(model, lr)
+        optimizers = make_optimizers(model, config.design.optimizer, lr)
         schedules = [warmup_cosine(o, steps, config.design.optimizer.warmup) for o in optimizers]
         batches = corpus.batches(stage, steps, np.random.default_rng([config.seed, number]))
         model.train()

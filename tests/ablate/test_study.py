@@ -25,7 +25,7 @@ def take(tmp_path: Path):
 
 
 def compare(study: str):
-    return compare_scales(study, None, None, metric=None, modality="video", tracking_uri=None)
+    return compare_scales(load_table(study), None, None, metric=None, modality="video")
 
 
 def test_imported_scores_are_a_study_like_any_other(take):
@@ -35,7 +35,7 @@ def test_imported_scores_are_a_study_like_any_other(take):
     assert (result.small, result.large, result.n) == ("1B", "7B", 6)
     assert result.r2 == pytest.approx(1)
     assert result.slope == pytest.approx(2)
-    assert [f["design"].tolist()[0] for f in rankings("mine")] == ["d5", "d5"]
+    assert [f["design"].tolist()[0] for f in rankings(load_table("mine"))] == ["d5", "d5"]
     assert overview()[0] == {"study": "mine", "designs": 6, "scales": ["1B", "7B"], "done": 12, "failed": 0}
 
 
@@ -53,7 +53,7 @@ def test_the_direction_is_kept_with_the_study(take):
     take(ROWS, lower=True)
     result = compare("mine")
     assert result.lower_is_better
-    assert rankings("mine")[0]["design"][0] == "d0"
+    assert rankings(load_table("mine"))[0]["design"][0] == "d0"
     with pytest.raises(UsageError, match="lower is better; import with the same direction"):
         take(ROWS)
 
@@ -66,7 +66,9 @@ def test_the_direction_is_kept_with_the_study(take):
         ("design,scale,score\na,1B,high\n", "scores.csv:2: score 'high' is not a number"),
         ("design,scale,score\na,1B,inf\n", "scores.csv:2: score inf is not finite"),
         ("design,scale,score\n,1B,1\n", "scores.csv:2: design is empty"),
-        ("design,scale,seed,score\na,1B,x,1\n", "scores.csv:2: seed 'x' is not a whole number"),
+        ("design,scale,seed,score\na,1B,x,1\n", "scores.csv:2: seed 'x' is not a whole number from 0"),
+        ("design,scale,seed,score\na,1B,1.7,1\n", "seed '1.7' is not a whole number from 0"),
+        ("design,scale,benchmark,score\na,1B,x/y,1\n", "x/y"),
         ("design,scale,score\na,1B,1\na,1B,2\n", "scores.csv:3: the same trial and benchmark as line 2"),
         ("design,scale,score\na,1B,\n", "holds no score"),
         ("", "is not a CSV table"),
@@ -77,6 +79,14 @@ def test_a_bad_table_is_refused_whole(take, tmp_path, text, says):
         take(text)
     assert says in str(error.value)
     assert not (tmp_path / "runs").exists()
+
+
+def test_another_benchmark_of_the_same_trials_joins_them(take):
+    take(ROWS)
+    other = ROWS.replace("score\n", "score,benchmark\n").replace("0\n", "0,other\n", 0)
+    lines = other.splitlines()
+    take("\n".join([lines[0], *(f"{line},other" for line in lines[1:])]))
+    assert load_table("mine").metrics() == ("mine/overall", "other/overall")
 
 
 def test_rows_without_a_score_are_counted(take):
@@ -98,8 +108,8 @@ def test_what_is_not_there_is_told_with_what_is(take):
     with pytest.raises(UsageError, match=r"no study 'x'.*mine, apollo \(built in\)"):
         load_table("x")
     with pytest.raises(UsageError, match="no trials at 3B in study mine; there are: 1B, 7B"):
-        compare_scales("mine", "3B", "7B", metric=None, modality="video", tracking_uri=None)
+        compare_scales(load_table("mine"), "3B", "7B", metric=None, modality="video")
     with pytest.raises(UsageError, match="nope"):
-        rankings("mine", "nope/overall")
+        rankings(load_table("mine"), "nope/overall")
     with pytest.raises(UsageError, match="built-in"):
         take(ROWS, "apollo")

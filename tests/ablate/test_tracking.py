@@ -239,7 +239,7 @@ def test_a_write_that_fails_is_told_once_and_caught_up(paths, uri, monkeypatch):
             tracker.finish(finished(paths, about))
     assert tracker.missed == {"k0", "k1"}
     assert "disk full" in tracker.problem
-    assert f"ablate sync --study {paths.name}" in tracker.problem
+    assert f"ablate sync {paths.name}" in tracker.problem
     assert sync(paths, uri).updated == 2
     assert len(runs_of(paths, uri)) == 2
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records(scan(paths)))

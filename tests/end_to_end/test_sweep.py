@@ -134,7 +134,7 @@ def test_a_worker_that_is_killed_is_tried_again(shop: Shop):
 
 def test_a_broken_video_fails_its_trials_and_no_others(shop: Shop, cache):
     shop.run("sweep", shop.spec())
-    (world,) = [p for p in cache.rglob("train.json")]
+    (world,) = cache.rglob("train.json")
     mine = shop.folder / "mine"
     (mine / "videos").mkdir(parents=True)
     records = [r for r in json.loads(world.read_text()) if "video" in r][:2]

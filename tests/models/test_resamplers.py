@@ -16,7 +16,7 @@ GOLDENS = Path(__file__).parent / "goldens"
 
 
 def test_perceiver_reproduces_the_reference():
-    """Outputs of the reference code (Apollo's `perciver`, two layers) for weights and inputs that are stored with them."""
+    """Outputs of Apollo's own code (`perciver`, two layers) for weights and inputs that are stored with them."""
     config = Perceiver(kind="perceiver", tokens_per_frame=8, depth=2, heads=4, head_dim=24, kv_heads=2)
     resampler = PerceiverResampler(config, features=80, width=64, clip_frames=1)
     resampler.load_state_dict(load_file(GOLDENS / "perceiver.weights.safetensors"), strict=True)
