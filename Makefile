@@ -1,4 +1,4 @@
-.PHONY: help install demo test test-fast check format dist clean
+.PHONY: help install demo test test-fast check format clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -31,9 +31,6 @@ check: install  ## format, lint, types, architecture, shipped sweeps
 
 format: install  ## rewrite the code in the house format
 	$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
-
-dist: install  ## build the wheel and try it in an empty environment
-	$(BIN)/python tests/try_wheel.py
 
 clean:  ## remove .venv and caches; runs/ stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist build *.egg-info

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -29,7 +29,7 @@ def design_fields() -> dict[str, FieldInfo]:
         for name, field in part.model_fields.items():
             path = f"{prefix}{name}"
             found.setdefault(path, field)
-            many = "tuple" in str(field.annotation)
+            many = get_origin(field.annotation) is tuple
             if many:
                 found.setdefault(f"{path}.*", field)
             for inner in parts_in(field.annotation):
@@ -41,14 +41,21 @@ def design_fields() -> dict[str, FieldInfo]:
 
 def unknown_path(path: str) -> str | None:
     """Why this is no path of the design space, with the nearest one; None where it is one."""
-    general = ".".join("*" if piece.isdigit() else piece for piece in path.split("."))
+    general = ".".join("*" if _is_place(piece) else piece for piece in path.split("."))
     if general in design_fields():
         return None
+    if path in ("scale", "seed", "scales", "seeds", "budget"):
+        return "scales, seeds and budget stand at the top of the spec, not among the axes"
     known = [p.replace("*", "0") for p in design_fields()]
     near = get_close_matches(path, known, n=1, cutoff=0.5)
     near = near or [p for p in known if p.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]][:1]
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(p for p in known if '.' not in p)}"
     return f"no such axis in the design space; {hint}"
+
+
+def _is_place(piece: str) -> bool:
+    """Whether a piece of a path is a place in a list, spelt in the one way that there is."""
+    return piece.isascii() and piece.isdecimal() and str(int(piece)) == piece
 
 
 def put(design: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -76,7 +83,7 @@ def get(design: dict[str, Any], path: str) -> Any:
     """The value at a dotted path of plain design data; None where there is nothing."""
     place: Any = design
     for piece in path.split("."):
-        if isinstance(place, list) and piece.isdigit() and int(piece) < len(place):
+        if isinstance(place, list) and _is_place(piece) and int(piece) < len(place):
             place = place[int(piece)]
         elif isinstance(place, dict):
             place = place.get(piece)

@@ -5,8 +5,10 @@ Exit codes: 0 all done, 1 something failed, 2 wrong usage or spec, 3 cannot be s
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +27,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+class Modality(StrEnum):
+    """What the model was shown: the video, its centre frame, or the question alone."""
+
+    VIDEO = "video"
+    FRAME = "frame"
+    TEXT = "text"
+
 
 Spec = Annotated[str, typer.Argument(help="A sweep spec: a path, or the bare name of a shipped one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
@@ -78,7 +89,7 @@ def consistency(
     small: Annotated[str | None, typer.Option(help="Scale label; the study's smallest where left out.")] = None,
     large: Annotated[str | None, typer.Option(help="Scale label; the study's largest where left out.")] = None,
     metric: Annotated[str | None, typer.Option(help="benchmark/category; the study's own where left out.")] = None,
-    modality: Annotated[str, typer.Option(help="video, frame or text.")] = "video",
+    modality: Annotated[Modality, typer.Option(help="What the model was shown.")] = Modality.VIDEO,
     samples: Samples = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the scatter to this .png, .pdf or .svg.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Read from this MLflow store instead of runs/.")] = None,
@@ -89,7 +100,7 @@ def consistency(
     from ablate.study import compare_scales, load_table, study_with_scales
 
     scores = load_table(study or study_with_scales(small, large), tracking_uri=tracking_uri, samples=samples)
-    result = compare_scales(scores, small, large, metric=metric, modality=modality)
+    result = compare_scales(scores, small, large, metric=metric, modality=modality.value)
     console.show_consistency(result, plot=plot, as_json=as_json)
 
 
@@ -144,7 +155,7 @@ def import_(
 ) -> None:
     """Take in scores of trials that ran elsewhere."""
     from ablate import console
-    from ablate.study import import_scores
+    from ablate.imports import import_scores
 
     done = import_scores(file, study, lower_is_better=lower_is_better, replace=replace)
     console.show_import(done, study, as_json=as_json)
@@ -179,6 +190,9 @@ def _plan(spec: str, seeds: str | None, scales: str | None) -> Plan:
 
 def main() -> None:
     """Entry point: an error that is meant for users is one line on stderr, and an exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal without a sign shows its code instead of failing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except AblateError as error:

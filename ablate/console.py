@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
@@ -19,12 +20,13 @@ from ablate.plan import Plan, refuse_infeasible
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.study import Imported
+    from ablate.imports import Imported
     from ablate.sweep import Outcome
     from analysis.consistency import Consistency
 
-OUT = Console(highlight=False, soft_wrap=True)
-ERR = Console(stderr=True, highlight=False)
+PIPE_WIDTH = 1000  # what is piped is not cut
+OUT = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+ERR = Console(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
 def print_json(data: Any) -> None:
@@ -237,8 +239,8 @@ def sync_and_show(study: str, *, tracking_uri: str | None, as_json: bool) -> Non
         UsageError: no such study.
     """
     from ablate.errors import UsageError
+    from ablate.record import sole_driver
     from ablate.study import no_such_study
-    from ablate.sweep import sole_driver
     from ablate.tracking import sync
 
     paths = study_paths(study)

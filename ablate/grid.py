@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from ablate.axes import get, put
-from ablate.errors import UsageError
 from ablate.identity import axis_slug, design_key, digest, trial_key
 from ablate.spec import Grid, SweepSpec, explain
 from ablate.yaml_source import Location
@@ -66,6 +66,8 @@ class _Cell:
     design: Design
     label: str
     axes: dict[str, str | int | float | bool]
+    names: dict[str, str]
+    """Axis -> the name of the value chosen for it."""
     plain: dict[str, Any]
     grid: int
 
@@ -74,17 +76,18 @@ def expand(spec: SweepSpec) -> Expansion:
     """All unique trials of a spec, in the order in which it declares them.
 
     Raises:
-        SpecError: a value is no design; with file, line and the mend.
-        UsageError: every cell is excluded.
+        SpecError: a value is no design, or every cell is excluded; with file, line and the mend.
     """
     used = [set[int]() for _ in spec.all_grids()]
     found: dict[str, Trial] = {}
-    declared = excluded = 0
-    for cell in _named_apart([cell for n, grid in enumerate(spec.all_grids()) for cell in _cells(spec, grid, n)]):
+    cells = [cell for n, grid in enumerate(spec.all_grids()) for cell in _cells(spec, grid, n)]
+    impossible = sum(cell is None for cell in cells) * len(spec.scales) * len(spec.seeds)
+    declared = excluded = impossible
+    for cell in _named_apart([cell for cell in cells if cell is not None]):
         for scale, seed in itertools.product(spec.scales, spec.seeds):
             declared += 1
-            grid = spec.all_grids()[cell.grid]
-            hits = [i for i, rule in enumerate(grid.exclude) if _matches(rule, cell, scale, seed)]
+            rules = spec.all_grids()[cell.grid].exclude
+            hits = [i for i, rule in enumerate(rules) if _matches(rule, cell.plain, cell.names, scale, seed)]
             used[cell.grid].update(hits)
             if hits:
                 excluded += 1
@@ -93,84 +96,119 @@ def expand(spec: SweepSpec) -> Expansion:
             key = trial_key(config)
             found.setdefault(key, Trial(config, key, design_key(cell.design), cell.label, cell.axes))
     if not found:
-        raise UsageError(f"{spec.source.path}: an empty grid: all {declared} cells are excluded")
+        place: Location = ("grids", 0, "exclude") if spec.grids else ("exclude",)
+        raise spec.source.error(place, f"an empty grid: all {declared} cells are excluded")
     warnings = [
         f"exclude entry {i + 1} matches no cell: {rule}"
         for hits, grid in zip(used, spec.all_grids(), strict=True)
         for i, rule in enumerate(grid.exclude)
-        if i not in hits
+        if i not in hits and not impossible
     ]
     return Expansion(list(found.values()), declared, excluded, declared - excluded - len(found), warnings)
 
 
-def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell]:
+def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell | None]:
     top: Location = ("grids", number) if spec.grids else ()
-    axes = [[_choice(path, value, (*top, "axes", path, i)) for i, value in enumerate(values)]
+    axes = [[_choice(spec, path, value, (*top, "axes", path, i)) for i, value in enumerate(values)]
             for path, values in grid.axes.items()]  # fmt: skip
     # A tied group is one axis whose "value" is a choice for each of its paths.
     groups: list[list[tuple[_Choice, ...]]] = [[(choice,) for choice in axis] for axis in axes]
     for index, tied in enumerate(grid.zip):
-        columns = [[_choice(path, value, (*top, "zip", index, path, i)) for i, value in enumerate(values)]
+        columns = [[_choice(spec, path, value, (*top, "zip", index, path, i)) for i, value in enumerate(values)]
                    for path, values in tied.items()]  # fmt: skip
         groups.append(list(zip(*columns, strict=True)))
-    paths = [choice.path for group in groups for choice in group[0]]
     if grid.design == "one_at_a_time":
         combinations: Iterator[tuple[_Choice, ...]] = itertools.chain([()], *groups)
     else:
         combinations = (tuple(itertools.chain(*cell)) for cell in itertools.product(*groups))
     for choices in combinations:
-        yield _cell(spec, choices, paths, number)
+        yield _cell(spec, choices, number)
 
 
-def _choice(path: str, value: Any, place: Location) -> _Choice:
+def _choice(spec: SweepSpec, path: str, value: Any, place: Location) -> _Choice:
     if isinstance(value, Mapping) and "name" in value:
+        if not isinstance(value["name"], str) or not value["name"]:
+            raise spec.source.error(place, "`name` must be a word")
         rest = {k: v for k, v in value.items() if k != "name"}
         return _Choice(path, rest["value"] if set(rest) == {"value"} else rest, str(value["name"]), place)
     return _Choice(path, value, axis_slug(path, value), place)
 
 
-def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], paths: list[str], number: int) -> _Cell:
+def _all_paths(spec: SweepSpec) -> list[str]:
+    """The axes of all grids: every trial of a sweep tells its value of each, so that plots have no holes."""
+    paths = [p for grid in spec.all_grids() for p in (*grid.axes, *(p for tied in grid.zip for p in tied))]
+    return list(dict.fromkeys(paths))
+
+
+def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], number: int) -> _Cell | None:
+    """The design that some choices make; None if they make none, but are excluded anyway.
+
+    Raises:
+        SpecError: they make none.
+    """
     plain = spec.base_design
     for choice in sorted(choices, key=lambda c: c.path.count(".")):  # whole variants before their fields
         try:
             plain = put(plain, choice.path, choice.value)
         except KeyError as error:
             raise spec.source.error(choice.place, str(error.args[0])) from None
+    names = {c.path: c.name for c in choices}
     try:
         design = Design.model_validate(plain)
     except ValidationError as error:
+        if _is_excluded_everywhere(spec, spec.all_grids()[number], plain, names):
+            return None
         raise explain(error, Design, spec.source, axes={c.path: c.place for c in choices}) from None
-    design = _with_digest(design)
+    design = _with_digest(design, spec)
     plain = design.model_dump(mode="json")
-    chosen = {c.path: c for c in choices}
-    axes = {path: _axis_value(path, chosen.get(path), plain) for path in paths}
-    label = "-".join(c.name for c in choices) or BASE_LABEL
-    return _Cell(design, label, axes, plain, number)
+    axes = {path: _axis_value(path, names.get(path), plain) for path in _all_paths(spec)}
+    return _Cell(design, "-".join(names.values()) or BASE_LABEL, axes, names, plain, number)
 
 
-def _axis_value(path: str, choice: _Choice | None, plain: dict[str, Any]) -> str | int | float | bool:
-    """Numbers stay numbers, so that plots have an axis; anything else is its name."""
-    value = choice.value if choice else get(plain, path)
+def _is_excluded_everywhere(spec: SweepSpec, grid: Grid, plain: dict[str, Any], names: dict[str, str]) -> bool:
+    """Whether a combination that is no design is left out anyway, at every scale and seed."""
+    places = itertools.product(spec.scales, spec.seeds)
+    return all(any(_matches(rule, plain, names, *place) for rule in grid.exclude) for place in places)
+
+
+def _axis_value(path: str, name: str | None, plain: dict[str, Any]) -> str | int | float | bool:
+    """The value as the design has it, so that one value looks alike everywhere.
+
+    Numbers stay numbers, so that plots have an axis; anything else is its name.
+    """
+    value = get(plain, path)
     if isinstance(value, int | float | str):
         return value
-    return choice.name if choice else axis_slug(path, value)
+    return name or axis_slug(path, value)
 
 
-def _with_digest(design: Design) -> Design:
-    """Fill in what the data files hold, so that the key follows content.
+def _with_digest(design: Design, spec: SweepSpec) -> Design:
+    """Fill in where the data lie and what they hold: a folder is relative to the spec, the key follows content.
 
     Raises:
-        UsageError: a file is missing.
+        SpecError: a file is missing.
     """
     if not isinstance(design.data, ManifestData):
         return design
+    folder = (spec.source.path.parent / design.data.folder).resolve()
+    found = {"folder": str(folder), "digest": _data_digest(folder, spec)}
+    return design.model_copy(update={"data": design.data.model_copy(update=found)})
+
+
+def _data_digest(folder: Path, spec: SweepSpec) -> str:
     digests = []
     for name in ("train.json", "test.json"):
-        path = Path(design.data.folder) / name
+        path = folder / name
         if not path.is_file():
-            raise UsageError(f"data folder {design.data.folder!r} holds no {name}; docs/data.md says what it needs")
-        digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
-    return design.model_copy(update={"data": design.data.model_copy(update={"digest": digest(digests)})})
+            raise spec.source.error((), f"data folder {folder} holds no {name}; docs/data.md says what it needs")
+        digests.append(_file_digest(path, path.stat().st_mtime_ns))
+    return digest(digests)
+
+
+@cache
+def _file_digest(path: Path, _changed_ns: int) -> str:
+    """Once a file and change: a sweep's cells share their data."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _named_apart(cells: list[_Cell]) -> list[_Cell]:
@@ -179,25 +217,29 @@ def _named_apart(cells: list[_Cell]) -> list[_Cell]:
     for cell in cells:
         keys.setdefault(cell.label, set()).add(design_key(cell.design))
     return [
-        cell
-        if len(keys[cell.label]) == 1
-        else _Cell(cell.design, f"{cell.label}~{design_key(cell.design)[:4]}", cell.axes, cell.plain, cell.grid)
+        cell if len(keys[cell.label]) == 1 else replace(cell, label=f"{cell.label}~{design_key(cell.design)[:4]}")
         for cell in cells
     ]
 
 
-def _matches(rule: Mapping[str, Any], cell: _Cell, scale: str, seed: int) -> bool:
+def _matches(rule: Mapping[str, Any], plain: dict[str, Any], names: dict[str, str], scale: str, seed: int) -> bool:
     """Whether every entry of an exclusion holds: by value, by name, or by any of a list."""
     own = {"scale": scale, "seed": seed}
 
     def holds(path: str, wanted: Any) -> bool:
-        value = own.get(path, get(cell.plain, path))
+        value = own.get(path, get(plain, path))
         options = wanted if isinstance(wanted, list) else [wanted]
-        return any(option == value or option == cell.axes.get(path) or _is_within(option, value) for option in options)
+        return any(
+            (option == value and isinstance(option, bool) == isinstance(value, bool))
+            or option == names.get(path)
+            or _is_within(option, value)
+            for option in options
+        )
 
     return all(holds(path, wanted) for path, wanted in rule.items())
 
 
 def _is_within(part: Any, whole: Any) -> bool:
     """Whether a mapping's entries all stand in a larger one."""
-    return isinstance(part, Mapping) and isinstance(whole, Mapping) and all(whole.get(k) == v for k, v in part.items())
+    both = isinstance(part, Mapping) and isinstance(whole, Mapping)
+    return both and bool(part) and all(whole.get(k) == v for k, v in part.items())

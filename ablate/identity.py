@@ -90,9 +90,11 @@ def axis_slug(path: str, value: Any) -> str:
     last = path.rsplit(".", 1)[-1]
     if isinstance(value, bool):
         return last if value else f"no-{last}"
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and "kind" in value:
         rest = [_short(v) for k, v in value.items() if k != "kind" and not isinstance(v, Mapping | list)]
-        return str(value.get("kind", last)) + "-".join(rest)
+        return str(value["kind"]) + "-".join(rest)
+    if isinstance(value, Mapping):
+        return "-".join(axis_slug(k, v) for k, v in value.items()) or last
     if isinstance(value, int | float):
         return short_field(path) + _short(value)
     if isinstance(value, list):

@@ -52,12 +52,14 @@ class Board:
         self.running: dict[str, Running] = {}
         self.done: dict[str, float] = {}
         self.failed: dict[str, str] = {}
+        self._most_at_once = 1
         self.clock = clock
         self.began = clock()
 
     def started(self, job: Job) -> None:
         """A worker has taken the job."""
         self.running[job.key] = Running(job, self.clock())
+        self._most_at_once = max(self._most_at_once, len(self.running))
 
     def progressed(self, job: Job, progress: Progress) -> None:
         """The job is at this point."""
@@ -94,7 +96,7 @@ class Board:
         typical = sum(mean.values()) / len(mean)
         left = [mean.get(_scale(job), typical) for job in self.waiting]
         left += [mean.get(_scale(r.job), typical) * (1 - r.fraction()) for r in list(self.running.values())]
-        return sum(left) / max(1, len(self.running)) if left else 0.0
+        return sum(left) / self._most_at_once if left else 0.0
 
     def waits_for(self) -> str:
         """What keeps the waiting trials from running."""

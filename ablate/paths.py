@@ -12,7 +12,10 @@ from platformdirs import user_cache_path
 
 from ablate.errors import UsageError
 
-STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+STUDY_NAME = re.compile(r"(?!(mlflow\.db|artifacts|Default)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+"""Names of MLflow's own files beside the studies, and of its first experiment, are taken."""
+PUBLISHED = "apollo"
+"""The built-in, read-only study."""
 
 
 def runs_root() -> Path:
@@ -44,7 +47,8 @@ class StudyPaths:
     def __post_init__(self) -> None:
         if not STUDY_NAME.fullmatch(self.name):
             raise UsageError(
-                f"study name {self.name!r}: use letters, digits, '_', '-' and '.', a letter or digit first"
+                f"study name {self.name!r}: use up to 100 letters, digits, '_', '-' and '.', a letter or digit first; "
+                "mlflow.db, artifacts and Default are taken"
             )
 
     @property
@@ -86,6 +90,8 @@ def find_spec(name: str) -> Path:
         UsageError: there is none; the message lists the shipped ones.
     """
     path = Path(name)
+    if not name or len(name) > 4000:
+        raise UsageError("name a sweep spec: a path, or the bare name of a shipped one")
     if path.is_file():
         return path
     shipped = shipped_sweeps()

@@ -17,6 +17,7 @@ from ablate.spec import SweepSpec, known_metric
 from models.design import ManifestData
 from models.ladder import rung
 from models.manifest import ManifestError, load_test, load_train
+from models.weights import locate
 
 Status = Literal["done", "failed", "unfinished", "new"]
 
@@ -110,6 +111,7 @@ def make_plan(spec: SweepSpec) -> Plan:
     )
     planned = []
     for trial in expansion.trials:
+        _check_weights(spec, trial)
         record = folder_of(paths, trial.key).read()
         step = rung(trial.config.scale)
         cpus = step.cpus if spec.resources.cpus is None else spec.resources.cpus
@@ -125,6 +127,14 @@ def make_plan(spec: SweepSpec) -> Plan:
         expansion.duplicate,
         expansion.warnings,
     )
+
+
+def _check_weights(spec: SweepSpec, trial: Trial) -> None:
+    for weights in (*(e.weights for e in trial.config.design.encoders), rung(trial.config.scale).llm):
+        try:
+            locate(weights)
+        except FileNotFoundError as error:
+            raise spec.source.error((), str(error)) from None
 
 
 def _check_data(folders: set[str]) -> None:

@@ -17,17 +17,22 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from ablate.errors import AblateError
-from ablate.paths import StudyPaths
+from ablate.paths import STUDY_NAME, StudyPaths
 
 SCHEMA_VERSION = 1
 FailureClass = Literal["error", "diverged", "killed", "interrupted"]
 
 Value = str | int | float | bool
+T = TypeVar("T")
 
 
 class RecordError(AblateError):
@@ -103,6 +108,9 @@ class Result:
     schema_version: int = SCHEMA_VERSION
 
 
+_READERS: dict[Any, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (About, Failure, Result)}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """Everything known of one trial."""
@@ -167,7 +175,7 @@ class TrialFolder:
     def failures(self) -> tuple[Failure, ...]:
         """Failed attempts, oldest first."""
         paths = sorted((self.path / "attempts").glob("*.json"), key=lambda p: int(p.stem))
-        return tuple(Failure(**data) for path in paths if (data := _read_json(path)) is not None)
+        return tuple(self._checked(Failure, _read_json(path)) for path in paths)
 
     def finish(self, result: Result) -> None:
         """Write result.json, the last file: from here on the trial is done and never changes."""
@@ -178,9 +186,25 @@ class TrialFolder:
     def result(self) -> Result | None:
         """The result, if the trial is done."""
         data = _read_json(self.path / "result.json")
-        if data is None:
-            return None
-        return Result(**(data | {"scores": [Score(**score) for score in data["scores"]]}))
+        return None if data is None else self._checked(Result, data)
+
+    def _checked(self, kind: type[T], data: Any) -> T:
+        """Plain data as a record, its types checked.
+
+        Raises:
+            RecordError: it is not what this or an earlier version wrote.
+        """
+        try:
+            record: T = _READERS[kind].validate_json(json.dumps(data), strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(piece) for piece in first["loc"])
+            raise RecordError(
+                f"{self.path} is no readable trial folder ({where}: {first['msg']}); move it away to go on"
+            ) from None
+        if data["schema_version"] > SCHEMA_VERSION:
+            raise RecordError(f"{self.path} was written by a newer ablate; update to read it")
+        return record
 
     def read(self) -> Record | None:
         """Everything known of the trial; None where no trial.json is.
@@ -188,14 +212,11 @@ class TrialFolder:
         Raises:
             RecordError: a file is not what this or an earlier version wrote.
         """
-        try:
-            data = _read_json(self.path / "trial.json")
-            if data is None:
-                return None
-            about = About(**data)
-            return Record(about=about, result=self.result(), failures=self.failures(), path=self.path)
-        except (TypeError, KeyError, ValueError) as error:
-            raise RecordError(f"{self.path} is no readable trial folder ({error}); move it away to go on") from None
+        data = _read_json(self.path / "trial.json")
+        if data is None:
+            return None
+        about = self._checked(About, data)
+        return Record(about=about, result=self.result(), failures=self.failures(), path=self.path)
 
 
 def folder_of(paths: StudyPaths, key: str) -> TrialFolder:
@@ -213,7 +234,54 @@ def scan(paths: StudyPaths) -> Iterator[Record]:
 
 def studies(root: Path) -> list[str]:
     """Names of the studies below a runs folder."""
-    return sorted(p.name for p in root.glob("*") if (p / "trials").is_dir())
+    return sorted(p.name for p in root.glob("*") if STUDY_NAME.fullmatch(p.name) and (p / "trials").is_dir())
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyFacts:
+    """study.json: what holds for all trials of a study."""
+
+    lower_is_better: bool = False
+    metric: str | None = None
+    """`benchmark/category` to rank by, as the latest sweep said."""
+    samples: int | None = None
+    """Training budget of the latest sweep: trials of another one are not compared with it."""
+
+
+def facts(paths: StudyPaths) -> StudyFacts:
+    """What study.json says; defaults where there is none."""
+    try:
+        return StudyFacts(**json.loads(paths.about.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return StudyFacts()
+    except (ValueError, TypeError, OSError) as error:
+        raise RecordError(
+            f"{paths.about} is damaged ({error}); it says whether lower is better and what the study ranks by, as in "
+            f"{json.dumps(asdict(StudyFacts()))}"
+        ) from None
+
+
+def remember(paths: StudyPaths, new: StudyFacts) -> None:
+    """Write study.json where it says something else."""
+    if facts(paths) != new:
+        write_json(paths.about, asdict(new))
+
+
+@contextmanager
+def sole_driver(paths: StudyPaths) -> Iterator[None]:
+    """Hold the study for one writer; the system lets go of it however the writer dies.
+
+    Raises:
+        AblateError: another one holds it.
+    """
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(paths.lock, timeout=0):
+            yield
+    except Timeout:
+        raise AblateError(
+            f"another sweep is running in study {paths.name!r} ({paths.lock}); wait for it, or use another study"
+        ) from None
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -236,5 +304,5 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except json.JSONDecodeError as error:
+    except (ValueError, OSError) as error:
         raise RecordError(f"{path} is not valid JSON ({error}); move its folder away to go on") from None

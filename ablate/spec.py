@@ -20,7 +20,7 @@ from ablate.axes import design_fields, parts_in, put, unknown_path
 from ablate.errors import SpecError, UsageError
 from ablate.paths import STUDY_NAME
 from ablate.yaml_source import Location, Source, read_yaml
-from models.design import Design
+from models.design import Design, TinyData
 from models.ladder import rung
 from models.presets import PRESETS
 
@@ -28,7 +28,7 @@ Values = Annotated[list[Any], Field(min_length=1)]
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Resources(_Spec):
@@ -48,7 +48,7 @@ class Grid(_Spec):
     `{name: X, value: V}` names a plain value."""
     zip: list[dict[str, Values]] = Field(default_factory=list)
     """Axes that move together: in each entry all lists have the same length."""
-    exclude: list[dict[str, Any]] = Field(default_factory=list)
+    exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = Field(default_factory=list)
     """Cells to leave out: each entry maps axes (or `scale`, `seed`) to a value, a name or a list of them."""
     design: Literal["grid", "one_at_a_time"] = "grid"
     """`grid` crosses all axes; `one_at_a_time` varies each alone around the base."""
@@ -57,6 +57,8 @@ class Grid(_Spec):
     @classmethod
     def _same_lengths(cls, groups: list[dict[str, list[Any]]]) -> list[dict[str, list[Any]]]:
         for group in groups:
+            if not group:
+                raise ValueError("an empty entry: give it axes with equally many values")
             lengths = {path: len(values) for path, values in group.items()}
             if len(set(lengths.values())) > 1:
                 told = ", ".join(f"{path} has {n}" for path, n in lengths.items())
@@ -118,12 +120,20 @@ class SweepSpec(Grid):
 
     @model_validator(mode="after")
     def _asks_something(self) -> SweepSpec:
-        if self.grids and (self.axes or self.zip or self.exclude):
-            raise ValueError("give either `axes` (with `zip`, `exclude`) or `grids`, not both")
+        if self.grids and (self.axes or self.zip or self.exclude or self.design != "grid"):
+            raise ValueError("with `grids`, `axes`, `zip`, `exclude` and `design` stand inside each of them")
         for grid in self.all_grids():
             if not grid.axes and not grid.zip:
                 raise ValueError("an empty grid: give at least one axis with values under `axes` or `zip`")
         return self
+
+    @field_validator("seeds", "budget", mode="before")
+    @classmethod
+    def _whole_numbers(cls, given: Any) -> Any:
+        for value in given if isinstance(given, list) else [given]:
+            if isinstance(value, bool | str):
+                raise ValueError(f"{value!r} is not a whole number")
+        return given
 
     def all_grids(self) -> list[Grid]:
         """The grids of this sweep: those listed, or the one at the top."""
@@ -164,6 +174,10 @@ def _load(path: Path, replaced: dict[str, Any], parents: tuple[Path, ...]) -> Sw
     try:
         spec = SweepSpec.model_validate(data)
     except ValidationError as error:
+        given = [name for name, value in replaced.items() if value is not None]
+        problem = error.errors(include_url=False)[0]
+        if problem["loc"] and problem["loc"][0] in given:
+            raise UsageError(f"--{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}") from None
         raise explain(error, SweepSpec, source) from None
     spec._source = source
     spec._base, spec._samples = _base_of(spec, (*parents, path.resolve()))
@@ -210,6 +224,11 @@ def _check_paths(spec: SweepSpec) -> None:
         places: list[Location] = [(*top, "axes", path) for path in grid.axes]
         places += [(*top, "zip", i, path) for i, group in enumerate(grid.zip) for path in group]
         places += [(*top, "exclude", i, path) for i, cell in enumerate(grid.exclude) for path in cell]
+        axes = [place for place in places if "exclude" not in place]
+        for place in axes:
+            twice = [other for other in axes if other[-1] == place[-1]]
+            if len(twice) > 1:
+                raise spec.source.error(twice[1], "the same axis twice in one grid; keep one of them")
         for place in places:
             path = str(place[-1])
             if "exclude" in place and path in ("scale", "seed"):
@@ -313,8 +332,12 @@ def json_schema() -> dict[str, Any]:
 def known_metric(spec: SweepSpec) -> str:
     """The metric to rank by: the spec's, or the data's benchmark overall."""
     design = Design.model_validate(spec.base_design)
+    benchmark = design.data.benchmark
     if spec.metric is None:
-        return f"{design.data.benchmark}/overall"
-    if spec.metric.count("/") != 1:
-        raise UsageError(f"metric {spec.metric!r}: give it as benchmark/category, e.g. tinybench/overall")
+        return f"{benchmark}/overall"
+    name, _, category = spec.metric.partition("/")
+    known = ("overall", *design.data.categories) if isinstance(design.data, TinyData) else (category,)
+    if name not in (benchmark, f"{benchmark}_prob") or category not in known or not category:
+        allowed = ", ".join(f"{benchmark}/{c}" for c in known if c) or f"{benchmark}/overall"
+        raise spec.source.error(("metric",), f"no score {spec.metric!r}; allowed: {allowed}, and {benchmark}_prob/...")
     return spec.metric

@@ -81,6 +81,12 @@ def require_database(uri: str) -> None:
         raise UsageError(
             f"no MLflow store at {file}; run a sweep first, or `ablate sync` if its trial folders are there"
         )
+    if file:
+        try:
+            with closing(sqlite3.connect(f"file:{urllib.parse.quote(str(file))}?mode=ro", uri=True)) as connection:
+                connection.execute("SELECT 1 FROM experiments LIMIT 1")
+        except sqlite3.Error as error:
+            raise UsageError(f"{file} is no MLflow store ({error})") from None
 
 
 def prepare_database(uri: str) -> None:

@@ -11,17 +11,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from filelock import FileLock, Timeout
-
 from ablate.errors import AblateError
 from ablate.job import Job, Progress
 from ablate.launch import Listener
 from ablate.live import View
 from ablate.mirror import SweepSummary
-from ablate.paths import StudyPaths
 from ablate.plan import Plan, about, job_of, make_plan, sweep_name
-from ablate.record import Failure, FailureClass, TrialFolder, folder_of
-from ablate.study import facts, load_table, rankings, remember
+from ablate.record import Failure, FailureClass, TrialFolder, facts, folder_of, remember, sole_driver
+from ablate.study import load_table, rankings
 from ablate.tracking import Tracker, sync
 
 if TYPE_CHECKING:
@@ -148,9 +145,13 @@ def run_sweep(plan: Plan, execute: Executor, view_of: Callable[[Plan], View], ur
     began, interrupted = time.time(), False
     with sole_driver(plan.paths):
         plan = make_plan(plan.spec)
-        remember(plan.paths, replace(facts(plan.paths), metric=plan.metric, samples=plan.spec.samples))
+        known = replace(facts(plan.paths), metric=plan.metric, samples=plan.spec.samples)
         sync(plan.paths, uri)  # what an earlier driver finished but did not mirror
-        tracker = Tracker.open(plan.paths, uri, metric=plan.metric)
+        tracker = Tracker.open(plan.paths, uri, known)
+        remember(plan.paths, known)
+        for planned in plan.planned:
+            if not planned.to_run:
+                tracker.adopt(about(plan, planned.trial))
         for planned in plan.to_run:
             folder_of(plan.paths, planned.trial.key).describe(about(plan, planned.trial))
         conductor = Conductor(plan, tracker, view_of(plan))
@@ -192,23 +193,6 @@ def _summarise(plan: Plan, tracker: Tracker, ranked: list[pd.DataFrame], began: 
             figures={"ranking": ranking_figure(pd.concat(ranked), plan.metric)} if ranked else {},
         )
     )
-
-
-@contextmanager
-def sole_driver(paths: StudyPaths) -> Iterator[None]:
-    """Hold the study for one driver; the system lets go of it however the driver dies.
-
-    Raises:
-        AblateError: another sweep runs in this study.
-    """
-    paths.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(paths.lock, timeout=0):
-            yield
-    except Timeout:
-        raise AblateError(
-            f"another sweep is running in study {paths.name!r} ({paths.lock}); wait for it, or use another study"
-        ) from None
 
 
 @contextmanager

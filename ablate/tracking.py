@@ -6,12 +6,13 @@ be mirrored, `sync` catches up. What a trial looks like in MLflow is in mirror.p
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ from ablate import mirror, store
 from ablate.errors import AblateError, UsageError
 from ablate.mirror import SweepSummary
 from ablate.paths import StudyPaths
-from ablate.record import About, Failure, Record, TrialFolder, scan
+from ablate.record import About, Failure, Record, StudyFacts, TrialFolder, facts, scan
 from ablate.scores import TrialScores, score_frame
 
 # Read by mlflow itself: no report to its makers, no chatter while it creates tables, and no minutes of waiting for a
@@ -40,6 +41,7 @@ FLUSH_S = 2.0
 AWAY_S = 60.0
 """How long a server that did not answer is left alone."""
 PAGE = 500
+FACTS_TAG = "ablate.facts"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 Change = Literal["created", "updated", "unchanged"]
@@ -90,20 +92,21 @@ class Tracker:
         self._runs, self.duplicates = _trial_runs(client, self._experiment_id)
 
     @classmethod
-    def open(cls, paths: StudyPaths, uri: str | None = None, metric: str | None = None) -> Tracker:
+    def open(cls, paths: StudyPaths, uri: str | None = None, known: StudyFacts | None = None) -> Tracker:
         """Open a study's experiment, made where there is none, and look up its runs once.
 
         Args:
             paths: the study.
             uri: MLflow's tracking URI; `paths.store_uri()` where left out.
-            metric: the score that MLflow's compare page is to show, as a spec names it (`tinybench/overall`); until a
-                trial has it, it is NaN there.
+            known: what holds for the whole study; study.json's where left out. Its metric is the score that MLflow's
+                compare page is to show; until a trial has it, it is NaN there.
 
         Raises:
             AblateError: the store cannot be used; the message names it.
         """
         uri = store.absolute_uri(uri)
         store.prepare_database(uri)
+        known = known or facts(paths)
         try:
             client = _client(uri)
             experiment = client.get_experiment_by_name(paths.name)
@@ -113,7 +116,8 @@ class Tracker:
                 client.create_experiment(paths.name, artifact_location=location, tags=EXPERIMENT_TAGS)
                 experiment = client.get_experiment_by_name(paths.name)
             if experiment.lifecycle_stage == "active":
-                return cls(client, experiment, paths, uri, metric)
+                client.set_experiment_tag(experiment.experiment_id, FACTS_TAG, json.dumps(asdict(known)))
+                return cls(client, experiment, paths, uri, known.metric)
         except AblateError:
             raise
         except Exception as error:  # mlflow, sqlalchemy and requests each have their own
@@ -131,6 +135,13 @@ class Tracker:
         self._waiting.pop(about.key, None)
         self._written[about.key] = 0
         self._guarded(about.key, lambda: self._start(about))
+
+    def adopt(self, about: About) -> None:
+        """A sweep counts a trial that another one ran: its axes join the run's params, so that plots find them."""
+        known = self._runs.get(about.key)
+        fresh = {k: v for k, v in mirror.params(about).items() if known and k not in known.params}
+        if known and fresh:
+            self._guarded(about.key, lambda: self._log(known, params=fresh))
 
     def events(self, key: str, events: Sequence[Mapping[str, float]]) -> None:
         """Take in lines of a trial's events.jsonl, in order; they are written every few seconds."""
@@ -329,6 +340,14 @@ def load_scores(study: str, uri: str | None = None) -> pd.DataFrame:
         )
         for run in runs
     )
+
+
+def load_facts(study: str, uri: str | None = None) -> StudyFacts:
+    """What holds for the whole study, as `Tracker.open` left it in the store: its direction, metric and budget."""
+    uri = store.absolute_uri(uri)
+    store.require_database(uri)
+    experiment = _client(uri).get_experiment_by_name(study)
+    return StudyFacts(**json.loads(experiment.tags.get(FACTS_TAG, "{}"))) if experiment else StudyFacts()
 
 
 def finished_trials(study: str, uri: str | None = None) -> tuple[str, list[Run]]:

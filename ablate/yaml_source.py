@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -56,13 +56,22 @@ def read_yaml(path: Path) -> Source:
         line = mark.line + 1 if mark else 1
         raise SpecError(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from None
     except YAMLError as error:
-        raise SpecError(f"{path}:1: not valid YAML: {error}") from None
+        first = " ".join(str(error).split())
+        raise SpecError(f"{path}:1: not valid YAML: {first}") from None
+    except RecursionError:
+        raise SpecError(f"{path}:1: nested too deeply for a sweep spec") from None
     lines: dict[Location, int] = {(): 1}
-    return Source(path=path, text=text, data=_plain(tree, (), lines), lines=lines)
+    try:
+        data = _plain(tree, (), lines)
+    except ValueError as error:
+        raise SpecError(f"{path}:{max(lines.values())}: {error}") from None
+    return Source(path=path, text=text, data=data, lines=lines)
 
 
 def _plain(node: Any, location: Location, lines: dict[Location, int]) -> Any:
-    """Plain Python data; fills `lines` on the way."""
+    """Plain Python data; fills `lines` on the way. A tag (`!python/...`) means nothing here."""
+    if isinstance(node, TaggedScalar) or getattr(getattr(node, "tag", None), "value", None):
+        raise ValueError(f"YAML tags such as {node.tag.value} are not allowed")
     if isinstance(node, CommentedMap):
         for key in node:
             if key in node.lc.data:  # a key that a merge (`<<`) brought stands elsewhere

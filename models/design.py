@@ -7,7 +7,8 @@ config becomes a key; `VERSION` is part of it and is raised when code changes wh
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,6 +21,26 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
     VERSION: ClassVar[int] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_bent(cls, data: Any) -> Any:
+        return refuse_bent(cls, data)
+
+
+def refuse_bent(model: type[BaseModel], data: Any) -> Any:
+    """Refuse what pydantic would bend into shape: `true` for 1, `"8"` for 8, 1 for `true`. 3e6 for 3000000 is fine.
+
+    Raises:
+        ValueError: names the field and what it was given.
+    """
+    for name, field in model.model_fields.items():
+        value = data.get(name) if isinstance(data, Mapping) else None
+        if field.annotation in (int, float) and isinstance(value, bool | str):
+            raise ValueError(f"{name} must be a number, not {value!r}")
+        if field.annotation is bool and value is not None and not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, not {value!r}")
+    return data
 
 
 # --- which frames of a video are seen -----------------------------------------------------------

@@ -38,7 +38,7 @@ def load(tmp_path: Path):
         (("frames: 8", "frame: 8"), 5, "axes.sampling.0.frame: unknown key 'frame'; did you mean 'frames'?"),
         (("kind: uniform", "kind: unifrm"), 5, "unknown kind 'unifrm'; did you mean 'uniform'?"),
         (("kind: uniform, ", ""), 5, "missing its `kind`"),
-        (("fps: 2", "fps: two"), 6, "axes.sampling.1.fps: Input should be a valid number"),
+        (("fps: 2", "fps: two"), 6, "fps must be a number, not 'two'"),
         (("fps: 2", "fps: -1"), 6, "greater than 0"),
         (("  sampling:", "  samplng:"), 4, "did you mean 'sampling'?"),
         (("  sampling:", "  tokens_per_frame:"), 4, "did you mean 'resampler.tokens_per_frame'?"),

@@ -86,7 +86,7 @@ def test_a_server_that_is_away_is_named_at_once(tmp_path):
 @pytest.mark.parametrize("wrong", ["gopher://nowhere", "postgresql:/broken"])
 def test_a_uri_that_mlflow_cannot_use_is_named(tmp_path, wrong):
     with pytest.raises(AblateError, match=wrong):
-        Tracker.open(tmp_path, wrong)
+        Tracker.open(StudyPaths(name="s", root=tmp_path), wrong)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

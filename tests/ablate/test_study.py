@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import UsageError
-from ablate.study import compare_scales, import_scores, load_table, overview, rankings, study_with_scales
+from ablate.imports import import_scores
+from ablate.study import compare_scales, load_table, overview, rankings, study_with_scales
 
 ROWS = "design,scale,seed,score\n" + "".join(
     f"d{i},{scale},0,{i * (1 + (scale == '7B')) + 10}\n" for i in range(6) for scale in ("1B", "7B")

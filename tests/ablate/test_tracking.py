@@ -18,7 +18,7 @@ from ablate import mirror, store, tracking, ui
 from ablate.errors import AblateError, UsageError
 from ablate.mirror import SweepSummary
 from ablate.paths import StudyPaths
-from ablate.record import About, Failure, Record, Result, Score, folder_of, scan
+from ablate.record import About, Failure, Record, Result, Score, StudyFacts, folder_of, scan
 from ablate.scores import scores_of_records
 from ablate.tracking import Tracker, load_scores, sync
 
@@ -114,7 +114,7 @@ def artifacts(uri: str, run, folder: str | None = None) -> set[str]:
 
 
 def test_a_trial_from_start_to_end(paths, uri):
-    tracker, about = Tracker.open(paths, uri, metric="tinybench/overall"), about_of(paths)
+    tracker, about = Tracker.open(paths, uri, StudyFacts(metric="tinybench/overall")), about_of(paths)
     tracker.start(about)
     tracker.events("k0", [event(0), event(1)])
     tracker.flush()
