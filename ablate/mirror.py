@@ -71,6 +71,17 @@ class SweepSummary:
     """File name without ending -> a figure, or a PNG file."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What `sync` did: numbers of trials."""
+
+    created: int
+    updated: int
+    unchanged: int
+    duplicates: tuple[str, ...]
+    """Keys of trials that MLflow holds more than one run of; the oldest is used."""
+
+
 def fingerprint(about: About, failure: Failure | None, result: Result | None) -> str:
     """Digest of what is mirrored of a trial: the same again needs no writing."""
     return digest([asdict(about), failure and asdict(failure), result and asdict(result)])

@@ -117,3 +117,13 @@ def is_local(folder: Path) -> bool:
         return False
     nearest = next((str(place) for place in (folder, *folder.parents) if str(place) in mounts), "")
     return mounts.get(nearest, "") in LOCAL_DISKS
+
+
+def unusable(uri: str, error: Exception) -> AblateError:
+    """The one error for a store that does not work, whatever mlflow, sqlalchemy or requests raised."""
+    return AblateError(f"MLflow at {shown(uri)} cannot be used: {first_line(error)}")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

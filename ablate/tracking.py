@@ -21,7 +21,7 @@ import pandas as pd
 
 from ablate import mirror, store
 from ablate.errors import AblateError, UsageError
-from ablate.mirror import SweepSummary
+from ablate.mirror import SweepSummary, Synced
 from ablate.paths import StudyPaths
 from ablate.record import About, Failure, Record, StudyFacts, TrialFolder, facts, scan
 from ablate.scores import TrialScores, score_frame
@@ -45,17 +45,6 @@ FACTS_TAG = "ablate.facts"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 Change = Literal["created", "updated", "unchanged"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Synced:
-    """What `sync` did: numbers of trials."""
-
-    created: int
-    updated: int
-    unchanged: int
-    duplicates: tuple[str, ...]
-    """Keys of trials that MLflow holds more than one run of; the oldest is used."""
 
 
 @dataclass
@@ -121,7 +110,7 @@ class Tracker:
         except AblateError:
             raise
         except Exception as error:  # mlflow, sqlalchemy and requests each have their own
-            raise _unusable(uri, error) from error
+            raise store.unusable(uri, error) from error
         raise AblateError(
             f"study {paths.name} was deleted in MLflow at {store.shown(uri)}; bring it back with "
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
@@ -256,8 +245,8 @@ class Tracker:
             if not store.answers(self.uri):
                 self._away_until = time.monotonic() + AWAY_S
             self.problem = self.problem or (
-                f"MLflow at {store.shown(self.uri)} did not take a write ({_reason(error)}); the sweep goes on and "
-                f"nothing is lost: `ablate sync {self._paths.name}` catches up"
+                f"MLflow at {store.shown(self.uri)} did not take a write ({store.first_line(error)}); the sweep goes on "
+                f"and nothing is lost: `ablate sync {self._paths.name}` catches up"
             )
         else:
             self.missed.discard(key)
@@ -310,7 +299,7 @@ def sync(paths: StudyPaths, uri: str | None = None) -> Synced:
         try:
             done[tracker._write(record)] += 1
         except Exception as error:
-            raise _unusable(tracker.uri, error) from error
+            raise store.unusable(tracker.uri, error) from error
     counts = {"created": done["created"], "updated": done["updated"], "unchanged": done["unchanged"]}
     return Synced(**counts, duplicates=tracker.duplicates)
 
@@ -372,7 +361,7 @@ def finished_trials(study: str, uri: str | None = None) -> tuple[str, list[Run]]
     except AblateError:
         raise
     except Exception as error:
-        raise _unusable(uri, error) from error
+        raise store.unusable(uri, error) from error
     return str(experiment.experiment_id), list(oldest_of_each.values())
 
 
@@ -411,12 +400,3 @@ def _points(event: Mapping[str, float]) -> list[Metric]:
     """One report of a training curve; the same report gives the same points, which MLflow keeps once."""
     stamp, step = mirror.ms(event.get("time", 0.0)), int(event.get("step", 0))
     return [Metric(key, value, stamp, step) for key, value in mirror.event_metrics(event).items()]
-
-
-def _unusable(uri: str, error: Exception) -> AblateError:
-    return AblateError(f"MLflow at {store.shown(uri)} cannot be used: {_reason(error)}")
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an exception says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

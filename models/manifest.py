@@ -140,6 +140,8 @@ def _item(file: Path, number: int, data: dict[str, Any]) -> TestItem:
     for question in questions:
         if len(question.options) < 2 or not 0 <= question.answer < len(question.options):
             raise _bad(file, number, data, f"question {question.id}: `answer` must be the place of an option, from 0")
+        if not all(option.strip() for option in question.options):
+            raise _bad(file, number, data, f"question {question.id}: an option is empty")
         if question.category == "overall":
             raise _bad(file, number, data, "category `overall` is reserved for the mean over all questions")
     if kind == "text":
