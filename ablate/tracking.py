@@ -245,8 +245,8 @@ class Tracker:
             if not store.answers(self.uri):
                 self._away_until = time.monotonic() + AWAY_S
             self.problem = self.problem or (
-                f"MLflow at {store.shown(self.uri)} did not take a write ({store.first_line(error)}); the sweep goes on "
-                f"and nothing is lost: `ablate sync {self._paths.name}` catches up"
+                f"MLflow at {store.shown(self.uri)} did not take a write ({store.first_line(error)}); the sweep goes "
+                f"on and nothing is lost: `ablate sync {self._paths.name}` catches up"
             )
         else:
             self.missed.discard(key)
