@@ -23,6 +23,7 @@ def main() -> None:
     outcomes = pd.concat([_outcomes(record) for record in records], ignore_index=True)
     print(f"study {study}: {len(records)} trials; {_commits(records)}\n")
     _categories(study)
+    _paired(study)
     _modalities(outcomes)
     _tasks(outcomes)
     _consistency(study)
@@ -54,6 +55,30 @@ def _categories(study: str) -> None:
             spread = f" ({row['sd']:.1f})" if row["sd"] == row["sd"] else ""
             rows.append([row["design"], f"{row['mean']:.1f}{spread}", *(f"{row[n]:.1f}" for n in names), row["seeds"]])
         print(f"{frame['scale'].iloc[0]}\n\n{_markdown(rows)}\n")
+
+
+PAIRS = (
+    ("fps1", "uniform4"),
+    ("fps1", "uniform8"),
+    ("fps2", "uniform8"),
+    ("fps2", "uniform16"),
+    ("fps4", "uniform16"),
+)
+"""Sampling by time against sampling by count with about as many frames: a video lasts 6.7 s on average."""
+
+
+def _paired(study: str) -> None:
+    print("### Time against count: difference of the overall score, seed by seed, points\n")
+    rows: list[list[object]] = [["scale", "designs", "each seed", "mean", "standard error"]]
+    table = load_table(study).select(own_metric(study))
+    for scale in table.scales:
+        scores = table.per_seed(scale)
+        for by_time, by_count in PAIRS:
+            gaps = (scores.loc[by_time] - scores.loc[by_count]).dropna()
+            error = f"{gaps.sem():.1f}" if len(gaps) > 1 else ""
+            each = ", ".join(f"{gap:+.1f}" for gap in gaps)
+            rows.append([scale, f"{by_time} - {by_count}", each, f"{gaps.mean():+.1f}", error])
+    print(_markdown(rows), "\n")
 
 
 def _modalities(outcomes: pd.DataFrame) -> None:
@@ -90,12 +115,14 @@ def _consistency(study: str) -> None:
     table = load_table(study)
     small, large = table.scales[0], table.scales[-1]
     rows = [["score", "n", "R2", "95%", "Spearman", "95%", "agreement", "regret@1"]]
-    rows_seeds = [["score", "same seed", "other seed", "means", f"noise sd {small}", f"{large}", "visible", ""]]
+    seen = [f"seen {small}", f"seen {large}"]
+    rows_seeds = [["score", "same seed", "other seed", "means", f"noise {small}", f"noise {large}", *seen]]
     metric = own_metric(study) or "tinybench/overall"
     for name in (metric, metric.replace("/", "_prob/")):
         c = compare(table, small, large, name)
         r2, rho = c.intervals["r2"], c.intervals["spearman"]
-        rows.append([name, c.n, _3(c.r2), _span(r2), _3(c.spearman), _span(rho), _3(c.decision_accuracy), c.regret[1]])
+        agreement, regret = _3(c.decision_accuracy), f"{c.regret[1]:.2f}"
+        rows.append([name, c.n, _3(c.r2), _span(r2), _3(c.spearman), _span(rho), agreement, regret])
         for warning in c.warnings:
             print(f"- {name}: {warning}")
         print(f"- {name}: collapsed designs: {', '.join(c.collapsed) or 'none'}")
