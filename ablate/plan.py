@@ -120,7 +120,7 @@ def make_plan(spec: SweepSpec) -> Plan:
     return Plan(
         spec,
         paths,
-        known_metric(spec),
+        known_metric(spec, expansion.trials[0].config.design.data),
         planned,
         expansion.declared,
         expansion.excluded,

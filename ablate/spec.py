@@ -20,7 +20,7 @@ from ablate.axes import design_fields, parts_in, put, unknown_path
 from ablate.errors import SpecError, UsageError
 from ablate.paths import STUDY_NAME
 from ablate.yaml_source import Location, Source, read_yaml
-from models.design import Design, TinyData
+from models.design import Data, Design, TinyData
 from models.ladder import rung
 from models.presets import PRESETS
 
@@ -329,14 +329,17 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-def known_metric(spec: SweepSpec) -> str:
-    """The metric to rank by: the spec's, or the data's benchmark overall."""
-    design = Design.model_validate(spec.base_design)
-    benchmark = design.data.benchmark
+def known_metric(spec: SweepSpec, data: Data) -> str:
+    """The metric to rank by: the spec's, or the benchmark overall of the trials' data.
+
+    Raises:
+        SpecError: no trial will have such a score.
+    """
+    benchmark = data.benchmark
     if spec.metric is None:
         return f"{benchmark}/overall"
     name, _, category = spec.metric.partition("/")
-    known = ("overall", *design.data.categories) if isinstance(design.data, TinyData) else (category,)
+    known = ("overall", *data.categories) if isinstance(data, TinyData) else (category,)
     if name not in (benchmark, f"{benchmark}_prob") or category not in known or not category:
         allowed = ", ".join(f"{benchmark}/{c}" for c in known if c) or f"{benchmark}/overall"
         raise spec.source.error(("metric",), f"no score {spec.metric!r}; allowed: {allowed}, and {benchmark}_prob/...")

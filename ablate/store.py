@@ -100,6 +100,9 @@ def prepare_database(uri: str) -> None:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():  # a journal whose database was deleted would spoil the new one
+            for rest in ("-wal", "-shm"):
+                file.with_name(file.name + rest).unlink(missing_ok=True)
         if is_local(file.parent):
             with closing(sqlite3.connect(file, timeout=20)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")

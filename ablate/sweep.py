@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from ablate.errors import AblateError
+from ablate.errors import AblateError, UsageError
 from ablate.job import Job, Progress
 from ablate.launch import Listener
 from ablate.live import View
@@ -165,7 +165,11 @@ def run_sweep(plan: Plan, execute: Executor, view_of: Callable[[Plan], View], ur
             conductor.interrupt()  # nothing runs any more, however it ended
             tracker.close()
         after = make_plan(plan.spec)
-        ranked = rankings(load_table(plan.spec.study), plan.metric) if after.count("done") else []
+        ranked, problem = [], None
+        try:
+            ranked = rankings(load_table(plan.spec.study), plan.metric) if after.count("done") else []
+        except UsageError as error:  # the trials are done whatever the table says
+            problem = str(error)
         _summarise(after, tracker, ranked, began)
     return Outcome(
         plan=after,
@@ -173,7 +177,7 @@ def run_sweep(plan: Plan, execute: Executor, view_of: Callable[[Plan], View], ur
         interrupted=interrupted,
         rankings=ranked,
         store=tracker.uri,
-        problem=tracker.problem,
+        problem=problem or tracker.problem,
     )
 
 

@@ -48,6 +48,11 @@ class Prompter:
         before, after = self._render([_user(_MARK)], answer_next=True).split(_MARK)
         self.opening: list[int] = self.encode(before)
         self._closing = after
+        # A later turn opens without what stands once at the top, such as a system message.
+        said = [_user(""), {"role": "assistant", "content": ""}]
+        so_far = self._render(said, answer_next=False)
+        more = self._render([*said, _user(_MARK)], answer_next=True)
+        self._reopening: list[int] = self.encode(more.removeprefix(so_far).split(_MARK)[0])
 
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens of the tokenizer's own."""
@@ -78,7 +83,7 @@ class Prompter:
         ids: list[int] = []
         targets: list[tuple[int, int]] = []
         for number, (question, answer) in enumerate(turns):
-            ids += self.asked(question) if number == 0 else [*self.opening, *self.asked(question)]
+            ids += self.asked(question) if number == 0 else [*self._reopening, *self.asked(question)]
             said = self.answered(answer)
             targets += [(len(ids) + i - 1, token) for i, token in enumerate(said)]
             ids += said

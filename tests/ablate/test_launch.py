@@ -87,7 +87,8 @@ PHASES = ["preparing", "training", "testing", "done"]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["here", "ray"])
-def test_a_job_that_fails_takes_no_other_with_it(plan: Plan, executor: str):
+def test_a_job_that_fails_takes_no_other_with_it(plan: Plan, executor: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ABLATE_FAKE_GPUS", "1")
     story = Story()
     if executor == "here":
         run_here(broken(plan), story)

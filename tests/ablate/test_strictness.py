@@ -11,8 +11,9 @@ from ablate.errors import AblateError, UsageError
 from ablate.grid import expand
 from ablate.imports import import_scores
 from ablate.paths import study_paths
+from ablate.plan import make_plan
 from ablate.record import RecordError, StudyFacts, TrialFolder, facts, remember, scan, studies
-from ablate.spec import known_metric, load_spec
+from ablate.spec import load_spec
 from ablate.study import load_table
 
 HEAD = "study: s\nbase: tiny\nscales: [0.15M]\n"
@@ -61,7 +62,7 @@ def test_nonsense_is_refused_with_its_line(load, text, says):
 @pytest.mark.parametrize("metric", ["tinybench/overal", "foo/overall", "tinybench", "/"])
 def test_a_metric_that_no_trial_will_have_is_refused_before_any_runs(load, metric):
     with pytest.raises(UsageError, match=r"s.yaml:5: metric: no score .*allowed: tinybench/overall"):
-        known_metric(load(f"axes: {{sampling.frames: [4]}}\nmetric: {metric}\n"))
+        make_plan(load(f"axes: {{sampling.frames: [4]}}\nmetric: {metric}\n"))
 
 
 def test_an_impossible_combination_can_be_excluded(load):

@@ -17,6 +17,7 @@ from tests.end_to_end.conftest import SMALL, Shop
 
 pytestmark = pytest.mark.slow
 THREE = SMALL.replace("    - {kind: fps, fps: 1}", "    - {kind: fps, fps: 1}\n    - {kind: fps, fps: 2}")
+LONGER = THREE.replace("budget: 640", "budget: 6400")  # some seconds a trial, so that there is a middle to stop in
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
@@ -77,7 +78,7 @@ def test_a_trial_has_the_same_scores_alone_and_beside_others(shop: Shop, tmp_pat
 
 
 def test_a_killed_driver_loses_nothing_and_repeats_nothing(shop: Shop):
-    spec = shop.spec(THREE)
+    spec = shop.spec(LONGER)
     driver = shop.start("sweep", spec, "--cpus", "1")
     wait_for(lambda: sum(r.status == "done" for r in shop.records().values()) >= 1)
     os.kill(driver.pid, signal.SIGKILL)
@@ -94,7 +95,7 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing(shop: Shop):
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(shop: Shop):
-    spec = shop.spec(THREE)
+    spec = shop.spec(LONGER)
     driver = shop.start("sweep", spec, "--cpus", "1")
     wait_for(lambda: any((r.path / "events.jsonl").exists() for r in shop.records().values()))
     family = psutil.Process(driver.pid).children(recursive=True)

@@ -34,14 +34,14 @@ def test_files_are_the_same_for_any_number_of_workers(tmp_path):
 def test_manifests_follow_the_format(tmp_path):
     folder = assets.prepare(DATA, tmp_path, workers=1)
     train, test = (json.loads((folder / f"{name}.json").read_text()) for name in ("train", "test"))
-    assert [len(train), len(test)] == [6 + 4 + 3, 3]
+    assert [len(train), len(test)] == [6 + 2 * 4 + 3, 3]  # a picture has a caption and, apart, questions
     for record in train:
         kind = next((kind for kind in ("video", "image") if kind in record), None)
         speakers = [turn["from"] for turn in record["conversations"]]
         assert speakers == ["human", "gpt"] * (len(speakers) // 2)
         first = record["conversations"][0]["value"]
         assert first.startswith(f"<{kind}>\n") if kind else "<" not in first
-        assert kind is None or (folder / record[kind]).is_file()
+        assert kind is None or ((folder / record[kind]).is_file() and record["independent"])
     for record in test:
         assert (folder / record["video"]).is_file()
         for question in record["questions"]:
@@ -72,7 +72,7 @@ def test_a_killed_build_leaves_nothing_half_made(tmp_path):
     assert not list(tmp_path.glob("*/train.json"))
     # The same study, now small enough to finish: the dead build's lock is free and its rest goes away.
     name = next(tmp_path.glob("*.building-*")).name.replace("3000-300", "6-3")
-    (tmp_path / name.replace("-w0-", "-w4-")).mkdir()
+    (tmp_path / name.replace("-w1-", "-w4-")).mkdir()
     folder = assets.prepare(DATA, tmp_path, workers=1)
     assert (folder / "train.json").is_file()
     assert not list(tmp_path.glob(f"{folder.name}.building-*"))

@@ -1,0 +1,75 @@
+"""Media: what is stored equals what is read; features made afresh are equal to the bit; nothing half-made stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.build import build_encoder
+from models.decode import Decoder, VideoError
+from models.media import OnDemand, store_features, store_frames
+from models.presets import PRESETS
+from models.tiny.codec import write_video
+
+MEDIA = ("a.mp4", "b.png", "c.mp4")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name, frames in (("a.mp4", 9), ("c.mp4", 20)):
+        write_video(rng.integers(0, 256, (frames, 32, 32, 3), np.uint8), tmp_path / name)
+    Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "b.png")
+    return tmp_path
+
+
+def test_stored_frames_are_those_that_are_read_on_demand(folder: Path):
+    with Decoder() as decoder:
+        stored, live = store_frames(folder, MEDIA, decoder), OnDemand(folder, decoder, 32)
+        for media, count in (("a.mp4", 9), ("b.png", 1), ("c.mp4", 20)):
+            assert len(stored.times(media)) == count
+            np.testing.assert_allclose(stored.times(media), live.times(media), atol=1e-6)
+            wanted = [0, count - 1, count // 2]
+            np.testing.assert_array_equal(stored.read(media, wanted), live.read(media, wanted))
+
+
+def test_features_made_afresh_are_equal_to_the_bit(folder: Path):
+    encoder = build_encoder(PRESETS["tiny"].design.encoders[0])
+    with Decoder() as decoder:
+        frames = store_frames(folder, MEDIA, decoder)
+    first = store_features(folder, frames, encoder, "once")
+    torch.set_num_threads(2)  # whoever comes first may have other threads
+    again = store_features(folder, frames, encoder, "again")
+    torch.set_num_threads(1)
+    assert first.rows.shape == (30, 16, 64)
+    np.testing.assert_array_equal(first.rows, again.rows)
+    assert len(list(folder.glob(".features-*@*"))) == 0
+    assert len([p for p in folder.glob(".features-*") if p.is_dir()]) == 2
+
+
+def test_names_that_look_alike_are_kept_apart(folder: Path):
+    encoder = build_encoder(PRESETS["tiny"].design.encoders[0])
+    with Decoder() as decoder:
+        frames = store_frames(folder, MEDIA, decoder)
+    for name in ("x/y", "x_y"):
+        store_features(folder, frames, encoder, name)
+    assert len([p for p in folder.glob(".features-*") if p.is_dir()]) == 2
+
+
+def test_a_broken_file_leaves_nothing_half_made(folder: Path):
+    whole = (folder / "c.mp4").read_bytes()
+    (folder / "c.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / ".frames.part-killed").mkdir()  # of a process that was killed
+    with Decoder() as decoder:
+        with pytest.raises(VideoError, match=r"c.mp4"):
+            store_frames(folder, MEDIA, decoder)
+        assert [p.name for p in folder.glob(".frames*") if p.is_dir()] == []
+        (folder / "c.mp4").write_bytes(whole)
+        assert len(store_frames(folder, MEDIA, decoder).rows) == 30
+        (folder / "b.png").write_text("no picture")
+        with pytest.raises(VideoError, match=r"b.png.*not a readable image"):
+            OnDemand(folder, decoder, 32).read("b.png", [0])
