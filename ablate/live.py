@@ -14,6 +14,7 @@ from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -156,7 +157,12 @@ def draw(board: Board, study: str) -> RenderableType:
         )
     ended = len(board.done) + len(board.failed) + sum(r.fraction() for r in list(board.running.values()))
     bar = ProgressBar(total=max(1, len(board.jobs)), completed=ended, width=60)
-    return Group(counts, bar, table, Text(board.waits_for(), style="dim"))
+    return Group(
+        counts,
+        Padding(bar, 0),
+        table,  # a bar alone does not end its line
+        Text(board.waits_for(), style="dim"),
+    )
 
 
 class View:

@@ -44,6 +44,7 @@ def test_counts_progress_and_what_is_waited_for(board):
     shown = text(board)
     assert "0 done / 2 running / 2 waiting / 0 failed" in shown
     assert "1:05 gone" in shown
+    assert any(line.startswith("running ") and "samples/s" in line for line in shown.splitlines())
     for cell in ("a@0.15M/s0", "training: align", "50/100", "1.250", "321", "preparing"):
         assert cell in shown
     assert "next: c@0.7M/s0 waits for 1 CPU; running trials hold 2 CPU" in shown
