@@ -159,8 +159,8 @@ def draw(board: Board, study: str) -> RenderableType:
     bar = ProgressBar(total=max(1, len(board.jobs)), completed=ended, width=60)
     return Group(
         counts,
-        Padding(bar, 0),
-        table,  # a bar alone does not end its line
+        Padding(bar, 0),  # a bar alone does not end its line
+        table,
         Text(board.waits_for(), style="dim"),
     )
 

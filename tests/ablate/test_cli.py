@@ -118,6 +118,23 @@ def test_what_is_wrong_is_one_line_with_the_mend(tmp_path):
     assert "no file" in refused("import", tmp_path / "none.csv", "--study", "s")
 
 
+def test_missing_videos_and_manifests_are_told_before_anything_runs(tmp_path):
+    spec, mine = tmp_path / "mine.yaml", tmp_path / "mine"
+    spec.write_text(
+        "study: s\nbase: tiny\nscales: [0.15M]\naxes: {sampling.frames: [4]}\n"
+        "set:\n  data: {kind: manifest, benchmark: b, folder: mine}\n"
+    )
+    assert "holds no train.json" in refused("plan", spec)
+    mine.mkdir()
+    talk = [{"from": "human", "value": "<video>\nwhat"}, {"from": "gpt", "value": "that"}]
+    (mine / "train.json").write_text(json.dumps([{"video": "a.mp4", "conversations": talk}]))
+    (mine / "test.json").write_text("[]")
+    told = refused("sweep", spec)
+    assert "1 of 1 media files are missing" in told
+    assert "first a.mp4" in told
+    assert not (tmp_path / "runs").exists()
+
+
 def test_wrong_options_are_usage_errors():
     for arguments in (["consistency", "--nope"], ["sweep"], ["nonsense"], ["ui", "--port", "0"]):
         ablate(*arguments, code=2)
