@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,8 @@ class Shop:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # As in a terminal: where the tests run in the background, children inherit that ^C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, *arguments: object, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
