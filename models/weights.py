@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from models.tiny.sizes import PARTS as TINY_PARTS
 
-TINY_PARTS = Path(__file__).parent / "tiny" / "parts"
 PARTS_VERSION = 1
 """Raised when the shipped parts are trained anew: it stands in the configs that name them, so in keys."""
 

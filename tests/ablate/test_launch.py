@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.job import Job, Progress
-from ablate.launch import ATTEMPTS, Cluster, Queue, run_here, run_on_ray
+from ablate.launch import ATTEMPTS, Cluster, Queue, _settle, run_here, run_on_ray
 from ablate.plan import Plan, about, job_of, make_plan, refuse_infeasible
-from ablate.record import folder_of
+from ablate.record import Result, folder_of
 from ablate.spec import load_spec
+from ablate.trial import run_trial
 from tests.end_to_end.conftest import SMALL
 
 
@@ -101,3 +102,18 @@ def test_a_job_that_fails_takes_no_other_with_it(plan: Plan, executor: str, monk
     assert [f.attempt for f in folder.failures()] == [0, 1]
     assert "greater than or equal to 0" in folder.failures()[0].message
     assert "ValidationError" in folder.failures()[0].traceback
+
+
+def test_a_trial_that_finished_counts_as_done_however_its_worker_ended(plan: Plan):
+    """A worker may die between writing the result and telling so: nothing is run again, nothing is overwritten."""
+    done, story = job_of(plan, plan.planned[0]), Story()
+    folder = folder_of(plan.paths, done.key)
+    folder.finish(Result(key=done.key, attempt=0, scores=[], seconds=1, started_at=1, ended_at=2, environment={}))
+    before = folder.read()
+    queue = Queue([done])
+    queue.take()
+    _settle(queue, story, done, succeeded=False)
+    assert story.lines == [f"{done.label} finished"]
+    assert queue.empty
+    assert [progress.phase for progress in run_trial(done)] == ["done"]
+    assert folder.read() == before
