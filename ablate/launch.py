@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import tempfile
 import time
 from collections import deque
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ablate.errors import AblateError
+from ablate.errors import AblateError, UsageError
 from ablate.job import Job, Progress
 from ablate.record import TrialFolder
 from ablate.trial import run_trial
@@ -143,6 +144,11 @@ def _ray(cluster: Cluster) -> Iterator[list[dict[str, float]]]:
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own state is never read
         "RAY_AIR_NEW_OUTPUT": "0",
     }
+    if cluster.address is not None:
+        _check_reachable(cluster.address)
+        os.environ |= {"RAY_BACKEND_LOG_LEVEL": "error"}
+        if "RAY_AUTH_MODE" not in os.environ and _has_token():
+            os.environ["RAY_AUTH_MODE"] = "token"  # Ray 2.60 starts such a cluster with it, but connects without
     import ray
 
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
@@ -155,11 +161,38 @@ def _ray(cluster: Cluster) -> Iterator[list[dict[str, float]]]:
         ray.init(**options)
     except Exception as error:  # noqa: BLE001 - Ray raises many kinds; all mean that it could not be reached
         where = f"connect to {cluster.address}" if cluster.address else "start on this machine"
-        raise AblateError(f"Ray could not {where}: {error}") from None
+        token = "; if the cluster asks for a token, give it as RAY_AUTH_TOKEN" if cluster.address else ""
+        raise AblateError(f"Ray could not {where}: {error}{token}") from None
     try:
         yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse at once an address at which nothing listens: Ray itself tries for two minutes.
+
+    Raises:
+        UsageError: it is no address, or nothing listens there.
+    """
+    if address == "auto" or "://" in address:
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"--address must be `auto` or HOST:PORT (the head's port, 6379 as a rule), not {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"nothing listens at {address} ({error}); start a cluster with `ray start --head`, or leave --address "
+            "out to run on this machine"
+        ) from None
+
+
+def _has_token() -> bool:
+    """Whether Ray would find a token of the user's (docs.ray.io, token authentication)."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _tune(queue: Queue, listener: Listener) -> None:

@@ -93,6 +93,7 @@ class Perceiver(Part):
     """Learned latents attend to a clip's features (Apollo, Table 1; shapes in models/resamplers.py)."""
 
     kind: Literal["perceiver"]
+    VERSION: ClassVar[int] = 2  # starts with attention of unit variance
     tokens_per_frame: int = Field(ge=1, json_schema_extra={"short": "tpf"})
     """Tokens that the LLM gets for each frame; a clip of N frames has N times as many latents."""
     depth: int = Field(default=1, ge=1)

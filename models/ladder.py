@@ -28,7 +28,7 @@ class Rung(Part):
 
 
 LADDER: dict[str, Rung] = {
-    label: Rung(label=label, llm=f"tiny/llm-{label}@1", llm_lr_factor=factor)
+    label: Rung(label=label, llm=f"tiny/llm-{label}@2", llm_lr_factor=factor)
     for label, factor in (("0.05M", 1.0), ("0.15M", 1.0), ("0.4M", 64 / 96), ("0.7M", 64 / 112))
 }
 

@@ -45,6 +45,7 @@ class Prompter:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self._known: dict[str, list[int]] = {}
+        self._answers: dict[str, list[int]] = {}
         before, after = self._render([_user(_MARK)], answer_next=True).split(_MARK)
         self.opening: list[int] = self.encode(before)
         self._closing = after
@@ -69,9 +70,11 @@ class Prompter:
 
     def answered(self, answer: str) -> list[int]:
         """What the assistant is to say, its end included."""
-        prompt = self._render([_user("")], answer_next=True)
-        whole = self._render([_user(""), {"role": "assistant", "content": answer}], answer_next=False)
-        return self.encode(whole.removeprefix(prompt))
+        if answer not in self._answers:
+            prompt = self._render([_user("")], answer_next=True)
+            whole = self._render([_user(""), {"role": "assistant", "content": answer}], answer_next=False)
+            self._answers[answer] = self.encode(whole.removeprefix(prompt))
+        return self._answers[answer]
 
     def training_branches(self, record: Record, chosen: list[int]) -> list[Branch]:
         """Branches of a conversation: one for each chosen turn where turns are independent, else one for all."""

@@ -37,6 +37,10 @@ class CrossAttention(nn.Module):
         self.k_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(self.heads * self.head_dim, width, bias=False)
+        for asked in (self.q_proj, self.k_proj):
+            # Logits of variance 1. By torch's default it is 1/9: latents then see the mean of all features at first,
+            # and in some seeds did not come to tell small things apart (docs/tiny-study.md).
+            nn.init.normal_(asked.weight, std=width**-0.5)
 
     def forward(self, latents_BRD: Tensor, context_BFD: Tensor) -> Tensor:
         """Returns (B, R, D)."""

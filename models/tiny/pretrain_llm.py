@@ -17,7 +17,6 @@ from models.tiny.learning import Learner
 from models.tiny.sizes import LlmSize
 from models.tiny.transcripts import IDS, Form, TextBatch, collate, draw_form, draw_scenes
 
-STEPS = 1300
 SCENES = 16
 """Scenes of a step, each with all its questions."""
 EVALUATED = {
@@ -67,9 +66,10 @@ def hidden_states(llm: Qwen2ForCausalLM, batch: TextBatch) -> torch.Tensor:
     return states.flatten(0, 1)
 
 
-def pretrain_llm(size: LlmSize, steps: int = STEPS) -> Qwen2ForCausalLM:
+def pretrain_llm(size: LlmSize, steps: int | None = None) -> Qwen2ForCausalLM:
     """Train a new decoder; each scene is seen once."""
     torch.manual_seed(0)
+    steps = size.steps if steps is None else steps
     llm = new_llm(size)
     # Wider ones learn at rates that fall with width (as in muP): at 0.02 the 0.7M one reached 64% where the 0.15M
     # one reached 81%.

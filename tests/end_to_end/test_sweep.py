@@ -6,8 +6,13 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -168,3 +173,41 @@ def test_a_lost_store_is_rebuilt_from_the_folders(shop: Shop):
     assert shop.json("sync", "small")["created"] == 2
     assert {r.data.tags["ablate.trial"]: (r.data.metrics, r.data.params) for r in shop.mlflow_runs()} == before
     assert shop.json("sync", "small")["unchanged"] == 2
+
+
+def test_a_running_cluster_is_used_by_its_address(shop: Shop):
+    """`ray start --head` in a process of its own; its token, where Ray makes one, is found."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", f"--port={port}", "--num-cpus=1"]
+    command += ["--include-dashboard=false", f"--temp-dir={tempfile.mkdtemp(dir='/tmp')}"]  # sockets need short paths
+    head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        _await_port(port)
+        shop.spec()
+        done = shop.run("sweep", "small.yaml", "--address", f"127.0.0.1:{port}")
+        assert [record.status for record in shop.records().values()] == ["done", "done"]
+        assert "gcs_client" not in done.stderr
+    finally:
+        head.terminate()  # --block: takes the cluster's other processes along
+        head.wait(timeout=30)
+
+
+def _await_port(port: int) -> None:
+    for _ in range(300):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.2)
+    raise TimeoutError(f"no Ray head at port {port} after a minute")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("127.0.0.1:1", "nothing listens at 127.0.0.1:1"), ("somewhere", "must be `auto` or HOST:PORT")],
+)
+def test_an_address_without_a_cluster_is_told_at_once(shop: Shop, address: str, told: str):
+    shop.spec()
+    started = time.monotonic()
+    assert told in shop.run("sweep", "small.yaml", "--address", address, code=2).stderr
+    assert time.monotonic() - started < 15

@@ -228,7 +228,7 @@ def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
 
 
 def test_steps_follow_shares_and_batches():
-    assert stage_steps(config(samples=13_000)) == [305, 203]
+    assert stage_steps(config(samples=22_750)) == [305, 203]
 
 
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1))
