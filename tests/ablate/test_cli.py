@@ -91,12 +91,12 @@ def test_plan_shows_the_shipped_sweep_and_writes_nothing(tmp_path):
         "to_run": 12,
         "failed": 0,
     }
-    assert {t["label"] for t in plan["trials"]} >= {"uniform4@0.15M/s0", "fps4@0.7M/s0"}
-    more = json.loads(ablate("plan", "sampling", "--seeds", "0,1,2", "--scales", "0.15M", "--json").stdout)
+    assert {t["label"] for t in plan["trials"]} >= {"uniform4@0.05M/s0", "fps4@0.4M/s0"}
+    more = json.loads(ablate("plan", "sampling", "--seeds", "0,1,2", "--scales", "0.05M", "--json").stdout)
     assert more["declared"] == 18
-    assert {t["key"] for t in plan["trials"] if t["scale"] == "0.15M"} < {t["key"] for t in more["trials"]}
+    assert {t["key"] for t in plan["trials"] if t["scale"] == "0.05M"} < {t["key"] for t in more["trials"]}
     shown = ablate("plan", "sampling").stdout
-    assert "fps2@0.15M/s0" in shown
+    assert "fps2@0.05M/s0" in shown
     assert "12 declared, 0 excluded, 0 duplicate, 0 done, 12 to run" in shown
     assert not (tmp_path / "runs").exists()
 
