@@ -27,7 +27,7 @@ check: install  ## format, lint, types, architecture, shipped sweeps
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@for spec in sweeps/*.yaml; do $(BIN)/ablate plan $$spec --json > /dev/null || exit 1; done
+	@for spec in $$(find sweeps -name "*.yaml"); do $(BIN)/ablate plan $$spec --json > /dev/null || exit 1; done
 
 format: install  ## rewrite the code in the house format
 	$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .

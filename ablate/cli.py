@@ -17,6 +17,7 @@ import typer
 from ablate.errors import AblateError, UsageError
 
 if TYPE_CHECKING:
+    from ablate.budget import Pricing
     from ablate.plan import Plan
 
 app = typer.Typer(
@@ -71,14 +72,27 @@ def sweep(
 
 
 @app.command()
-def plan(spec: Spec, seeds: Seeds = None, scales: Scales = None, as_json: Json = False) -> None:
-    """Show what a sweep would run and what it needs. Starts nothing, writes nothing."""
+def plan(
+    spec: Spec,
+    seeds: Seeds = None,
+    scales: Scales = None,
+    gpu: Annotated[str | None, typer.Option(help="Price against this GPU: h100-80gb, rtx4090-24gb, ...")] = None,
+    utilisation: Annotated[float, typer.Option(help="Share of its peak that training reaches.", min=0.01, max=1)] = 0.4,
+    max_gpus: Annotated[int, typer.Option(help="Most GPUs of one trial.", min=1)] = 64,
+    noise: Annotated[float, typer.Option(help="Deviation between seeds, in points.", min=0.001)] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Show what a sweep would run, what it is made of and takes. Starts nothing, writes nothing."""
     from ablate import console
+    from ablate.budget import Pricing
+    from ablate.gpus import gpu as gpu_named
     from ablate.plan import refuse_infeasible
 
-    planned = _plan(spec, seeds, scales)
+    pricing = Pricing(gpu=gpu_named(gpu) if gpu else None, utilisation=utilisation, max_gpus=max_gpus)
+    planned = _plan(spec, seeds, scales, pricing, noise)
     console.show_plan(planned, as_json=as_json)
-    refuse_infeasible(planned)
+    if not planned.is_priced_on_gpus:  # those need not be here
+        refuse_infeasible(planned)
 
 
 @app.command()
@@ -175,7 +189,7 @@ def schema(
         output.write_text(text + "\n", encoding="utf-8")
 
 
-def _plan(spec: str, seeds: str | None, scales: str | None) -> Plan:
+def _plan(spec: str, seeds: str | None, scales: str | None, pricing: Pricing | None = None, noise: float = 1.0) -> Plan:
     from ablate.paths import find_spec
     from ablate.plan import make_plan
     from ablate.spec import load_spec
@@ -185,7 +199,7 @@ def _plan(spec: str, seeds: str | None, scales: str | None) -> Plan:
     except ValueError:
         raise UsageError(f"--seeds {seeds}: give whole numbers with commas between, e.g. 0,1,2") from None
     labels = [piece.strip() for piece in scales.split(",")] if scales is not None else None
-    return make_plan(load_spec(find_spec(spec), seeds=numbers, scales=labels))
+    return make_plan(load_spec(find_spec(spec), seeds=numbers, scales=labels), pricing, noise)
 
 
 def main() -> None:

@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ablate.paths import runs_root, study_paths
-from ablate.plan import Plan, refuse_infeasible
+from ablate.plan import Plan, refuse_assumed, refuse_infeasible
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ablate.budget import Budget
     from ablate.imports import Imported
     from ablate.sweep import Outcome
     from analysis.consistency import Consistency
@@ -50,15 +51,63 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         return print_json(plan.to_json())
     numbers = ("samples", "CPU", "GPU")
-    rows = table("trial", "key", "state", *numbers, right=numbers)
+    priced = ("params", "frames", "visual", "text", "PFLOPs")
+    on_gpu = ("GiB/GPU", "GPUs", "GPU-h") if plan.is_priced_on_gpus else ()
+    more = (*priced, *on_gpu) if plan.is_priced else ()
+    rows = table("trial", "key", "state", *numbers, *more, right=(*numbers, *more))
     for p in plan.planned:
         state = "done" if not p.to_run else "run" if p.status == "new" else f"run again ({p.status})"
-        config = p.trial.config
-        rows.add_row(p.trial.label, p.trial.key, state, f"{config.samples:,}", f"{p.cpus:g}", f"{p.gpus:g}")
+        cells = [p.trial.label, p.trial.key, state, f"{p.trial.config.samples:,}", f"{p.cpus:g}", f"{p.gpus:g}"]
+        rows.add_row(*cells, *(_budget_cells(p.budget) if p.budget else []))
     OUT.print(rows)
     OUT.print(f"\n{counts(plan)}")
+    if plan.is_priced:
+        _print_sums(plan)
     for warning in plan.warnings:
         ERR.print(f"note: {warning}", style="yellow")
+
+
+def _budget_cells(budget: Budget) -> list[str]:
+    cells = [
+        short_number(sum(budget.params.values())),
+        f"{budget.frames:.0f}",
+        f"{budget.visual_tokens:.0f}",
+        f"{budget.text_tokens:.0f}",
+        f"{budget.flops / 1e15:,.3g}" if budget.flops < 1e18 else f"{budget.flops / 1e15:,.0f}",
+    ]
+    if budget.gpus is not None and budget.memory is not None and budget.memory_checkpointed is not None:
+        memory = budget.memory_checkpointed if budget.checkpointing else budget.memory
+        mark = "*" if budget.checkpointing else ""
+        cells += [f"{memory.peak / 2**30:.1f}{mark}", str(budget.gpus), f"{budget.gpu_hours:,.3g}"]
+    return cells
+
+
+def short_number(count: float) -> str:
+    """1.23M, 4.5B: three digits."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:.0f}"
+
+
+def _print_sums(plan: Plan) -> None:
+    """What is missing in sum, what could be seen, what is assumed."""
+    totals, seen = plan.totals(), plan.power()
+    told = f"to run: {totals['flops'] or 0:.3g} FLOPs, weights of {totals['disk_gib'] or 0:.1f} GiB"
+    budget = next((p.budget for p in plan.planned if p.budget and p.budget.gpu), None)
+    if totals["gpu_hours"] is not None and budget:
+        told += f", {totals['gpu_hours']:,.0f} GPU-hours on {budget.gpu}"
+    OUT.print(told)
+    few = "; one seed: the noise is taken for known" if seen.seeds == 1 else ""
+    OUT.print(
+        f"with a seed noise of {seen.noise:g} points {seen.seeds} seed(s) show a difference of {seen.detectable:.1f} "
+        f"points between two designs, {seen.detectable_any:.1f} between any of {seen.designs} and a baseline (80% "
+        f"power{few})"
+    )
+    if any(p.budget and p.budget.checkpointing for p in plan.planned):
+        ERR.print("* with gradient checkpointing, without which it does not fit")
+    for note in plan.notes():
+        ERR.print(f"note: {note}", style="yellow")
 
 
 def counts(plan: Plan) -> str:
@@ -187,6 +236,7 @@ def run_and_show(
     from ablate.plan import job_of
     from ablate.sweep import run_sweep
 
+    refuse_assumed(plan)
     if address is None:
         refuse_infeasible(plan)
     ERR.print(counts(plan))
@@ -224,7 +274,7 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
         ERR.print(outcome.problem, style="yellow")
     OUT.print(f"records: {plan.paths.folder}   MLflow: {outcome.store}")
     study = plan.spec.study
-    scales = plan.spec.scales
+    scales = plan.spec.labels
     again = f"ablate consistency --study {study}" if len(scales) > 1 else f"ablate ls {study}"
     OUT.print(f"next: {again}   or: ablate ui {study}")
 

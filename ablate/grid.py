@@ -81,10 +81,10 @@ def expand(spec: SweepSpec) -> Expansion:
     used = [set[int]() for _ in spec.all_grids()]
     found: dict[str, Trial] = {}
     cells = [cell for n, grid in enumerate(spec.all_grids()) for cell in _cells(spec, grid, n)]
-    impossible = sum(cell is None for cell in cells) * len(spec.scales) * len(spec.seeds)
+    impossible = sum(cell is None for cell in cells) * len(spec.labels) * len(spec.seeds)
     declared = excluded = impossible
     for cell in _named_apart([cell for cell in cells if cell is not None]):
-        for scale, seed in itertools.product(spec.scales, spec.seeds):
+        for scale, seed in itertools.product(spec.labels, spec.seeds):
             declared += 1
             rules = spec.all_grids()[cell.grid].exclude
             hits = [i for i, rule in enumerate(rules) if _matches(rule, cell.plain, cell.names, scale, seed)]
@@ -92,7 +92,8 @@ def expand(spec: SweepSpec) -> Expansion:
             if hits:
                 excluded += 1
                 continue
-            config = TrialConfig(design=cell.design, scale=scale, seed=seed, samples=spec.samples)
+            llm = spec.llms.get(scale)
+            config = TrialConfig(design=cell.design, scale=scale, llm=llm, seed=seed, samples=spec.samples)
             key = trial_key(config)
             found.setdefault(key, Trial(config, key, design_key(cell.design), cell.label, cell.axes))
     if not found:
@@ -167,7 +168,7 @@ def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], number: int) -> _Cell |
 
 def _is_excluded_everywhere(spec: SweepSpec, grid: Grid, plain: dict[str, Any], names: dict[str, str]) -> bool:
     """Whether a combination that is no design is left out anyway, at every scale and seed."""
-    places = itertools.product(spec.scales, spec.seeds)
+    places = itertools.product(spec.labels, spec.seeds)
     return all(any(_matches(rule, plain, names, *place) for rule in grid.exclude) for place in places)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from models.design import Design, ManifestData, Part, Stage, TrialConfig
-from models.ladder import Rung, rung
+from models.ladder import Rung, rung_of
 
 KEY_LENGTH = 16  # hex digits: a collision among a million trials has a chance of 3e-8
 
@@ -69,7 +69,7 @@ def digest(value: Any) -> str:
 
 def trial_key(config: TrialConfig) -> str:
     """Key of a trial: design, scale with what the ladder makes of it, seed, budget."""
-    return digest({"trial": config, "rung": rung(config.scale)})
+    return digest({"trial": config, "rung": rung_of(config)})
 
 
 def design_key(design: Design) -> str:

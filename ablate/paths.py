@@ -84,7 +84,7 @@ def shipped_sweeps() -> Path:
 
 
 def find_spec(name: str) -> Path:
-    """The spec file of this path, or of this bare name among the shipped sweeps.
+    """The spec file of this path, or of this name among the shipped sweeps: `sampling`, `apollo/encoders`.
 
     Raises:
         UsageError: there is none; the message lists the shipped ones.
@@ -96,9 +96,9 @@ def find_spec(name: str) -> Path:
         return path
     shipped = shipped_sweeps()
     for candidate in (shipped / name, shipped / f"{name}.yaml"):
-        if path.parent == Path() and candidate.is_file():
+        if not path.is_absolute() and ".." not in path.parts and candidate.is_file():
             return candidate
     if path.is_dir():
         raise UsageError(f"{name} is a folder; name one of its .yaml files")
-    known = ", ".join(sorted(p.name for p in shipped.glob("*.yaml"))) or "none"
+    known = ", ".join(sorted(str(p.relative_to(shipped)) for p in shipped.rglob("*.yaml"))) or "none"
     raise UsageError(f"no sweep spec {name}: no such file, and no shipped sweep of that name ({known})")

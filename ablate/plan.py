@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from ablate.budget import Budget, Pricing, price
 from ablate.environment import available
 from ablate.errors import InfeasibleError, UsageError
+from ablate.gpus import DEFAULT, gpu
 from ablate.grid import Trial, expand
 from ablate.identity import flatten
 from ablate.job import Job
 from ablate.paths import StudyPaths, cache_root, study_paths
 from ablate.record import About, folder_of
 from ablate.spec import SweepSpec, known_metric
-from models.design import ManifestData
-from models.ladder import rung
+from models.design import AssumedData, CustomEncoder, ManifestData
+from models.ladder import rung_of
 from models.manifest import ManifestError, load_test, load_train
 from models.weights import locate
+
+if TYPE_CHECKING:
+    from analysis.power import Power
 
 Status = Literal["done", "failed", "unfinished", "new"]
 
@@ -30,6 +35,8 @@ class Planned:
     status: Status
     cpus: float
     gpus: float
+    budget: Budget | None = None
+    """What it is made of and takes; None where it was not asked for."""
 
     @property
     def to_run(self) -> bool:
@@ -49,17 +56,59 @@ class Plan:
     excluded: int
     duplicate: int
     warnings: list[str]
+    noise: float = 1.0
+    """Standard deviation between seeds that the plan reckons with, in points."""
 
     def count(self, status: Status) -> int:
         """Trials of a status."""
         return sum(p.status == status for p in self.planned)
 
     @property
+    def is_assumed(self) -> bool:
+        """Whether data are only assumed, so that this is for reckoning and no sweep will run it."""
+        return any(isinstance(p.trial.config.design.data, AssumedData) for p in self.planned)
+
+    @property
     def to_run(self) -> list[Planned]:
         """What is missing, larger scales' trials first: they take longest, so the cores finish together."""
         missing = [p for p in self.planned if p.to_run]
-        order = {scale: place for place, scale in enumerate(self.spec.scales)}
+        order = {scale: place for place, scale in enumerate(self.spec.labels)}
         return sorted(missing, key=lambda p: -order[p.trial.config.scale])
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether its trials have budgets."""
+        return any(p.budget for p in self.planned)
+
+    @property
+    def is_priced_on_gpus(self) -> bool:
+        """Whether some are priced on GPUs."""
+        return any(p.budget and p.budget.gpu for p in self.planned)
+
+    def totals(self) -> dict[str, float | None]:
+        """Of what is missing: FLOPs, GPU-hours (None where none is priced on a GPU), and GiB of weights to fetch."""
+        budgets = [(p, p.budget) for p in self.planned if p.budget and p.to_run]
+        hours = [budget.gpu_hours for _, budget in budgets if budget.gpu_hours is not None]
+        weights = {(p.trial.config.scale, *map(str, p.trial.config.design.encoders)): b.disk_gib for p, b in budgets}
+        return {
+            "flops": sum(budget.flops for _, budget in budgets),
+            "gpu_hours": sum(hours) if hours else None,
+            "disk_gib": sum(weights.values()),
+        }
+
+    def power(self) -> Power:
+        """Which difference between its designs could be seen."""
+        from analysis.power import power
+
+        return power(self.noise, len(self.spec.seeds), len({p.trial.design_key for p in self.planned}))
+
+    def notes(self) -> list[str]:
+        """What a plan with prices assumes, and which parts are not for commercial use."""
+        from ablate.budget import sizes_of
+
+        data = {p.trial.config.design.data for p in self.planned if p.budget}
+        told = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
+        return [*told, *dict.fromkeys(note for p in self.planned if p.budget for note in p.budget.notes)]
 
     def to_json(self) -> dict[str, Any]:
         """Stable object for programs."""
@@ -74,6 +123,7 @@ class Plan:
             "to_run": len(self.to_run),
             "failed": self.count("failed"),
             "warnings": self.warnings,
+            **({"totals": self.totals(), "power": asdict(self.power())} if self.is_priced else {}),
             "trials": [
                 {
                     "key": p.trial.key,
@@ -87,6 +137,7 @@ class Plan:
                     "status": p.status,
                     "cpus": p.cpus,
                     "gpus": p.gpus,
+                    **({"budget": p.budget.to_json()} if p.budget else {}),
                 }
                 for p in self.planned
             ],
@@ -98,11 +149,17 @@ def sweep_name(spec: SweepSpec) -> str:
     return spec.source.path.stem
 
 
-def make_plan(spec: SweepSpec) -> Plan:
+def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.0) -> Plan:
     """Compare what a spec declares with what the study's folders hold. Writes nothing.
+
+    Args:
+        spec: what is declared.
+        pricing: against what GPU trials are priced; not at all where left out.
+        noise: standard deviation between seeds to reckon with, in points.
 
     Raises:
         SpecError, UsageError: the spec or its data are wrong.
+        InfeasibleError: a trial fits on no allowed number of the GPUs.
     """
     expansion = expand(spec)
     paths = study_paths(spec.study)
@@ -113,10 +170,11 @@ def make_plan(spec: SweepSpec) -> Plan:
     for trial in expansion.trials:
         _check_weights(spec, trial)
         record = folder_of(paths, trial.key).read()
-        step = rung(trial.config.scale)
+        step = rung_of(trial.config)
         cpus = step.cpus if spec.resources.cpus is None else spec.resources.cpus
         gpus = step.gpus if spec.resources.gpus is None else spec.resources.gpus
-        planned.append(Planned(trial, record.status if record else "new", cpus, gpus))
+        budget = _priced(spec, trial, gpus, pricing) if pricing else None
+        planned.append(Planned(trial, record.status if record else "new", cpus, gpus, budget))
     return Plan(
         spec,
         paths,
@@ -126,11 +184,24 @@ def make_plan(spec: SweepSpec) -> Plan:
         expansion.excluded,
         expansion.duplicate,
         expansion.warnings,
+        noise,
     )
 
 
+def _priced(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricing) -> Budget:
+    """A trial's budget; one that asks for no GPU is priced on one only where it was named."""
+    if pricing.gpu is None and gpus:
+        pricing = replace(pricing, gpu=gpu(DEFAULT))
+    try:
+        return price(trial.config, trial.label, pricing)
+    except (ValueError, FileNotFoundError) as error:
+        raise spec.source.error((), f"{trial.label}: {error}") from None
+
+
 def _check_weights(spec: SweepSpec, trial: Trial) -> None:
-    for weights in (*(e.weights for e in trial.config.design.encoders), rung(trial.config.scale).llm):
+    """Shipped parts must be there; a hub id need not be: a plan shows what to fetch, and nothing is fetched."""
+    encoders = [e.weights for e in trial.config.design.encoders if not isinstance(e, CustomEncoder)]
+    for weights in (*encoders, rung_of(trial.config).llm):
         try:
             locate(weights)
         except FileNotFoundError as error:
@@ -146,6 +217,18 @@ def _check_data(folders: set[str]) -> None:
             raise UsageError(str(error)) from None
 
 
+def refuse_assumed(plan: Plan) -> None:
+    """Refuse to run trials whose data are only assumed.
+
+    Raises:
+        UsageError: with the mend.
+    """
+    if plan.is_assumed:
+        raise UsageError(
+            "the data of this spec are only assumed, for plans: set `data` to {kind: manifest, ...} (docs/data.md)"
+        )
+
+
 def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -> None:
     """Refuse a plan with a trial that no node could ever hold.
 
@@ -156,6 +239,8 @@ def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -
     Raises:
         InfeasibleError: with what is asked for, what there is at most, and the mend.
     """
+    if plan.is_assumed:  # runs nowhere, see `refuse_assumed`
+        return
     nodes = nodes if nodes is not None else [available()]
     for p in plan.to_run:
         asked = {"CPU": p.cpus, "GPU": p.gpus}

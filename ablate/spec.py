@@ -19,9 +19,10 @@ from pydantic import (
 from ablate.axes import design_fields, parts_in, put, unknown_path
 from ablate.errors import SpecError, UsageError
 from ablate.paths import STUDY_NAME
+from ablate.scales import Scale, selected
 from ablate.yaml_source import Location, Source, read_yaml
 from models.design import Data, Design, TinyData
-from models.ladder import rung
+from models.ladder import LADDER
 from models.presets import PRESETS
 
 Values = Annotated[list[Any], Field(min_length=1)]
@@ -79,8 +80,9 @@ class SweepSpec(Grid):
     """Dotted path -> value: what differs from the base in every trial."""
     grids: list[Grid] = Field(default_factory=list)
     """Several grids in one sweep; their union runs, what they share runs once."""
-    scales: list[str] = Field(min_length=1)
-    """Labels of the LLM's size: the embedded ladder has 0.05M, 0.15M, 0.4M and 0.7M."""
+    scales: list[Scale] = Field(min_length=1)
+    """Sizes of the LLM. Labels of the ladder: 0.05M, 0.15M, 0.4M and 0.7M are embedded, 0.5B to 7B published LLMs.
+    `{label: 1.7B, llm: Qwen/Qwen3-1.7B}` gives a label of your own a hub id or a folder."""
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     """One trial for each; replicates are explicit, never repeated values."""
     budget: Annotated[int, Field(ge=1)] | None = None
@@ -103,17 +105,11 @@ class SweepSpec(Grid):
             raise ValueError("'apollo' is the built-in study of published tables; choose another name")
         return study
 
-    @field_validator("scales")
-    @classmethod
-    def _scales_exist(cls, scales: list[str]) -> list[str]:
-        for scale in scales:
-            rung(scale)
-        return scales
-
     @field_validator("scales", "seeds")
     @classmethod
     def _no_repeats(cls, values: list[Any]) -> list[Any]:
-        repeated = sorted({value for value in values if values.count(value) > 1})
+        plain = [value.label if isinstance(value, Scale) else value for value in values]
+        repeated = sorted({value for value in plain if plain.count(value) > 1})
         if repeated:
             raise ValueError(f"{repeated[0]} is given twice; more replicates are more seeds, e.g. [0, 1, 2]")
         return values
@@ -140,6 +136,16 @@ class SweepSpec(Grid):
         return self.grids or [self]
 
     @property
+    def labels(self) -> list[str]:
+        """Labels of the scales, in the order of the file."""
+        return [scale.label for scale in self.scales]
+
+    @property
+    def llms(self) -> dict[str, str]:
+        """Labels of the user's own -> the LLM of each."""
+        return {scale.label: scale.llm for scale in self.scales if scale.llm is not None}
+
+    @property
     def source(self) -> Source:
         """The file, for errors that name the line."""
         return self._source
@@ -156,10 +162,11 @@ class SweepSpec(Grid):
 
 
 def load_spec(path: Path, *, seeds: list[int] | None = None, scales: list[str] | None = None) -> SweepSpec:
-    """Read and check a spec; `seeds` and `scales` replace the file's.
+    """Read and check a spec; `seeds` and `scales` (labels, the file's own among them) replace the file's.
 
     Raises:
         SpecError: with file, line, key and the mend.
+        UsageError: there are no such seeds or scales.
     """
     return _load(path, {"seeds": seeds, "scales": scales}, ())
 
@@ -171,6 +178,8 @@ def _load(path: Path, replaced: dict[str, Any], parents: tuple[Path, ...]) -> Sw
     if path.resolve() in parents:
         raise source.error(("base",), "specs name each other as base in a circle")
     data = source.data | {key: value for key, value in replaced.items() if value is not None}
+    if replaced.get("scales") is not None:
+        data["scales"] = selected(replaced["scales"], source.data.get("scales"))
     try:
         spec = SweepSpec.model_validate(data)
     except ValidationError as error:
@@ -312,6 +321,8 @@ def json_schema() -> dict[str, Any]:
     schema = SweepSpec.model_json_schema()
     design = Design.model_json_schema()
     schema.setdefault("$defs", {}).update(design.get("$defs", {}))
+    ladder = {"type": "string", "enum": list(LADDER), "description": "A label of the ladder."}
+    schema["properties"]["scales"]["items"] = {"anyOf": [ladder, {"$ref": "#/$defs/Scale"}]}
     for definition in schema["$defs"].values():
         if "kind" in definition.get("properties", {}):  # a variant given as an axis value may carry a name
             definition["properties"]["name"] = {"type": "string", "description": "Name in labels."}

@@ -190,7 +190,7 @@ def _summarise(plan: Plan, tracker: Tracker, ranked: list[pd.DataFrame], began: 
     tracker.sweep_summary(
         SweepSummary(
             sweep=sweep_name(plan.spec),
-            spec=f"{plan.spec.source.text}\n# ran with seeds {plan.spec.seeds} and scales {plan.spec.scales}\n",
+            spec=f"{plan.spec.source.text}\n# ran with seeds {plan.spec.seeds} and scales {plan.spec.labels}\n",
             counts={name: value for name, value in plan.to_json().items() if isinstance(value, int)},
             started_at=began,
             ranking=pd.concat(ranked) if ranked else None,

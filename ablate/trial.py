@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from ablate.environment import describe
+from ablate.errors import UsageError
 from ablate.job import Job, Progress
 from ablate.record import Failure, FailureClass, Result, Score, TrialFolder
-from models.design import Data, ManifestData, TinyData, TrialConfig
+from models.design import AssumedData, Data, Encoder, ManifestData, TinyData, TrialConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -144,6 +145,8 @@ def data_folder(data: Data, cache: Path) -> Path:
             return prepare(data, cache, workers=len(os.sched_getaffinity(0)))
         case ManifestData():
             return Path(data.folder)
+        case AssumedData():
+            raise UsageError("these data are only assumed, for a plan; set `data` to a manifest of your own")
         case _:
             assert_never(data)
 
@@ -151,23 +154,30 @@ def data_folder(data: Data, cache: Path) -> Path:
 def _corpus(
     config: TrialConfig, data: Path, decoder: Decoder, model: VideoLMM, tokenizer: PreTrainedTokenizerBase
 ) -> Corpus:
-    """The data as this design sees it: stored features where the encoder stays frozen and videos are small."""
+    """The data as this design sees it; small videos are decoded once, and seen once by frozen encoders of images."""
     from models.data import Corpus
     from models.manifest import load_test, load_train
     from models.media import OnDemand, Source, store_features, store_frames
     from models.prompt import Prompter
 
+    design, encoders = config.design, model.encoder.encoders
     records, items = load_train(data), load_test(data)
-    encoder = config.design.encoders[0]
-    source: Source
-    if isinstance(config.design.data, TinyData):
-        media = [m for m in dict.fromkeys([*(r.media for r in records), *(i.media for i in items)]) if m]
-        source = store_frames(data, media, decoder)
-        if all(stage.lr.vision == 0 for stage in config.design.schedule):
-            source = store_features(data, source, model.encoder, f"{encoder.weights}-{encoder.layer}")
+    features: dict[int, Source] = {}
+    frames: Source
+    if isinstance(design.data, TinyData):
+        media = dict.fromkeys([p for r in records for p in r.media] + [p for i in items for p in i.media])
+        frames = stored = store_frames(data, list(media), decoder)
+        if all(stage.lr.vision == 0 for stage in design.schedule):
+            for place in design.image_encoders:
+                features[place] = store_features(data, stored, encoders[place], _features_name(design.encoders[place]))
     else:
-        source = OnDemand(data, decoder, model.encoder.resolution)
-    return Corpus(config.design, Prompter(tokenizer), records, items, source)
+        frames = OnDemand(data, decoder, max(encoder.resolution for encoder in encoders))
+    return Corpus(design, model.encoder, Prompter(tokenizer), records, items, frames, features)
+
+
+def _features_name(encoder: Encoder) -> str:
+    """What a file of stored features is called: the encoder and every setting of it."""
+    return "-".join(str(value) for name, value in encoder.model_dump().items() if name != "kind")
 
 
 def seed_everything(seed: int) -> None:

@@ -9,13 +9,47 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
-from models.design import Encoder, MlpPool, Perceiver, Resampler, Siglip, TrialConfig
+from models.design import (
+    Clip,
+    ConvPool,
+    CustomEncoder,
+    Design,
+    Dinov2,
+    Encoder,
+    InternVideo2,
+    LanguageBindImage,
+    LanguageBindVideo,
+    MlpPool,
+    Perceiver,
+    Resampler,
+    Siglip,
+    Siglip2,
+    Split,
+    TrialConfig,
+    Unified,
+    VideoMae,
+    Vjepa,
+    Vjepa2,
+)
 from models.encoders.base import VisionEncoder
+from models.encoders.clip import ClipEncoder
+from models.encoders.combine import CombinedEncoder
+from models.encoders.custom import load_custom
+from models.encoders.dinov2 import Dinov2Encoder
+from models.encoders.internvideo2 import InternVideo2Encoder
+from models.encoders.languagebind import LanguageBindImageEncoder, LanguageBindVideoEncoder
 from models.encoders.siglip import SiglipEncoder
-from models.ladder import rung
-from models.resamplers import MlpPoolResampler, PerceiverResampler
-from models.video_lmm import VideoLMM
+from models.encoders.siglip2 import Siglip2Encoder
+from models.encoders.spread import largest
+from models.encoders.videomae import VideoMaeEncoder
+from models.encoders.vjepa import VjepaEncoder
+from models.encoders.vjepa2 import Vjepa2Encoder
+from models.ladder import rung_of
+from models.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler, pooled_shape
+from models.video_lmm import ImagePath, VideoLMM
 from models.weights import locate, locate_tokenizer
+
+Grid = tuple[int, int, int]
 
 
 def build_encoder(config: Encoder) -> VisionEncoder:
@@ -23,35 +57,76 @@ def build_encoder(config: Encoder) -> VisionEncoder:
     match config:
         case Siglip():
             return SiglipEncoder(config)
+        case Siglip2():
+            return Siglip2Encoder(config)
+        case Clip():
+            return ClipEncoder(config)
+        case Dinov2():
+            return Dinov2Encoder(config)
+        case VideoMae():
+            return VideoMaeEncoder(config)
+        case Vjepa2():
+            return Vjepa2Encoder(config)
+        case Vjepa():
+            return VjepaEncoder(config)
+        case LanguageBindImage():
+            return LanguageBindImageEncoder(config)
+        case LanguageBindVideo():
+            return LanguageBindVideoEncoder(config)
+        case InternVideo2():
+            return InternVideo2Encoder(config)
+        case CustomEncoder():
+            return load_custom(config)
         case _:
             assert_never(config)
 
 
-def build_resampler(config: Resampler, features: int, width: int, clip_frames: int) -> nn.Module:
+def build_resampler(config: Resampler, features: int, width: int, grid: Grid, tokens: int) -> nn.Module:
     """A resampler with fresh weights.
 
     Args:
         config: which.
-        features: width of the encoder's features.
+        features: width of the encoders' features.
         width: width of the LLM.
-        clip_frames: frames of one clip.
+        grid: features of a clip in time, height and width.
+        tokens: how many the LLM gets for a clip.
+
+    Raises:
+        ValueError: so many tokens cannot be pooled from the grid.
     """
     match config:
         case Perceiver():
-            return PerceiverResampler(config, features, width, clip_frames)
+            return PerceiverResampler(config, features, width, tokens)
         case MlpPool():
-            return MlpPoolResampler(config, features, width)
+            return MlpPoolResampler(features, width, pooled_shape(tokens, grid))
+        case ConvPool():
+            return ConvPoolResampler(features, width, pooled_shape(tokens, grid))
         case _:
             assert_never(config)
 
 
+def build_image_path(design: Design, encoder: CombinedEncoder, width: int) -> ImagePath | None:
+    """The path of images in a split design; None where they take the video's."""
+    match design.image_path:
+        case Unified():
+            return None
+        case Split(tokens_per_image=tokens):
+            seeing = [encoder.encoders[place] for place in design.image_encoders]
+            grid = largest([one.grid for one in seeing])
+            features = sum(one.width for one in seeing)
+            resampler = build_resampler(design.resampler, features, width, grid, tokens)
+            return ImagePath(tuple(design.image_encoders), resampler)
+        case _:
+            assert_never(design.image_path)
+
+
 def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
     """The model of a trial, in evaluation mode, and its tokenizer. Fresh weights come from torch's generator."""
-    weights = rung(config.scale).llm
+    weights = rung_of(config).llm
     disable_progress_bar()  # a worker has no terminal
     llm = AutoModelForCausalLM.from_pretrained(locate(weights), dtype=torch.float32, attn_implementation="sdpa")
-    encoder_config = config.design.encoders[0]
-    encoder = build_encoder(encoder_config)
-    width = llm.config.hidden_size
-    resampler = build_resampler(config.design.resampler, encoder.width, width, encoder_config.clip_frames)
-    return VideoLMM(encoder, resampler, llm).eval(), AutoTokenizer.from_pretrained(locate_tokenizer(weights))
+    design, width = config.design, llm.config.hidden_size
+    encoder = CombinedEncoder([build_encoder(one) for one in design.encoders])
+    resampler = build_resampler(design.resampler, encoder.width, width, encoder.grid, design.tokens_per_clip)
+    model = VideoLMM(encoder, resampler, llm, build_image_path(design, encoder, width))
+    return model.eval(), AutoTokenizer.from_pretrained(locate_tokenizer(weights))

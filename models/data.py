@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from models.design import Design, Mix, Sampling, Stage, Uniform
+from models.design import Design, Mix, Sampling, Split, Stage, Uniform
+from models.encoders.base import pad_rgb
+from models.encoders.combine import CombinedEncoder
+from models.encoders.spread import spread
 from models.frames import Clip, duration, image_clip, num_clips, sample
-from models.integration import VIDEO_TOKEN, splice
+from models.integration import IMAGE_TOKEN, VIDEO_TOKEN, splice
 from models.manifest import Kind, ManifestError, Record, TestItem
-from models.media import Source
-from models.prompt import Branch, Prompter, Sequence, collate
+from models.media import Source, square
+from models.prompt import Arrays, Branch, Prompter, collate
+from models.prompt import Sequence as Row
 from models.video_lmm import Batch
 
 CENTRE_FRAME = Uniform(kind="uniform", frames=1)
@@ -24,16 +28,14 @@ class Corpus:
     """The data of a trial as its design sees it."""
 
     design: Design
+    encoder: CombinedEncoder
     prompter: Prompter
     train: list[Record]
     test: list[TestItem]
-    source: Source
-    """Features where the encoder is frozen throughout and they are stored; else frames."""
-
-    @property
-    def clip_frames(self) -> int:
-        """Frames of one clip, set by the encoder."""
-        return self.design.encoders[0].clip_frames
+    frames: Source
+    """Frames of all media."""
+    features: Mapping[int, Source] = field(default_factory=dict)
+    """Place of an encoder of images that stays frozen -> its stored features of all frames."""
 
     def batches(self, stage: Stage, steps: int, rng: np.random.Generator) -> Iterator[Batch]:
         """Batches of a stage, as its mix says; all randomness comes from `rng`.
@@ -41,63 +43,88 @@ class Corpus:
         Raises:
             ManifestError: the mix asks for a kind of sample that the data has not.
         """
-        drawn = draw(self.train, stage.mix, steps * stage.batch, rng)
+        drawn = draw(self.train, self.design.mix_of(stage), steps * stage.batch, rng)
         for step in range(steps):
             records = [next(drawn) for _ in range(stage.batch)]
-            sequences = [self._trained(record, stage.max_questions, rng) for record in records]
+            rows = [self._trained(record, stage.max_questions, rng) for record in records]
             if step == 0:
-                self._check_declared(records, sequences)
-            yield collate(sequences)
+                self._check_declared(records, rows)
+            yield collate(rows)
 
-    def _trained(self, record: Record, max_questions: int, rng: np.random.Generator) -> Sequence:
+    def _trained(self, record: Record, max_questions: int, rng: np.random.Generator) -> Row:
         if record.independent:
             chosen = rng.permutation(len(record.turns))[:max_questions].tolist()
         else:
             chosen = list(range(min(max_questions, len(record.turns))))
         branches = self.prompter.training_branches(record, chosen)
-        return self._sequence(record.kind, record.media, self.design.sampling, branches)
+        return self.row(record.kind, record.media, self.design.sampling, branches)
 
-    def tested(self, item: TestItem, modality: Literal["video", "frame", "text"], branches: list[Branch]) -> Sequence:
+    def tested(self, item: TestItem, modality: Literal["video", "frame", "text"], branches: list[Branch]) -> Row:
         """A test item's questions after the video, its centre frame, or nothing."""
+        sampling = self.design.test_sampling or self.design.sampling
         if modality == "text":
-            return self._sequence("text", "", self.design.sampling, branches)
-        sampling = CENTRE_FRAME if modality == "frame" else self.design.sampling
-        return self._sequence(item.kind, item.media, sampling, branches)
+            return self.row("text", (), sampling, branches)
+        return self.row(item.kind, item.media, CENTRE_FRAME if modality == "frame" else sampling, branches)
 
-    def _sequence(self, kind: Kind, media: str, sampling: Sampling, branches: list[Branch]) -> Sequence:
+    def row(self, kind: Kind, media: tuple[str, ...], sampling: Sampling, branches: list[Branch]) -> Row:
+        """A sequence: what the media show, then the branches."""
+        opening = self.prompter.opening
         if kind == "text":
-            return Sequence(self.prompter.opening, branches, None)
-        clips = self._clips(kind, media, sampling)
-        design = self.design
-        visual = splice(
-            clips, self._tokens_per_clip, design.integration, self.prompter.encode, is_video=kind == "video"
-        )
-        rows = self.source.read(media, [frame for clip in clips for frame in clip.frames])
-        stacked = rows.reshape(len(clips), self.clip_frames, *rows.shape[1:])
-        return Sequence([*self.prompter.opening, *visual], branches, stacked)
+            return Row(opening, branches, None)
+        design, is_video = self.design, kind == "video"
+        is_split = isinstance(design.image_path, Split) and not is_video
+        tokens = design.tokens_per_image if is_split else design.tokens_per_clip
+        visual: list[int] = []
+        seen: list[Arrays] = []
+        for path in media:
+            clips = self._clips(path, sampling) if is_video else [image_clip(1 if is_split else design.clip_frames)]
+            visual += splice(
+                clips,
+                tokens,
+                design.integration,
+                self.prompter.encode,
+                is_video=is_video,
+                token=IMAGE_TOKEN if is_split else VIDEO_TOKEN,
+            )
+            places = design.image_encoders if is_split else range(len(design.encoders))
+            seen.append(self._seen(path, clips, places, alone=is_split))
+        shown = tuple(np.concatenate(same) for same in zip(*seen, strict=True))
+        prefix = [*opening, *visual]
+        return Row(prefix, branches, None, images=shown) if is_split else Row(prefix, branches, shown)
 
-    @property
-    def _tokens_per_clip(self) -> int:
-        return self.design.resampler.tokens_per_frame * self.clip_frames
+    def _clips(self, path: str, sampling: Sampling) -> list[Clip]:
+        return sample(self.frames.times(path), sampling, self.design.clip_frames)
 
-    def _clips(self, kind: Kind, media: str, sampling: Sampling) -> list[Clip]:
-        if kind == "image":
-            return [image_clip(self.clip_frames)]
-        return sample(self.source.times(media), sampling, self.clip_frames)
+    def _seen(self, path: str, clips: list[Clip], places: Sequence[int], *, alone: bool) -> Arrays:
+        """The clips as each encoder at `places` takes them; `alone`: single images that have a path of their own."""
+        return tuple(self._seen_by(place, path, clips, 1 if alone else self.encoder.takes(place)) for place in places)
 
-    def _check_declared(self, records: list[Record], sequences: list[Sequence]) -> None:
+    def _seen_by(self, place: int, path: str, clips: list[Clip], takes: int) -> np.ndarray:
+        wanted = [clip.frames[i] for clip in clips for i in spread(len(clip.frames), takes)]
+        if place in self.features:
+            rows = self.features[place].read(path, wanted)
+        else:
+            rows = square(self.frames.read(path, wanted), pad_rgb(self.encoder.encoders[place].normalisation))
+        return rows.reshape(len(clips), takes, *rows.shape[1:])
+
+    def _check_declared(self, records: list[Record], rows: list[Row]) -> None:
         """What a config declares is what runs: clips and tokens as the plan's formula has them."""
-        for record, sequence in zip(records, sequences, strict=True):
-            if record.kind != "video" or sequence.clips is None:
+        for record, row in zip(records, rows, strict=True):
+            if record.kind != "video" or row.clips is None:
                 continue
-            declared = num_clips(duration(self.source.times(record.media)), self.design.sampling, self.clip_frames)
-            tokens = declared * self._tokens_per_clip
-            seen = (len(sequence.clips), sequence.prefix.count(VIDEO_TOKEN))
+            duration_s = duration(self.frames.times(record.media[0]))
+            declared = num_clips(duration_s, self.design.sampling, self.design.clip_frames)
+            tokens = declared * self.design.tokens_per_clip
+            seen = (len(row.clips[0]), row.prefix.count(VIDEO_TOKEN))
             if seen != (declared, tokens):
                 raise ValueError(
-                    f"{record.media}: declared {declared} clips and {tokens} video tokens, "
+                    f"{record.media[0]}: declared {declared} clips and {tokens} video tokens, "
                     f"observed {seen[0]} and {seen[1]}"
                 )
+
+
+KINDS: tuple[Kind, ...] = ("text", "image", "video", "multi_image")
+"""In this order a stage's samples are dealt; a new kind goes last, so that seeds keep their meaning."""
 
 
 def draw(records: list[Record], mix: Mix, count: int, rng: np.random.Generator) -> Iterator[Record]:
@@ -106,7 +133,7 @@ def draw(records: list[Record], mix: Mix, count: int, rng: np.random.Generator) 
     Raises:
         ManifestError: a kind with a share has no record.
     """
-    shares = {kind: getattr(mix, kind) for kind in ("text", "image", "video")}
+    shares = {kind: getattr(mix, kind) for kind in KINDS}
     decks = {kind: [r for r in records if r.kind == kind] for kind in shares}
     for kind, share in shares.items():
         if share > 0 and not decks[kind]:

@@ -83,13 +83,16 @@ class Decoder:
         """
         return cast("NDArray[np.float64]", self._ask("times", path))
 
-    def read(self, path: str | Path, indices: Sequence[int], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    def read(
+        self, path: str | Path, indices: Sequence[int], size: tuple[int, int] | int | None = None
+    ) -> NDArray[np.uint8]:
         """Decode some frames.
 
         Args:
             path: the video.
             indices: of frames, counted as by `times`; in any order, repeats allowed.
-            size: (height, width) to scale to (bilinear, aspect ratio not kept); None keeps the video's own.
+            size: (height, width) to scale to (bilinear), or pixels of the longer side, the shape kept; None keeps
+                the video's own.
 
         Returns:
             RGB frames (N, H, W, 3), upright.
@@ -101,8 +104,8 @@ class Decoder:
         """
         if len(indices) == 0:
             raise ValueError(f"{path}: no frames asked for")
-        if size is not None and min(size) < 1:
-            raise ValueError(f"size must be (height, width) of at least 1 pixel, not {size}")
+        if size is not None and np.min(size) < 1:
+            raise ValueError(f"size must be at least 1 pixel, not {size}")
         wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
         frames = cast("NDArray[np.uint8]", self._ask("read", path, wanted.tolist(), size))
         return frames if np.array_equal(wanted, indices) else frames[places]

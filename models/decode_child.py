@@ -201,8 +201,18 @@ def times(path: Path) -> NDArray[np.float64]:
     return timeline(open_video(path, None), path)[0]
 
 
-def read(path: Path, wanted: list[int], size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """Job: the frames at rising indices (N, H, W, 3)."""
+def fitted(sides: tuple[int, int], longer: int) -> tuple[int, int]:
+    """Both sides scaled so that the longer one has so many pixels, the shape kept."""
+    factor = longer / max(sides)
+    first, second = (max(1, round(side * factor)) for side in sides)
+    return first, second
+
+
+def read(path: Path, wanted: list[int], size: tuple[int, int] | int | None) -> NDArray[np.uint8]:
+    """Job: the frames at rising indices (N, H, W, 3), as `decode.Decoder.read` says."""
+    if isinstance(size, int):
+        height, width, _ = _unpadded(open_video(path, None)[0]).shape
+        size = fitted((height, width), size)
     reader = open_video(path, size)
     shown, hidden = timeline(reader, path)
     if wanted[-1] >= len(shown) or wanted[0] < 0:

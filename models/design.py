@@ -8,7 +8,8 @@ config becomes a key; `VERSION` is part of it and is raised when code changes wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -36,11 +37,20 @@ def refuse_bent(model: type[BaseModel], data: Any) -> Any:
     """
     for name, field in model.model_fields.items():
         value = data.get(name) if isinstance(data, Mapping) else None
-        if field.annotation in (int, float) and isinstance(value, bool | str):
+        if _is_number(field.annotation) and isinstance(value, bool | str):
             raise ValueError(f"{name} must be a number, not {value!r}")
         if field.annotation is bool and value is not None and not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false, not {value!r}")
     return data
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a field takes a number, or a number or nothing."""
+    if get_origin(annotation) is Annotated:
+        return _is_number(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return all(piece is NoneType or _is_number(piece) for piece in get_args(annotation))
+    return annotation in (int, float)
 
 
 # --- which frames of a video are seen -----------------------------------------------------------
@@ -71,31 +81,195 @@ Sampling = Annotated[Uniform | Fps, Field(discriminator="kind")]
 # --- what sees them -----------------------------------------------------------------------------
 
 
-class Siglip(Part):
-    """An image encoder of the SigLIP architecture; each frame is a clip of its own."""
+class _Pretrained(Part):
+    """What encoders with published weights share."""
+
+    weights: str
+    """A folder, a hub id, or `tiny/NAME@VERSION` for a shipped part; models/cards.py knows the published ones."""
+
+
+class Siglip(_Pretrained):
+    """SigLIP (Zhai et al., arXiv 2303.15343) or a SigLIP 2 of fixed resolution, frame by frame."""
 
     kind: Literal["siglip"]
-    weights: str
-    """A folder in transformers' format, a hub id, or `tiny/NAME@VERSION` for a shipped part."""
     layer: int = -2
     """Which hidden state is the feature, as transformers counts them (Apollo takes the last but one)."""
 
-    clip_frames: ClassVar[int] = 1
+    frames: ClassVar[int] = 1
 
 
-Encoder = Annotated[Siglip, Field()]
+class Siglip2(_Pretrained):
+    """SigLIP 2 (Tschannen et al., arXiv 2502.14786), the NaFlex form with square patches, frame by frame."""
+
+    kind: Literal["siglip2"]
+    layer: int = -2
+    """Which hidden state is the feature, as transformers counts them."""
+
+    frames: ClassVar[int] = 1
+
+
+class Clip(_Pretrained):
+    """CLIP's image tower (Radford et al., arXiv 2103.00020), frame by frame, without its class token."""
+
+    kind: Literal["clip"]
+    layer: int = -2
+    """Which hidden state is the feature, as transformers counts them."""
+
+    frames: ClassVar[int] = 1
+
+
+class Dinov2(_Pretrained):
+    """DINOv2 (Oquab et al., arXiv 2304.07193), frame by frame at 224 pixels, without its class token."""
+
+    kind: Literal["dinov2"]
+    layer: int = -2
+    """Which hidden state is the feature, as transformers counts them."""
+
+    frames: ClassVar[int] = 1
+
+
+class LanguageBindImage(_Pretrained):
+    """LanguageBind's image tower (Zhu et al., arXiv 2310.01852), frame by frame, without its class token."""
+
+    kind: Literal["languagebind_image"]
+    layer: int = -2
+    """Which hidden state is the feature; 0 is what enters the first block."""
+
+    frames: ClassVar[int] = 1
+
+
+class _VideoEncoder(_Pretrained):
+    """What video encoders share."""
+
+    frames: int = Field(ge=1, le=256)
+    """Frames of one clip."""
+
+
+class LanguageBindVideo(_VideoEncoder):
+    """LanguageBind's video tower (V1.5), without its class tokens."""
+
+    kind: Literal["languagebind_video"]
+    frames: int = Field(default=8, ge=1, le=256)
+    layer: int = -2
+    """Which hidden state is the feature; 0 is what enters the first block."""
+
+
+class VideoMae(_VideoEncoder):
+    """VideoMAE (Tong et al., arXiv 2203.12602)."""
+
+    kind: Literal["videomae"]
+    frames: int = Field(default=16, ge=1, le=256)
+    layer: int = -2
+    """Which hidden state is the feature, as transformers counts them."""
+
+
+class Vjepa(_VideoEncoder):
+    """V-JEPA (Bardes et al., arXiv 2404.08471)."""
+
+    kind: Literal["vjepa"]
+    frames: int = Field(default=16, ge=1, le=256)
+    layer: int = -1
+    """Which hidden state is the feature; -1 is the last block's output after the final norm (Apollo takes that)."""
+
+
+class Vjepa2(_VideoEncoder):
+    """V-JEPA 2 (Assran et al., arXiv 2506.09985)."""
+
+    kind: Literal["vjepa2"]
+    frames: int = Field(default=16, ge=1, le=256)
+    layer: int = -1
+    """Which hidden state is the feature; -1 is the last block's output after the final norm."""
+
+
+class InternVideo2(_VideoEncoder):
+    """InternVideo2, stage 2 (Wang et al., arXiv 2403.15377), without its class token."""
+
+    kind: Literal["internvideo2"]
+    frames: int = Field(default=4, ge=1, le=256)
+    layer: int = -2
+    """Which block's output is the feature; -1 is the last block's."""
+    gelu: Literal["exact", "tanh"] = "exact"
+    """The MLP's activation: the released demo computes `exact`, training used a fused kernel's `tanh`."""
+
+
+class CustomEncoder(Part):
+    """An encoder of your own: a subclass of `models.encoders.base.VisionEncoder`, named by its import path."""
+
+    kind: Literal["custom"]
+    path: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    """`package.module:Class`; the class is called with `options` as keyword arguments."""
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+    frames: int = Field(default=1, ge=1, le=256)
+    """Frames of one clip."""
+    grid: tuple[int, int, int]
+    """Features of one clip in time, height and width; the encoder built must have the same."""
+    width: int = Field(ge=1)
+    """Width of its features."""
+    params: int = Field(default=0, ge=0)
+    """Parameters, for plans alone."""
+    revision: int = Field(default=1, ge=1)
+    """Raise it when the code or its weights change: it makes a new design of each that uses the encoder."""
+
+
+Encoder = Annotated[
+    Siglip
+    | Siglip2
+    | Clip
+    | Dinov2
+    | LanguageBindImage
+    | LanguageBindVideo
+    | VideoMae
+    | Vjepa
+    | Vjepa2
+    | InternVideo2
+    | CustomEncoder,
+    Field(discriminator="kind"),
+]
 
 
 # --- how features become tokens -----------------------------------------------------------------
 
 
-class Perceiver(Part):
+class _Tokens(Part):
+    """How many tokens a resampler makes: by the frame, or by the second where sampling has a rate."""
+
+    tokens_per_frame: Annotated[int, Field(ge=1)] | None = Field(default=None, json_schema_extra={"short": "tpf"})
+    """Tokens that the LLM gets for each frame; a clip of N frames gives N times as many."""
+    tokens_per_second: Annotated[float, Field(gt=0)] | None = Field(default=None, json_schema_extra={"short": "tps"})
+    """Instead: tokens for each second of video, under fps sampling."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.tokens_per_frame is None) == (self.tokens_per_second is None):
+            raise ValueError("give either tokens_per_frame or tokens_per_second")
+        return self
+
+    def tokens_per_clip(self, clip_frames: int, sampling: Uniform | Fps) -> int:
+        """Tokens of a clip of `clip_frames` frames.
+
+        Raises:
+            ValueError: tokens by the second do not make a whole number of tokens, or sampling has no rate.
+        """
+        if self.tokens_per_frame is not None:
+            return self.tokens_per_frame * clip_frames
+        assert self.tokens_per_second is not None
+        if not isinstance(sampling, Fps):
+            raise ValueError("tokens_per_second needs sampling of kind fps; give tokens_per_frame")
+        tokens = self.tokens_per_second * clip_frames / sampling.fps
+        if abs(tokens - round(tokens)) > 1e-6 or tokens < 0.5:
+            raise ValueError(
+                f"{self.tokens_per_second:g} tokens a second make {tokens:g} tokens a clip of {clip_frames} frames at "
+                f"{sampling.fps:g} fps; it must be a whole number of at least 1"
+            )
+        return round(tokens)
+
+
+class Perceiver(_Tokens):
     """Learned latents attend to a clip's features (Apollo, Table 1; shapes in models/resamplers.py)."""
 
     kind: Literal["perceiver"]
     VERSION: ClassVar[int] = 2  # starts with attention of unit variance
-    tokens_per_frame: int = Field(ge=1, json_schema_extra={"short": "tpf"})
-    """Tokens that the LLM gets for each frame; a clip of N frames has N times as many latents."""
     depth: int = Field(default=1, ge=1)
     heads: int = Field(default=16, ge=1)
     head_dim: int = Field(default=96, ge=1)
@@ -108,15 +282,37 @@ class Perceiver(Part):
         return self
 
 
-class MlpPool(Part):
-    """Two-layer MLP on each feature, then adaptive average pooling of each frame (Apollo, Table 1)."""
+class MlpPool(_Tokens):
+    """Two-layer MLP on each feature, then adaptive average pooling of the clip's grid (Apollo, Table 1)."""
 
     kind: Literal["mlp_pool"]
-    tokens_per_frame: int = Field(ge=1, json_schema_extra={"short": "tpf"})
-    """Tokens that the LLM gets for each frame."""
+    VERSION: ClassVar[int] = 2  # pools the grid in time, height and width
 
 
-Resampler = Annotated[Perceiver | MlpPool, Field(discriminator="kind")]
+class ConvPool(_Tokens):
+    """Two 3x3 convolutions over each instant's grid, then adaptive average pooling (Apollo, Table 1)."""
+
+    kind: Literal["conv_pool"]
+
+
+Resampler = Annotated[Perceiver | MlpPool | ConvPool, Field(discriminator="kind")]
+
+
+class Unified(Part):
+    """An image is a clip of one instant and takes the video's path (Apollo, Table 8)."""
+
+    kind: Literal["unified"]
+
+
+class Split(Part):
+    """An image has a path of its own: the image encoders alone, and a resampler of its own (Apollo, Table 8)."""
+
+    kind: Literal["split"]
+    tokens_per_image: int = Field(ge=1, json_schema_extra={"short": "tpi"})
+    """Tokens that the LLM gets for an image."""
+
+
+ImagePath = Annotated[Unified | Split, Field(discriminator="kind")]
 
 
 class Integration(Part):
@@ -144,14 +340,18 @@ class Mix(Part):
 
     text: Share = 0.0
     image: Share = 0.0
+    multi_image: Share = 0.0
     video: Share = 0.0
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Mix:
-        total = self.text + self.image + self.video
+        total = self.text + self.image + self.multi_image + self.video
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"shares of text, image and video must sum to 1, not {total:g}")
+            raise ValueError(f"shares of text, image, multi_image and video must sum to 1, not {total:g}")
         return self
+
+
+VIDEO_ONLY = Mix(video=1.0)
 
 
 class Stage(Part):
@@ -162,7 +362,8 @@ class Stage(Part):
     """Share of the trial's training samples that this stage takes."""
     batch: int = Field(ge=1)
     """Samples in one optimiser step."""
-    mix: Mix
+    mix: Mix | None = None
+    """What this stage learns from; the design's `mix` (by the study's rule) where it is left out."""
     lr: LearningRates
     max_questions: int = Field(default=6, ge=1)
     """Most questions of one conversation that a sample asks; which ones is drawn anew each time."""
@@ -187,9 +388,10 @@ class AdamW(Part):
 
 class Muon(Part):
     """Muon on two-dimensional hidden weights, AdamW on the rest; learning rates are AdamW's for both
-    (torch.optim.Muon with `match_rms_adamw`)."""
+    (models/muon.py)."""
 
     kind: Literal["muon"]
+    VERSION: ClassVar[int] = 2  # computes in float32 on a CPU, not in bfloat16
     weight_decay: float = Field(default=0.05, ge=0)
     grad_clip: float = Field(default=1.0, gt=0)
     warmup: Share = 0.03
@@ -229,7 +431,23 @@ class ManifestData(Part):
     """Of the two JSON files, filled in when a spec is expanded: identity follows content, not place."""
 
 
-Data = Annotated[TinyData | ManifestData, Field(discriminator="kind")]
+class AssumedData(Part):
+    """Data that are not at hand: what a plan reckons with. A sweep needs `tiny` or `manifest`."""
+
+    kind: Literal["assumed"]
+    benchmark: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    """Name of the benchmark in score tables."""
+    video_s: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(10.0, 30.0, 60.0, 120.0), min_length=1)
+    """Durations of training videos in seconds, equally likely. Assumed."""
+    text_tokens: int = Field(default=200, ge=1)
+    """Text tokens of a training sample, beside visual ones. Assumed."""
+    images: int = Field(default=3, ge=2)
+    """Images of a multi-image sample. Assumed."""
+    questions: int = Field(default=400, ge=1)
+    """Questions of the benchmark."""
+
+
+Data = Annotated[TinyData | ManifestData | AssumedData, Field(discriminator="kind")]
 
 
 class Design(Part):
@@ -237,9 +455,15 @@ class Design(Part):
 
     data: Data
     sampling: Sampling
-    encoders: tuple[Encoder, ...] = Field(min_length=1, max_length=1)
+    test_sampling: Sampling | None = None
+    """How test videos are sampled, where it differs from training (Apollo, Table 11)."""
+    encoders: tuple[Encoder, ...] = Field(min_length=1, max_length=4)
+    """Each sees the same clip; their features are joined on channels (models/encoders/combine.py)."""
     resampler: Resampler
     integration: Integration = Integration()
+    image_path: ImagePath = Unified(kind="unified")
+    mix: Mix | None = None
+    """What stages without a mix of their own learn from; with the LLM frozen it is video only (Apollo, Table 12)."""
     schedule: tuple[Stage, ...] = Field(min_length=1)
     optimizer: Optimizer
 
@@ -250,6 +474,53 @@ class Design(Part):
             raise ValueError(f"shares of the schedule's stages must sum to 1, not {total:g}")
         return self
 
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Design:
+        self.resampler.tokens_per_clip(self.clip_frames, self.sampling)
+        if isinstance(self.image_path, Split) and not self.image_encoders:
+            raise ValueError(
+                "image_path: split needs an encoder of images (siglip, clip, dinov2, ...) among `encoders`"
+            )
+        for stage in self.schedule:
+            self.mix_of(stage)
+        return self
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of one clip: those of the encoder that takes most."""
+        return max(encoder.frames for encoder in self.encoders)
+
+    @property
+    def tokens_per_clip(self) -> int:
+        """Tokens that the LLM gets for each clip."""
+        return self.resampler.tokens_per_clip(self.clip_frames, self.sampling)
+
+    @property
+    def tokens_per_image(self) -> int:
+        """Tokens that the LLM gets for each image."""
+        return self.image_path.tokens_per_image if isinstance(self.image_path, Split) else self.tokens_per_clip
+
+    @property
+    def image_encoders(self) -> list[int]:
+        """Places of the encoders that take one frame at a time."""
+        return [place for place, encoder in enumerate(self.encoders) if encoder.frames == 1]
+
+    def mix_of(self, stage: Stage) -> Mix:
+        """What a stage learns from: its own mix; else the study's rule.
+
+        Raises:
+            ValueError: neither the stage nor the design gives a mix.
+        """
+        if stage.mix is not None:
+            return stage.mix
+        if stage.lr.llm == 0:
+            return VIDEO_ONLY
+        if self.mix is None:
+            raise ValueError(
+                f"stage {stage.name!r} trains the LLM and has no mix: give it one, or give the design `mix`"
+            )
+        return self.mix
+
 
 class TrialConfig(Part):
     """Everything that a trial's result may depend on: design x scale x seed x budget."""
@@ -257,6 +528,8 @@ class TrialConfig(Part):
     design: Design
     scale: str
     """Size of the LLM by label; models/ladder.py says what it means."""
+    llm: str | None = None
+    """Weights of the LLM where the label is the user's own: a hub id or a folder."""
     seed: int = Field(ge=0, lt=2**32)
     samples: int = Field(ge=1)
     """Training budget: samples seen over all stages."""

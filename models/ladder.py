@@ -1,15 +1,27 @@
 """Scale label -> the LLM behind it and what a trial at that scale asks for. No torch here.
 
-The embedded ladder is the 1:10,000 image of the paper's 0.5B / 1.5B / 4B / 7B (docs/tiny-study.md).
+The embedded ladder is the 1:10,000 image of the paper's 0.5B / 1.5B / 4B / 7B (docs/tiny-study.md). The other labels
+are published LLMs (models/cards.py, SCALES). A label of the user's own stands for the LLM that the spec gives it.
+
+Recipe at every published size (Apollo, Table 7: the same at 1.5B, 3B and 7B): batch 256 and a warm-up of 3% of a
+stage's steps, as the schedules and optimisers of designs say; the learning rate of the LLM alone differs, by
+`published_factor`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 from pydantic import Field
 
-from models.design import Part
+from models.cards import LLMS, SCALES, LlmCard, llm_card
+from models.design import Part, TrialConfig
+
+REFERENCE = "Qwen/Qwen2.5-3B-Instruct"
+"""Schedules for published LLMs give the learning rate at this one: Apollo's ablations use it."""
+SMALLEST_RULED = 250_000_000
+"""Parameters below which no published rate says anything: half of the smallest published LLM, 0.5B, rounded."""
 
 
 class Rung(Part):
@@ -20,27 +32,77 @@ class Rung(Part):
     """Weights of the LLM: a folder in transformers' format, a hub id, or `tiny/NAME@VERSION`."""
     llm_lr_factor: float = Field(default=1.0, gt=0)
     """Multiplies a schedule's learning rates of the LLM: good rates fall with its width, as 1/width (muP, Yang et
-    al., arXiv 2203.03466). Here 64/width for those wider than the 0.15M one, at which the rates were measured."""
+    al., arXiv 2203.03466). Here 64/width for those wider than the 0.15M one, at which the rates were measured; for
+    published LLMs see `published_factor`."""
     cpus: float = Field(default=1, ge=0)
     """CPU cores of one trial."""
     gpus: float = Field(default=0, ge=0)
     """GPUs of one trial."""
 
 
+def published_factor(card: LlmCard) -> float:
+    """Parameters of the 3B LLM / parameters of this one, by which a schedule's rate of the LLM is multiplied.
+
+    Apollo's Table 7 trains with 5e-5, 2e-5 and 1e-5 at 1.5B, 3B and 7B: a power law fitted to it has the exponent -1.01
+    (tests/models/test_ladder.py), so 1/parameters. At 0.5B it is extrapolated (6.2 times the rate at 3B); an LLM below
+    `SMALLEST_RULED` keeps the schedule's own rate.
+    """
+    return LLMS[REFERENCE].params / card.params if card.params >= SMALLEST_RULED else 1.0
+
+
 LADDER: dict[str, Rung] = {
     label: Rung(label=label, llm=f"tiny/llm-{label}@2", llm_lr_factor=factor)
     for label, factor in (("0.05M", 1.0), ("0.15M", 1.0), ("0.4M", 64 / 96), ("0.7M", 64 / 112))
+} | {
+    label: Rung(label=label, llm=name, llm_lr_factor=published_factor(LLMS[name]), gpus=1)
+    for label, name in SCALES.items()
 }
 
 
-def rung(label: str) -> Rung:
+def rung(label: str, own: Iterable[str] = ()) -> Rung:
     """The ladder's step of this label.
+
+    Args:
+        label: which.
+        own: labels of the user's own, for the message.
 
     Raises:
         ValueError: there is no such scale; the message lists those that there are.
     """
     if label in LADDER:
         return LADDER[label]
-    near = get_close_matches(label, LADDER, n=1)
+    known = [*own, *LADDER]
+    near = get_close_matches(label, known, n=1)
     hint = f", did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown scale {label!r}{hint} Known scales: {', '.join(LADDER)}")
+    raise ValueError(f"unknown scale {label!r}{hint} Known scales: {', '.join(known)}")
+
+
+def own_rung(label: str, llm: str) -> Rung:
+    """The step of a label of the user's own.
+
+    Raises:
+        ValueError: the ladder has this label; or nothing is known of this LLM.
+        FileNotFoundError: no such shipped part.
+    """
+    if label in LADDER:
+        raise ValueError(f"{label!r} is one of the ladder's scales ({LADDER[label].llm}); choose another label")
+    shipped = next((step for step in LADDER.values() if step.llm == llm and not step.gpus), None)
+    if shipped is not None:
+        return shipped.model_copy(update={"label": label})
+    card = llm_card(llm)
+    return Rung(
+        label=label,
+        llm=llm,
+        llm_lr_factor=published_factor(card),
+        gpus=1 if card.params >= SMALLEST_RULED else 0,
+    )
+
+
+def rung_of(config: TrialConfig) -> Rung:
+    """The ladder's step that a trial stands on.
+
+    Raises:
+        ValueError: there is no such scale, or nothing is known of its LLM.
+        FileNotFoundError: no such shipped part.
+    """
+    return rung(config.scale) if config.llm is None else own_rung(config.scale, config.llm)

@@ -6,12 +6,14 @@ No torch here: specs and plans check data with it too.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-Kind = Literal["text", "image", "video"]
-PLACEHOLDERS = ("<video>\n", "<image>\n")
+Kind = Literal["text", "image", "multi_image", "video"]
+_PLACEHOLDER = re.compile(r"^<(?:image|video)>\n|\n<(?:image|video)>$|<(?:image|video)>", re.MULTILINE)
+"""Where a medium stands in a turn, with its line if it has one to itself. Media come before the text in any case."""
 
 
 class ManifestError(ValueError):
@@ -20,16 +22,18 @@ class ManifestError(ValueError):
 
 @dataclass(frozen=True)
 class Record:
-    """One training sample: a conversation about one video or image, or about nothing but text."""
+    """One training sample: a conversation about a video, an image or several, or about nothing but text."""
 
     id: str
     kind: Kind
-    media: str
-    """Path below the data folder; empty for text."""
+    media: tuple[str, ...]
+    """Paths below the data folder, in order: none for text, one for an image or a video, more for `multi_image`."""
     turns: tuple[tuple[str, str], ...]
     """Questions and answers; placeholders removed."""
     independent: bool
     """Whether no turn refers to an earlier one, so that each may be asked alone."""
+    duration_s: float | None = None
+    """Of a video, where the manifest tells it: plans then need not open files."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,14 @@ class Question:
 
 @dataclass(frozen=True)
 class TestItem:
-    """A video (or image) and the questions about it."""
+    """A video (or an image, or several) and the questions about it."""
 
     __test__ = False  # not a pytest class
 
     id: str
     kind: Kind
-    media: str
+    media: tuple[str, ...]
+    """As a record's."""
     questions: tuple[Question, ...]
 
 
@@ -64,7 +69,7 @@ def load_train(folder: Path) -> list[Record]:
     """
     file = folder / "train.json"
     records = [_record(file, number, data) for number, data in enumerate(_load(file))]
-    _check_media(folder, file, [record.media for record in records])
+    _check_media(folder, file, [path for record in records for path in record.media])
     return records
 
 
@@ -76,7 +81,7 @@ def load_test(folder: Path) -> list[TestItem]:
     """
     file = folder / "test.json"
     items = [_item(file, number, data) for number, data in enumerate(_load(file))]
-    _check_media(folder, file, [item.media for item in items])
+    _check_media(folder, file, [path for item in items for path in item.media])
     return items
 
 
@@ -94,12 +99,21 @@ def _load(file: Path) -> list[dict[str, Any]]:
     return data
 
 
-def _kind_and_media(data: dict[str, Any]) -> tuple[Kind, str]:
+def _kind_and_media(file: Path, number: int, data: dict[str, Any]) -> tuple[Kind, tuple[str, ...]]:
+    if "video" in data and "image" in data:
+        raise _bad(file, number, data, "has `video` and `image`; give one of them")
     if "video" in data:
-        return "video", str(data["video"])
+        video = data["video"]
+        if not isinstance(video, str) or not video:
+            raise _bad(file, number, data, f"`video` must be a path, not {video!r}")
+        return "video", (video,)
     if "image" in data:
-        return "image", str(data["image"])
-    return "text", ""
+        given = data["image"]
+        images = given if isinstance(given, list) else [given]
+        if not images or not all(isinstance(path, str) and path for path in images):
+            raise _bad(file, number, data, f"`image` must be a path or a list of at least one path, not {given!r}")
+        return ("image" if len(images) == 1 else "multi_image"), tuple(images)
+    return "text", ()
 
 
 def _record(file: Path, number: int, data: dict[str, Any]) -> Record:
@@ -111,16 +125,18 @@ def _record(file: Path, number: int, data: dict[str, Any]) -> Record:
         raise _bad(file, number, data, f"needs `conversations` of `from` and `value` ({error!r})") from None
     if not people or people != ["human", "gpt"] * (len(people) // 2):
         raise _bad(file, number, data, "`conversations` must alternate human, gpt and end with gpt")
-    kind, media = _kind_and_media(data)
-    if kind != "text":
-        for placeholder in PLACEHOLDERS:
-            texts[0] = texts[0].replace(placeholder, "").replace("\n" + placeholder.strip(), "")
-    pairs = tuple(zip(texts[::2], texts[1::2], strict=True))
-    return Record(str(data.get("id", number)), kind, media, pairs, bool(data.get("independent", False)))
+    kind, media = _kind_and_media(file, number, data)
+    asked = texts[::2] if kind == "text" else [_PLACEHOLDER.sub("", text) for text in texts[::2]]
+    pairs = tuple(zip(asked, texts[1::2], strict=True))
+    duration_s = data.get("duration")
+    if duration_s is not None and not (type(duration_s) in (int, float) and 0 < duration_s < 1e6):
+        raise _bad(file, number, data, "`duration` must be a number of seconds above 0")
+    independent = bool(data.get("independent", False))
+    return Record(str(data.get("id", number)), kind, media, pairs, independent, duration_s)
 
 
 def _item(file: Path, number: int, data: dict[str, Any]) -> TestItem:
-    kind, media = _kind_and_media(data)
+    kind, media = _kind_and_media(file, number, data)
     try:
         questions = tuple(
             Question(
@@ -154,7 +170,7 @@ def _bad(file: Path, number: int, data: dict[str, Any], what: str) -> ManifestEr
 
 
 def _check_media(folder: Path, file: Path, media: list[str]) -> None:
-    wanted = dict.fromkeys(path for path in media if path)
+    wanted = dict.fromkeys(media)
     missing = [path for path in wanted if not (folder / path).is_file()]
     if missing:
         raise ManifestError(

@@ -2,7 +2,8 @@
 
 A frozen encoder's features depend on its weights and the file alone, so short videos are decoded and encoded
 once into memory-mapped arrays that all trials share. They are computed in the same portions whoever computes
-them, so that features made afresh are equal to the bit. Shapes: N frame, P patch, V width of features.
+them, so that features made afresh are equal to the bit. Shapes: N frame, H, W pixel or place of the grid of
+features, V width of features.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ import torch
 from filelock import FileLock
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from torch import nn
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from models.decode import Decoder, VideoError
+from models.decode_child import fitted
+from models.encoders.base import VisionEncoder
 
 Times = NDArray[np.float64]
 FRAMES_AT_ONCE = 512
@@ -35,14 +37,14 @@ FRAMES_AT_ONCE = 512
 
 
 class Source(Protocol):
-    """Frames or features of media files, by path below the data folder."""
+    """Frames or features of media files, by path below the data folder. Features are those of single frames."""
 
     def times(self, media: str) -> Times:
         """Presentation times in seconds from the first frame, (N,); an image has one."""
         ...
 
     def read(self, media: str, indices: Sequence[int]) -> np.ndarray:
-        """Frames uint8 (len(indices), H, W, 3), or features float16 (len(indices), P, V)."""
+        """Frames uint8 (len(indices), H, W, 3), or features float16 (len(indices), H, W, V) of one frame each."""
         ...
 
 
@@ -53,7 +55,7 @@ class OnDemand:
     folder: Path
     decoder: Decoder
     resolution: int
-    """Frames are read at this height and width."""
+    """Frames are read with their longer side of this many pixels; their shape is kept."""
 
     def times(self, media: str) -> Times:
         """See `Source`."""
@@ -61,10 +63,9 @@ class OnDemand:
 
     def read(self, media: str, indices: Sequence[int]) -> np.ndarray:
         """See `Source`."""
-        size = (self.resolution, self.resolution)
         if is_image(media):
-            return np.repeat(read_image(self.folder / media, size)[None], len(indices), axis=0)
-        return self.decoder.read(self.folder / media, list(indices), size)
+            return np.repeat(read_image(self.folder / media, self.resolution)[None], len(indices), axis=0)
+        return self.decoder.read(self.folder / media, list(indices), self.resolution)
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,37 @@ def is_image(media: str) -> bool:
     return Path(media).suffix.lower() in {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
-def read_image(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
-    """An image as uint8 RGB (H, W, 3), resized where a size (height, width) is given.
+def read_image(path: Path, longer: int | None = None) -> np.ndarray:
+    """An image as uint8 RGB (H, W, 3), turned as its EXIF tag says.
+
+    Args:
+        path: the file.
+        longer: pixels of the longer side to resize to, the shape kept; None keeps the size.
 
     Raises:
         VideoError: not an image that can be read.
     """
     try:
         with Image.open(path) as image:
-            rgb = image.convert("RGB")
-            return np.asarray(rgb if size is None else rgb.resize(size[::-1], Image.Resampling.BICUBIC))
+            rgb = ImageOps.exif_transpose(image).convert("RGB")
+            if longer is not None:
+                rgb = rgb.resize(fitted(rgb.size, longer), Image.Resampling.BICUBIC)
+            return np.asarray(rgb)
     except (OSError, UnidentifiedImageError) as error:
         raise VideoError(path, f"not a readable image ({error})") from None
+
+
+def square(frames_NHW3: np.ndarray, rgb: tuple[int, int, int]) -> np.ndarray:
+    """Frames padded with a colour on both sides of their shorter one to (N, S, S, 3), as encoders expect them."""
+    height, width = frames_NHW3.shape[1:3]
+    side = max(height, width)
+    if height == width:
+        return frames_NHW3
+    padded = np.empty((len(frames_NHW3), side, side, 3), np.uint8)
+    padded[:] = rgb
+    top, left = (side - height) // 2, (side - width) // 2
+    padded[:, top : top + height, left : left + width] = frames_NHW3
+    return padded
 
 
 def store_frames(folder: Path, media: Sequence[str], decoder: Decoder) -> Stored:
@@ -137,18 +157,18 @@ def _decode(folder: Path, media: Sequence[str], decoder: Decoder, fresh: Path) -
     (fresh / "index.json").write_text(json.dumps(index))
 
 
-def store_features(folder: Path, frames: Stored, encoder: nn.Module, name: str) -> Stored:
-    """Encode all frames once into `folder/.features-NAME`, or open what was encoded before.
+def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: str) -> Stored:
+    """Encode all frames once into `folder/.grids-NAME`, or open what was encoded before.
 
     Args:
         folder: the data folder.
         frames: all frames, as `store_frames` gives them.
-        encoder: frames uint8 (N, H, W, 3) -> features (N, P, V).
+        encoder: an encoder of images.
         name: says which encoder, version and layer; any text.
     """
     device = next(encoder.parameters()).device.type  # a GPU's sums differ in the last bits
     told = hashlib.sha256(f"{name} {device}".encode()).hexdigest()[:8]
-    store = folder / f".features-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{told}"
+    store = folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{told}"
     with FileLock(f"{store}.lock"):
         if not store.is_dir():
             with _fresh_folder(store) as fresh, _one_thread():
@@ -157,13 +177,13 @@ def store_features(folder: Path, frames: Stored, encoder: nn.Module, name: str) 
 
 
 @torch.inference_mode()
-def _encode(frames: Stored, encoder: nn.Module, path: Path) -> None:
+def _encode(frames: Stored, encoder: VisionEncoder, path: Path) -> None:
     encoder.eval()
     device = next(encoder.parameters()).device
     features: np.memmap | None = None
     for start in range(0, len(frames.rows), FRAMES_AT_ONCE):
         portion = torch.from_numpy(np.array(frames.rows[start : start + FRAMES_AT_ONCE]))
-        encoded = encoder(portion.to(device)).half().cpu().numpy()
+        encoded = encoder(portion.to(device)[:, None])[:, 0].half().cpu().numpy()
         if features is None:
             features = open_memmap(path, "w+", np.float16, (len(frames.rows), *encoded.shape[1:]))
         features[start : start + FRAMES_AT_ONCE] = encoded

@@ -13,11 +13,19 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from models.integration import VIDEO_TOKEN
+from models.integration import IMAGE_TOKEN, VIDEO_TOKEN
 from models.manifest import Question, Record
 from models.video_lmm import Batch
 
 _MARK = "<video>\n"
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}{{ 'User: ' if m['role'] == 'user' else 'Assistant: ' }}{{ m['content'] }}"
+    "{{ '\n' if m['role'] == 'user' else eos_token + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant: {% endif %}"
+)
+"""For a tokenizer that brings no chat template: a base model's."""
+Arrays = tuple[np.ndarray, ...]
+"""The same clips for each encoder: features (C, T, H, W, V) or uint8 frames (C, N, height, width, 3)."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +43,10 @@ class Sequence:
 
     prefix: list[int]
     branches: list[Branch]
-    clips: np.ndarray | None
-    """Features (C, T, P, V) or uint8 frames (C, T, H, W, 3); None without video."""
+    clips: Arrays | None
+    """What takes the video's path, as each encoder takes it; None where nothing does."""
+    images: Arrays | None = None
+    """What takes the image's own path, as each encoder of images takes it; None where nothing does."""
 
 
 class Prompter:
@@ -62,7 +72,10 @@ class Prompter:
         return self._known[text]
 
     def _render(self, messages: list[dict[str, str]], *, answer_next: bool) -> str:
-        return self._tokenizer.apply_chat_template(messages, add_generation_prompt=answer_next, tokenize=False)
+        template = None if self._tokenizer.chat_template else PLAIN_TEMPLATE
+        return self._tokenizer.apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=answer_next, tokenize=False
+        )
 
     def asked(self, question: str) -> list[int]:
         """What follows the prefix when this is asked."""
@@ -130,13 +143,14 @@ def collate(sequences: list[Sequence]) -> Batch:
             positions[row, at:end] = np.arange(start, start + end - at)
             targets += [(row * length + at + place, token) for place, token in branch.targets]
             at = end
-    is_video = ids == VIDEO_TOKEN
     return Batch(
-        ids_BL=torch.from_numpy(np.where(is_video, 0, ids)),
-        is_video_BL=torch.from_numpy(is_video),
+        ids_BL=torch.from_numpy(np.maximum(ids, 0)),
+        is_video_BL=torch.from_numpy(ids == VIDEO_TOKEN),
+        is_image_BL=torch.from_numpy(ids == IMAGE_TOKEN),
         positions_BL=torch.from_numpy(positions),
         sees_BLL=torch.from_numpy(_sees(segment)),
         clips=_stack([s.clips for s in sequences if s.clips is not None]),
+        images=_stack([s.images for s in sequences if s.images is not None]),
         target_at_K=torch.tensor([place for place, _ in targets]),
         targets_K=torch.tensor([token for _, token in targets]),
         padding=float((segment < 0).mean()),
@@ -151,5 +165,5 @@ def _sees(segment_BL: np.ndarray) -> np.ndarray:
     return sees | np.eye(length, dtype=bool)
 
 
-def _stack(clips: list[np.ndarray]) -> torch.Tensor | None:
-    return torch.from_numpy(np.concatenate(clips)) if clips else None
+def _stack(clips: list[Arrays]) -> tuple[torch.Tensor, ...] | None:
+    return tuple(torch.from_numpy(np.concatenate(same)) for same in zip(*clips, strict=True)) or None

@@ -1,6 +1,7 @@
 """Resamplers: features of a clip -> a fixed number of tokens as wide as the LLM.
 
-Shapes: B clip, T frame, P patch, F = T * P feature, R resampled token, D width of the LLM, V width of features.
+Shapes: B clip, T, H, W place of the grid, F = T * H * W feature, R resampled token, D width of the LLM, V width of
+features.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool1d, gelu, scaled_dot_product_attention, silu
+from torch.nn.functional import adaptive_avg_pool3d, gelu, scaled_dot_product_attention, silu
 
-from models.design import MlpPool, Perceiver
+from models.design import Perceiver
 
 
 class ScaledNorm(nn.Module):
@@ -112,27 +113,70 @@ class Latents(nn.Module):
 class PerceiverResampler(nn.Module):
     """Learned latents attend to all features of a clip (Apollo, Table 1; released `mm_connector`)."""
 
-    def __init__(self, config: Perceiver, features: int, width: int, clip_frames: int) -> None:
+    def __init__(self, config: Perceiver, features: int, width: int, tokens: int) -> None:
         super().__init__()
         self.proj = nn.Sequential(nn.Linear(features, width))
-        self.resampler = Latents(config, width, config.tokens_per_frame * clip_frames)
+        self.resampler = Latents(config, width, tokens)
 
-    def forward(self, features_BTPV: Tensor) -> Tensor:
+    def forward(self, features_BTHWV: Tensor) -> Tensor:
         """Features of clips -> (B, R, D)."""
-        return self.resampler(self.proj(features_BTPV.flatten(1, 2)))
+        return self.resampler(self.proj(features_BTHWV.flatten(1, 3)))
 
 
 class MlpPoolResampler(nn.Module):
-    """Two-layer MLP on each feature, then average pooling of each frame's patches (Apollo, Table 1)."""
+    """Two-layer MLP on each feature, then average pooling of the clip's grid (Apollo, Table 1)."""
 
-    def __init__(self, config: MlpPool, features: int, width: int) -> None:
+    def __init__(self, features: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.tokens_per_frame = config.tokens_per_frame
+        self.shape = shape
         self.rise = nn.Linear(features, width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, features_BTPV: Tensor) -> Tensor:
+    def forward(self, features_BTHWV: Tensor) -> Tensor:
         """Features of clips -> (B, R, D)."""
-        x_BTPD = self.proj(gelu(self.rise(features_BTPV)))
-        pooled = adaptive_avg_pool1d(x_BTPD.flatten(0, 1).transpose(1, 2), self.tokens_per_frame)
-        return pooled.transpose(1, 2).reshape(len(features_BTPV), -1, pooled.shape[1])
+        return pool(self.proj(gelu(self.rise(features_BTHWV))), self.shape)
+
+
+class ConvPoolResampler(nn.Module):
+    """Two 3x3 convolutions over the grid of each instant, then average pooling of the clip's (Apollo, Table 1).
+
+    The paper says "2-layer 2D conv"; kernel, stride and activation are not printed. Ours keep the grid's size.
+    """
+
+    def __init__(self, features: int, width: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.rise = nn.Conv2d(features, width, kernel_size=3, padding=1)
+        self.proj = nn.Conv2d(width, width, kernel_size=3, padding=1)
+
+    def forward(self, features_BTHWV: Tensor) -> Tensor:
+        """Features of clips -> (B, R, D)."""
+        instants = features_BTHWV.flatten(0, 1).movedim(-1, 1)
+        x = self.proj(gelu(self.rise(instants))).movedim(1, -1)
+        return pool(x.unflatten(0, features_BTHWV.shape[:2]), self.shape)
+
+
+def pool(x_BTHWD: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Adaptive average of a grid to `shape` in time, height and width, in that order: (B, R, D)."""
+    return adaptive_avg_pool3d(x_BTHWD.movedim(-1, 1), shape).flatten(2).transpose(1, 2)
+
+
+def pooled_shape(tokens: int, grid: tuple[int, int, int]) -> tuple[int, int, int]:
+    """How many tokens of a clip lie along time, height and width.
+
+    Time keeps as many instants as divide the number of tokens, so that frames stay apart; what is left is as near
+    to a square as it can be, wider than high. 6 tokens of a grid 2 x 16 x 16 are 2 x 1 x 3.
+
+    Raises:
+        ValueError: there are more tokens than places, in the grid or along one side of it.
+    """
+    time = max(n for n in range(1, grid[0] + 1) if tokens % n == 0)
+    each = tokens // time
+    fitting = [n for n in range(1, each + 1) if each % n == 0 and n <= grid[1] and each // n <= grid[2]]
+    if not fitting:
+        raise ValueError(
+            f"{tokens} tokens a clip cannot be pooled from a grid of {grid[0]} x {grid[1]} x {grid[2]}; ask for fewer, "
+            "or for a number that divides into its sides"
+        )
+    height = min(fitting, key=lambda n: (abs(each // n - n), n))
+    return time, height, each // height

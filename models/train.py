@@ -17,7 +17,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from models.data import Corpus
 from models.design import AdamW, LearningRates, Muon, Optimizer, TrialConfig
-from models.ladder import rung
+from models.ladder import rung_of
+from models.muon import Muon32
 from models.video_lmm import VideoLMM
 
 NOT_HIDDEN = ("embed", "lm_head", "latents")
@@ -63,7 +64,7 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
     counts = stage_steps(config)
     done = samples = 0
     for number, (stage, steps) in enumerate(zip(config.design.schedule, counts, strict=True)):
-        lr = stage.lr.model_copy(update={"llm": stage.lr.llm * rung(config.scale).llm_lr_factor})
+        lr = stage.lr.model_copy(update={"llm": stage.lr.llm * rung_of(config).llm_lr_factor})
         freeze(model, lr)
         optimizers = make_optimizers(model, config.design.optimizer, lr)
         schedules = [warmup_cosine(o, steps, config.design.optimizer.warmup) for o in optimizers]
@@ -123,7 +124,7 @@ def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> li
             return [torch.optim.AdamW(both, weight_decay=config.weight_decay, fused=True)]
         case Muon():
             return [
-                torch.optim.Muon(hidden, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"),
+                Muon32(hidden, weight_decay=config.weight_decay),
                 torch.optim.AdamW(rest, weight_decay=config.weight_decay, fused=True),
             ]
         case _:

@@ -1,7 +1,7 @@
-"""The composition: encoder -> resampler -> spliced into text -> LLM.
+"""The composition: encoders -> resampler -> spliced into text -> LLM.
 
-Shapes: B sequence, L place in it, C clip of the whole batch, T frame, P patch, V width of features, D width
-of the LLM, K target token.
+Shapes: B sequence, L place in it, C clip of the whole batch, N frame, T, H, W place of the grid of features, V width
+of features, D width of the LLM, K target token.
 """
 
 from __future__ import annotations
@@ -14,23 +14,31 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.encoders.base import VisionEncoder
+from models.encoders.combine import CombinedEncoder
+
+Visual = tuple[Tensor, ...]
+"""The same clips as each encoder takes them: uint8 frames (C, N, height, width, 3), or features (C, T, H, W, V) of a
+frozen encoder."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences padded to one length; video tokens are places that the resampler's output fills in order."""
+    """Sequences padded to one length; visual tokens are places that the resampler's output fills in order."""
 
     ids_BL: Tensor
-    """Token ids; anything at the places of video tokens and of padding."""
+    """Token ids; anything at the places of visual tokens and of padding."""
     is_video_BL: Tensor
-    """True where a video token stands."""
+    """True where a token of the video's path stands."""
+    is_image_BL: Tensor
+    """True where a token of the image's own path stands."""
     positions_BL: Tensor
     """Position of each token: branches that share a prefix all start behind it."""
     sees_BLL: Tensor
     """True where a token (middle) may attend to another (last)."""
-    clips: Tensor | None
-    """Features (C, T, P, V) of a frozen encoder, or uint8 frames (C, T, H, W, 3); None without video."""
+    clips: Visual | None
+    """What takes the video's path; None where nothing does."""
+    images: Visual | None
+    """What takes the image's own path, by the encoders of images alone; None where nothing does."""
     target_at_K: Tensor
     """Flat place (b * L + l) whose output predicts each target token."""
     targets_K: Tensor
@@ -40,41 +48,57 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {n: t.to(device) for n, t in values.items() if isinstance(t, Tensor)}
-        return replace(self, **moved)
+        return replace(self, **{f.name: _moved(getattr(self, f.name), device) for f in fields(self)})
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_moved(item, device) for item in value)
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+class ImagePath(nn.Module):
+    """The path of images in a split design (Apollo, Table 8): which encoders see them, and their resampler."""
+
+    def __init__(self, encoders: tuple[int, ...], resampler: nn.Module) -> None:
+        super().__init__()
+        self.encoders = encoders
+        """Places of the encoders of images."""
+        self.resampler = resampler
 
 
 class VideoLMM(nn.Module):
     """A video large multimodal model of three parts that learn at their own rates."""
 
-    def __init__(self, encoder: VisionEncoder, resampler: nn.Module, llm: PreTrainedModel) -> None:
+    def __init__(
+        self,
+        encoder: CombinedEncoder,
+        resampler: nn.Module,
+        llm: PreTrainedModel,
+        image_path: ImagePath | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.resampler = resampler
         self.llm: PreTrainedModel = llm
+        self.image_path = image_path
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts by the names that a schedule's learning rates use."""
-        return {"vision": self.encoder, "connector": self.resampler, "llm": self.llm}
-
-    def features(self, frames_CTHWC: Tensor) -> Tensor:
-        """Frames of clips (uint8) -> features (C, T, P, V)."""
-        return self.encoder(frames_CTHWC.flatten(0, 1)).unflatten(0, frames_CTHWC.shape[:2])
+        connectors = [self.resampler, *([self.image_path.resampler] if self.image_path else [])]
+        return {"vision": self.encoder, "connector": nn.ModuleList(connectors), "llm": self.llm}
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-probabilities of the vocabulary where a target is to be predicted, (K, vocabulary)."""
         embeddings = self.llm.get_input_embeddings()(batch.ids_BL)
         if batch.clips is not None:
-            clips = self.features(batch.clips) if batch.clips.dtype == torch.uint8 else batch.clips
-            tokens = self.resampler(clips.float())
-            if tokens.shape[:2].numel() != int(batch.is_video_BL.sum()):
-                raise ValueError(
-                    f"the resampler made {tokens.shape[0]} x {tokens.shape[1]} video tokens where the sequences "
-                    f"have room for {int(batch.is_video_BL.sum())}"
-                )
-            embeddings = embeddings.masked_scatter(batch.is_video_BL[..., None], tokens.to(embeddings.dtype))
-        hidden = self.llm.model(
+            tokens = self.resampler(self.encoder(batch.clips))
+            embeddings = _filled(embeddings, batch.is_video_BL, tokens)
+        if batch.images is not None:
+            assert self.image_path is not None, "images have a path of their own in a split design alone"
+            features = self.encoder.of_images(self.image_path.encoders, batch.images)
+            embeddings = _filled(embeddings, batch.is_image_BL, self.image_path.resampler(features))
+        hidden = self.llm.base_model(
             inputs_embeds=embeddings,
             attention_mask=batch.sees_BLL[:, None],
             position_ids=batch.positions_BL,
@@ -91,3 +115,18 @@ class VideoLMM(nn.Module):
     def trainable(self) -> Iterator[nn.Parameter]:
         """Parameters that learn in the current stage."""
         return (p for p in self.parameters() if p.requires_grad)
+
+
+def _filled(embeddings_BLD: Tensor, where_BL: Tensor, tokens_CRD: Tensor) -> Tensor:
+    """Sequences with visual tokens at their places.
+
+    Raises:
+        ValueError: there are more or fewer tokens than places.
+    """
+    room = int(where_BL.sum())
+    if tokens_CRD.shape[:2].numel() != room:
+        raise ValueError(
+            f"the resampler made {tokens_CRD.shape[0]} x {tokens_CRD.shape[1]} visual tokens where the sequences have "
+            f"room for {room}"
+        )
+    return embeddings_BLD.masked_scatter(where_BL[..., None], tokens_CRD.to(embeddings_BLD.dtype))

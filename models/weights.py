@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
+from typing import Any
+
 from models.tiny.sizes import PARTS as TINY_PARTS
 
 PARTS_VERSION = 2
@@ -9,14 +14,16 @@ PARTS_VERSION = 2
 
 
 def locate(weights: str) -> str:
-    """A path that transformers' `from_pretrained` reads: `tiny/NAME@VERSION` is a shipped part, a folder is
-    itself, anything else is taken for a hub id.
+    """Where weights are to be read from.
+
+    `tiny/NAME@VERSION` is a shipped part, a folder or file is itself, a copy below `$ABLATE_WEIGHTS` (under the whole
+    name, or its last part) stands in for a hub id or an address; else it is the name itself.
 
     Raises:
         FileNotFoundError: no such shipped part, or not in this version.
     """
     if not weights.startswith("tiny/"):
-        return weights
+        return _local_copy(weights) or weights
     name, _, version = weights.removeprefix("tiny/").partition("@")
     folder = TINY_PARTS / name
     if not folder.is_dir():
@@ -29,6 +36,23 @@ def locate(weights: str) -> str:
     return str(folder)
 
 
+def _local_copy(weights: str) -> str | None:
+    root = os.environ.get("ABLATE_WEIGHTS")
+    if not root or Path(weights).exists():
+        return None
+    copies = (Path(root) / weights, Path(root) / weights.rsplit("/", 1)[-1])
+    return next((str(copy) for copy in copies if copy.exists()), None)
+
+
 def locate_tokenizer(weights: str) -> str:
     """Where the tokenizer of these LLM weights lies: the shipped LLMs share one."""
-    return str(TINY_PARTS / "tokenizer") if weights.startswith("tiny/") else weights
+    return str(TINY_PARTS / "tokenizer") if weights.startswith("tiny/") else locate(weights)
+
+
+def local_config(weights: str) -> dict[str, Any] | None:
+    """`config.json` of weights that lie here in transformers' format; None if there is none."""
+    path = Path(locate(weights)) / "config.json"
+    if not path.is_file():
+        return None
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return config

@@ -1,36 +1,41 @@
-"""The SigLIP image encoder (Zhai et al., arXiv 2303.15343), run frame by frame; architecture of transformers.
-
-Shapes: B image, P patch (row by row), D width.
-"""
+"""SigLIP (Zhai et al., arXiv 2303.15343) and SigLIP 2 of fixed resolution, run frame by frame; transformers' model."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
+from models.checkpoints import blocks_read
 from models.design import Siglip
-from models.encoders.base import VisionEncoder
-from models.weights import locate
+from models.encoders.base import HALF, VisionEncoder
+from models.encoders.pretrained import load_tower, read_config
 
 
 class SiglipEncoder(VisionEncoder):
-    """uint8 RGB frames -> features of one hidden layer."""
+    """uint8 RGB frames -> patches of one hidden state. The pooling head is not used."""
+
+    normalisation = HALF
 
     def __init__(self, config: Siglip) -> None:
         super().__init__()
-        self.tower = SiglipVisionModel.from_pretrained(locate(config.weights), dtype=torch.float32)
-        self.layer = config.layer
-        sizes: SiglipVisionConfig = self.tower.config
-        self.resolution = sizes.image_size
-        self.width = sizes.hidden_size
+        sizes: SiglipVisionConfig = read_config(
+            SiglipVisionModel, config.weights, ("siglip", "siglip_vision_model", "siglip2")
+        )
+        self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
+        sizes.num_hidden_layers = max(1, self.blocks)
+        sizes.vision_use_head = False
+        self.tower = load_tower(
+            SiglipVisionModel,
+            sizes,
+            config.weights,
+            foreign=("text_model.", "logit_"),
+            unused=("vision_model.head.", "head.", "vision_model.encoder.layers.", "encoder.layers."),
+        )
+        side = sizes.image_size // sizes.patch_size  # what is left over at the right and bottom is not seen
+        self.frames, self.grid, self.width, self.resolution = 1, (1, side, side), sizes.hidden_size, sizes.image_size
 
-    def forward(self, frames_BHWC: Tensor) -> Tensor:
-        """Frames as read (uint8 RGB, any size) -> features (B, P, D)."""
-        pixels = frames_BHWC.movedim(-1, 1).float()
-        if pixels.shape[-2:] != (self.resolution, self.resolution):
-            size = (self.resolution, self.resolution)
-            pixels = nn.functional.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 255)
-        pixels = pixels / 127.5 - 1  # SigLIP's mean and deviation are 0.5
-        states = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states
-        return states[self.layer]
+    def forward(self, clips_BNHWC: Tensor) -> Tensor:
+        """See `VisionEncoder`."""
+        pixels = self.pixels(clips_BNHWC, self.resolution)[:, 0]
+        states = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[self.blocks]
+        return states.unflatten(1, self.grid[1:])[:, None]

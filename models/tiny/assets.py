@@ -21,16 +21,22 @@ from filelock import FileLock
 from PIL import Image
 
 from models.design import TinyData
+from models.tiny.albums import album_questions
 from models.tiny.codec import require_av, write_video
 from models.tiny.questions import image_turns, offer_options, text_turn, video_questions
 from models.tiny.render import render
-from models.tiny.world import Split, frame_times, generator, make_scene
+from models.tiny.world import Scene, Split, frame_times, generator, make_scene
 
 Record = dict[str, Any]
 Turns = list[tuple[str, str]]
 
 NUM_IMAGES = 3000
 NUM_TEXTS = 1000
+NUM_ALBUMS = 600
+"""Records of two or three of the pictures each, with questions that compare them or ask about one of them."""
+_LAYOUT = "b"
+"""Part of the folder's name, raised when a study of one `TinyData.VERSION` gets more files or records: `b` added the
+albums, after all records that were there before."""
 _CHUNK = 100  # items that a worker makes at a time: about a second of work
 
 
@@ -42,6 +48,8 @@ class Chunk(NamedTuple):
     split: Split
     start: int
     stop: int
+    num_images: int
+    """Pictures of the study, from which albums choose."""
 
 
 def prepare(data: TinyData, cache: Path, workers: int) -> Path:
@@ -58,7 +66,7 @@ def prepare(data: TinyData, cache: Path, workers: int) -> Path:
     Raises:
         RuntimeError: Files must be made and PyAV is not installed.
     """
-    name = f"tiny-v{TinyData.VERSION}-w{data.world_seed}-{data.train_videos}-{data.test_videos}"
+    name = f"tiny-v{TinyData.VERSION}{_LAYOUT}-w{data.world_seed}-{data.train_videos}-{data.test_videos}"
     done = cache / name
     if done.exists():
         return done
@@ -88,9 +96,10 @@ def _build(data: TinyData, folder: Path, workers: int) -> None:
         "image": NUM_IMAGES,
         "text": NUM_TEXTS,
         "test": data.test_videos,
+        "multi_image": NUM_ALBUMS,  # last: records of other kinds stay where they were
     }
     chunks = [
-        Chunk(folder, data.world_seed, split, start, min(start + _CHUNK, num))
+        Chunk(folder, data.world_seed, split, start, min(start + _CHUNK, num), NUM_IMAGES)
         for split, num in numbers.items()
         for start in range(0, num, _CHUNK)
     ]
@@ -113,24 +122,30 @@ def _map(chunks: list[Chunk], workers: int) -> Iterator[list[Record]]:
 
 def make_chunk(chunk: Chunk) -> list[Record]:
     """Write the media of a chunk and return its manifest records."""
-    make = {"train": _train_video, "test": _test_video, "image": _image, "text": _text}[chunk.split]
+    make = {
+        "train": _train_video,
+        "test": _test_video,
+        "image": _image,
+        "text": _text,
+        "multi_image": _album,
+    }[chunk.split]
     numbers = range(chunk.start, chunk.stop)
-    return [row for i in numbers for row in make(chunk.folder, i, generator(chunk.world_seed, chunk.split, i))]
+    return [row for i in numbers for row in make(chunk, i, generator(chunk.world_seed, chunk.split, i))]
 
 
-def _train_video(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:
+def _train_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
     scene = make_scene(rng)
     name = f"videos/train-{index:05d}.mp4"
-    write_video(render(scene, frame_times(scene)), folder / name)
+    write_video(render(scene, frame_times(scene)), chunk.folder / name)
     turns = [(question.text, question.answer) for question in video_questions(scene, rng)]
     conversation = _conversation("<video>\n", turns)
     return [{"id": f"train-{index:05d}", "video": name, "independent": True, "conversations": conversation}]
 
 
-def _test_video(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:
+def _test_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
     scene = make_scene(rng)
     name = f"videos/test-{index:05d}.mp4"
-    write_video(render(scene, frame_times(scene)), folder / name)
+    write_video(render(scene, frame_times(scene)), chunk.folder / name)
     rows = []
     for question in video_questions(scene, rng):
         choice = offer_options(question, rng)
@@ -147,18 +162,11 @@ def _test_video(folder: Path, index: int, rng: np.random.Generator) -> list[Reco
     return [{"id": f"test-{index:05d}", "video": name, "questions": rows}]
 
 
-def _image(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:
-    """A picture with its caption, and the same picture with questions: two records, as alignment data have them.
-
-    Most pictures are taken while the lamp is lit: at random moments it would be dark in nine of ten, and what is
-    seldom there is not learned by a resampler that sees each picture once or twice.
-    """
-    scene = make_scene(rng)
-    flash = scene.flashes[int(rng.integers(len(scene.flashes)))]
-    lit, dark = rng.uniform(flash.start_s, flash.start_s + flash.length_s), rng.uniform(0, scene.duration_s)
-    time_s = float(min(lit, scene.duration_s) if rng.random() < 0.8 else dark)
+def _image(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+    """A picture with its caption, and the same picture with questions: two records, as alignment data have them."""
+    scene, time_s = _pictured(rng)
     name = f"images/image-{index:05d}.png"
-    Image.fromarray(render(scene, np.array([time_s]))[0]).save(folder / name)
+    Image.fromarray(render(scene, np.array([time_s]))[0]).save(chunk.folder / name)
     caption, *questions = image_turns(scene, time_s)
     return [
         {
@@ -171,7 +179,34 @@ def _image(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:
     ]
 
 
-def _text(folder: Path, index: int, rng: np.random.Generator) -> list[Record]:  # noqa: ARG001 - no media
+def _pictured(rng: np.random.Generator) -> tuple[Scene, float]:
+    """The scene of a picture and the second at which it is taken.
+
+    Most pictures are taken while the lamp is lit: at random moments it would be dark in nine of ten, and what is
+    seldom there is not learned by a resampler that sees each picture once or twice.
+    """
+    scene = make_scene(rng)
+    flash = scene.flashes[int(rng.integers(len(scene.flashes)))]
+    lit, dark = rng.uniform(flash.start_s, flash.start_s + flash.length_s), rng.uniform(0, scene.duration_s)
+    return scene, float(min(lit, scene.duration_s) if rng.random() < 0.8 else dark)
+
+
+def _album(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+    """Two or three of the study's pictures, with questions about them."""
+    chosen = rng.choice(chunk.num_images, size=int(rng.integers(2, 4)), replace=False)
+    pictures = [_pictured(generator(chunk.world_seed, "image", int(i))) for i in chosen]
+    turns = [(question.text, question.answer) for question in album_questions(pictures, rng)]
+    return [
+        {
+            "id": f"album-{index:05d}",
+            "image": [f"images/image-{i:05d}.png" for i in chosen],
+            "independent": True,
+            "conversations": _conversation("<image>\n" * len(chosen), turns),
+        }
+    ]
+
+
+def _text(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:  # noqa: ARG001 - no media
     """One question a record: its first turn holds the transcript, without which none can be answered."""
     turn = text_turn(make_scene(rng), rng)
     return [{"id": f"text-{index:05d}", "conversations": _conversation("", [turn])}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
@@ -12,10 +12,23 @@ _WARMUP = 0.05
 """Share of the steps in which the learning rate rises from 0; a cosine to 0 follows."""
 
 
+def _by_torch(params: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Torch's Muon, in bfloat16, with which the first parts were made."""
+    return torch.optim.Muon(params, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+
+
 class Learner:
     """Both optimisers under one schedule; rates are AdamW's for both (`match_rms_adamw`)."""
 
-    def __init__(self, modules: Iterable[nn.Module], *, steps: int, muon_lr: float, adamw_lr: float) -> None:
+    def __init__(
+        self,
+        modules: Iterable[nn.Module],
+        *,
+        steps: int,
+        muon_lr: float,
+        adamw_lr: float,
+        muon: Callable[[list[nn.Parameter], float, float], torch.optim.Optimizer] = _by_torch,
+    ) -> None:
         hidden: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
         for module in modules:
@@ -24,7 +37,7 @@ class Learner:
                 (hidden if is_hidden else rest).append(parameter)
         self.parameters = [*hidden, *rest]
         self.optimizers = (
-            torch.optim.Muon(hidden, lr=muon_lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+            muon(hidden, muon_lr, 0.05),
             torch.optim.AdamW(rest, lr=adamw_lr, weight_decay=0.0, betas=(0.9, 0.98)),
         )
         self.peaks = (muon_lr, adamw_lr)
@@ -42,3 +55,9 @@ class Learner:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.done += 1
+
+
+def report(name: str, step: int, steps: int, loss: torch.Tensor, unit: str) -> None:
+    """Print the loss now and then."""
+    if step % 100 == 0 or step == steps - 1:
+        print(f"{name} step {step}: {loss.item():.3f} {unit}", flush=True)

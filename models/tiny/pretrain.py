@@ -9,15 +9,29 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
 
-from models.tiny.pretrain_encoder import LAYERS_READ, pretrain_encoder, probe
+from models.tiny.pretrain_captions import pretrain_image_encoder, pretrain_video_encoder
+from models.tiny.pretrain_contrastive import pretrain_image_contrastive
 from models.tiny.pretrain_llm import EVALUATED, evaluate, pretrain_llm
+from models.tiny.pretrain_masked import pretrain_image_mae, pretrain_video_mae
+from models.tiny.readers import probe_clips, probe_frames
 from models.tiny.sizes import LLM_SIZES, PARTS
 from models.tiny.tokenizer import save_tokenizer
+from models.tiny.towers import LAYERS_READ
+
+ENCODERS: dict[str, tuple[Callable[[], PreTrainedModel], Callable[[PreTrainedModel, int], dict[str, float]]]] = {
+    "image-encoder": (pretrain_image_encoder, probe_frames),
+    "image-contrastive": (pretrain_image_contrastive, probe_frames),
+    "image-mae": (pretrain_image_mae, probe_frames),
+    "video-encoder": (pretrain_video_encoder, probe_clips),
+    "video-mae": (pretrain_video_mae, probe_clips),
+}
+"""How each is trained, and how it is probed."""
 
 
 def save(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -34,8 +48,11 @@ def make_part(name: str) -> None:
     start = time.process_time()
     if name == "tokenizer":
         save_tokenizer(PARTS / name)
-    elif name == "image-encoder":
-        encoder = save(pretrain_encoder(), PARTS / name)
+    elif name in ENCODERS:
+        pretrain, probe = ENCODERS[name]
+        encoder = save(pretrain(), PARTS / name)
+        trained = time.process_time() - start
+        print(f"{name}: {sum(p.numel() for p in encoder.parameters())} parameters, {trained:.0f} CPU s", flush=True)
         for layer in LAYERS_READ:
             _print(f"{name} layer {layer}", probe(encoder, layer))
     else:
@@ -52,7 +69,7 @@ def _print(what: str, scores: dict[str, float]) -> None:
 
 def main() -> None:
     """Parse the parts' names and make them."""
-    names = ["tokenizer", "image-encoder", *(f"llm-{label}" for label in LLM_SIZES)]
+    names = ["tokenizer", *ENCODERS, *(f"llm-{label}" for label in LLM_SIZES)]
     parser = argparse.ArgumentParser(description="Make the shipped parts of the embedded study.")
     parser.add_argument("parts", nargs="*", choices=[*names, []], default=names, metavar="part")
     torch.set_num_threads(1)

@@ -67,8 +67,8 @@ def video_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
         ("ocr", "last_digit", "which digit is shown last ?", last, words.DIGITS),
         ("ocr", "digit_after", f"which digit comes right after {before} ?", after, other_digits),
         ("egocentric", "camera", "which way does the camera move ?", words.WAYS[scene.camera], words.WAYS),
-        ("spatial", "still_place", f"where is the {still} thing ?", _place(*scene.still), words.PLACES),
-        ("spatial", "mover_end", "where is the moving thing at the end ?", _place(*end), words.PLACES),
+        ("spatial", "still_place", f"where is the {still} thing ?", name_place(*scene.still), words.PLACES),
+        ("spatial", "mover_end", "where is the moving thing at the end ?", name_place(*end), words.PLACES),
         (
             "spatial",
             "relative_place",
@@ -116,7 +116,8 @@ def video_questions(scene: Scene, rng: np.random.Generator) -> list[Question]:
     return [Question(*row) for row in rows]
 
 
-def _place(x: float, y: float) -> str:
+def name_place(x: float, y: float) -> str:
+    """The quarter of the view in which a point lies."""
     return words.PLACES[2 * (y > MIDDLE_Y) + (x > MIDDLE_X)]
 
 
@@ -162,7 +163,7 @@ def image_turns(scene: Scene, time_s: float) -> list[tuple[str, str]]:
             (f"which row is the {name} thing in ?", said[3 + 4 * i]),
         ]
         if min(abs(places[i] - (MIDDLE_X, MIDDLE_Y))) > 1:
-            turns.append((f"where is the {name} thing ?", _place(*places[i])))
+            turns.append((f"where is the {name} thing ?", name_place(*places[i])))
     lit = int(slots[words.LAMP_SLOT])
     lamp = words.COLORS[lit] if lit != words.LAMP_OFF else "off"
     turns += [

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from models.tiny import words
 
 Floats = NDArray[np.float64]
-Split = Literal["train", "test", "image", "text", "pretrain", "heldout"]
-_SPLITS: tuple[Split, ...] = ("train", "test", "image", "text", "pretrain", "heldout")
+Split = Literal["train", "test", "image", "text", "pretrain", "heldout", "multi_image"]
+_SPLITS: tuple[Split, ...] = ("train", "test", "image", "text", "pretrain", "heldout", "multi_image")
+"""A split's place here seeds its stream: new ones go to the end."""
 
 SIZE = 32
 """Width and height of a frame in px."""

@@ -108,7 +108,7 @@ def test_what_is_wrong_is_one_line_with_the_mend(tmp_path):
     assert "did you mean 'sampling'?" in refused("sweep", wrong)
     assert "no sweep spec nothing.yaml" in refused("sweep", "nothing.yaml")
     assert "whole numbers" in refused("plan", "sampling", "--seeds", "a")
-    assert "unknown scale '3B'" in refused("plan", "sampling", "--scales", "3B")
+    assert "unknown scale '4M', did you mean '0.4M'?" in refused("plan", "sampling", "--scales", "4M")
     assert "no study 'x'" in refused("consistency", "--study", "x")
     assert "no trials at 3B in study apollo; there are: 0.5B, 1.5B, 4B, 7B" in refused("consistency", "--small", "3B")
     assert "no study 'x'" in refused("ls", "x")
@@ -195,3 +195,11 @@ def test_a_strangers_models_is_refused_by_name(tmp_path, kind):
     done = subprocess.run([sys.executable, "-m", "ablate.cli", "ls"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
     assert "'import models' finds" in done.stderr
+
+
+def test_assumed_data_are_for_plans_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(ablate("plan", "apollo/resamplers", "--json").stdout)["to_run"] == 3
+    assert json.loads(ablate("sweep", "apollo/resamplers", "--dry-run", "--json").stdout)["to_run"] == 3
+    assert "the data of this spec are only assumed" in refused("sweep", "apollo/resamplers")
+    assert not list(tmp_path.iterdir())

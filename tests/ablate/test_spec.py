@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def load(tmp_path: Path):
         (("0.15M", "0.15m"), 7, "unknown scale '0.15m', did you mean '0.15M'? Known scales: 0.05M"),
         (("[0.15M]", "[0.15M, 0.15M]"), 7, "given twice"),
         (("scales: [0.15M]\n", ""), 1, "scales: missing"),
-        (("base: tiny", "base: tyni"), 2, "neither a preset (tiny) nor a file"),
+        (("base: tiny", "base: tyni"), 2, "neither a preset (tiny, apollo) nor a file"),
         (("base: tiny", "base: tiny\nbase: tiny"), 3, "duplicate key"),
         (("base: tiny", "base: [tiny"), 3, "not valid YAML"),
         (("study: s", "study: a/b"), 1, "use letters, digits"),
@@ -116,3 +117,73 @@ def test_the_schema_completes_axes_and_refuses_unknown_ones():
     assert {"sampling", "resampler.tokens_per_frame", "integration.timestamps"} <= set(axes["properties"])
     assert axes["additionalProperties"] is False
     assert "unknown" not in axes["properties"]
+
+
+# --- scales of one's own ------------------------------------------------------------------------
+
+OWN = GOOD.replace("[0.15M]", "[0.7M, {label: mine, llm: tiny/llm-0.4M@2}, 3B]")
+
+
+def test_a_label_of_ones_own_stands_for_its_llm_in_the_files_order(load):
+    trials = load(OWN).trials
+    told = [(t.config.scale, t.config.llm) for t in trials if t.design_label == "uniform8"]
+    assert told == [("0.7M", None), ("mine", "tiny/llm-0.4M@2"), ("3B", None)]
+    ladder = load(GOOD.replace("0.15M", "0.4M")).trials
+    assert not {t.key for t in trials} & {t.key for t in ladder}
+
+
+def test_scales_on_the_command_line_choose_labels_of_the_file_too(tmp_path: Path):
+    path = tmp_path / "s.yaml"
+    path.write_text(OWN)
+    spec = load_spec(path, scales=["7B", "3B", "mine"])
+    assert (spec.labels, spec.llms) == (["mine", "3B", "7B"], {"mine": "tiny/llm-0.4M@2"})
+    with pytest.raises(UsageError, match=r"--scales: unknown scale 'mime', did you mean 'mine'\? Known scales: mine"):
+        load_spec(path, scales=["mime"])
+    with pytest.raises(UsageError, match="--scales: mine is given twice"):
+        load_spec(path, scales=["mine", "mine"])
+
+
+def test_an_llm_of_ones_own_is_known_by_its_config(load, tmp_path: Path, monkeypatch):
+    wanted = GOOD.replace("[0.15M]", "[{label: 1.7B, llm: Qwen/Qwen3-1.7B}]")
+    with pytest.raises(SpecError, match=r"s.yaml:7: scales.0: unknown LLM 'Qwen/Qwen3-1.7B'.*local config.json"):
+        load(wanted)
+    folder = tmp_path / "weights" / "Qwen3-1.7B"
+    folder.mkdir(parents=True)
+    sizes = {"hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8}
+    rest = {"model_type": "qwen3", "intermediate_size": 6144, "vocab_size": 151_936, "tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(sizes | rest))
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(folder.parent))
+    assert load(wanted).trials[0].label == "uniform8@1.7B/s0"
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("{label: 3B, llm: Qwen/Qwen2.5-7B-Instruct}", "scales.0: '3B' is one of the ladder's scales"),
+        ("{label: 1.7B, lm: x}", "scales.0.lm: unknown key 'lm'; did you mean 'llm'?"),
+        ("{label: 1.7B}", "scales.0: a label of your own needs its `llm`"),
+        ("{llm: Qwen/Qwen2.5-7B-Instruct}", "scales.0.label: missing"),
+        ("{label: a/b, llm: Qwen/Qwen2.5-7B-Instruct}", "scales.0.label: "),
+        ("{label: mine, llm: Qwen/Qwen2.5-7B-Instrct}", "did you mean 'Qwen/Qwen2.5-7B-Instruct'?"),
+        ("{label: mine, llm: tiny/llm-0.4M@1}", "the shipped parts are version 2"),
+        ("7", "scales.0: a scale is a label or {label: ..., llm: ...}, not 7"),
+        ("Qwen2.5-3", "scales.0: unknown scale 'Qwen2.5-3', did you mean 'Qwen2.5-3B'?"),
+        (
+            "{label: m, llm: Qwen/Qwen2-7B-Instruct}, {label: m, llm: Qwen/Qwen2-0.5B-Instruct}",
+            "scales: m is given twice",
+        ),
+    ],
+)
+def test_a_wrong_scale_is_told_with_line_and_mend(load, entry: str, says: str):
+    with pytest.raises(SpecError) as error:
+        load(GOOD.replace("0.15M", entry))
+    assert "s.yaml:7: " in str(error.value)
+    assert says in str(error.value)
+
+
+def test_schema_knows_labels_and_scales_of_ones_own():
+    schema = json_schema()
+    label, own = schema["properties"]["scales"]["items"]["anyOf"]
+    assert {"0.15M", "3B", "Qwen2.5-7B"} <= set(label["enum"])
+    assert own == {"$ref": "#/$defs/Scale"}
+    assert schema["$defs"]["Scale"]["required"] == ["label", "llm"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from models.build import build_encoder
 from models.decode import Decoder, VideoError
-from models.media import OnDemand, store_features, store_frames
+from models.media import OnDemand, square, store_features, store_frames
 from models.presets import PRESETS
 from models.tiny.codec import write_video
 
@@ -45,10 +45,10 @@ def test_features_made_afresh_are_equal_to_the_bit(folder: Path):
     torch.set_num_threads(2)  # whoever comes first may have other threads
     again = store_features(folder, frames, encoder, "again")
     torch.set_num_threads(1)
-    assert first.rows.shape == (30, 16, 64)
+    assert first.rows.shape == (30, 4, 4, 64)
     np.testing.assert_array_equal(first.rows, again.rows)
-    assert len(list(folder.glob(".features-*@*"))) == 0
-    assert len([p for p in folder.glob(".features-*") if p.is_dir()]) == 2
+    assert len(list(folder.glob(".grids-*@*"))) == 0
+    assert len([p for p in folder.glob(".grids-*") if p.is_dir()]) == 2
 
 
 def test_names_that_look_alike_are_kept_apart(folder: Path):
@@ -57,7 +57,7 @@ def test_names_that_look_alike_are_kept_apart(folder: Path):
         frames = store_frames(folder, MEDIA, decoder)
     for name in ("x/y", "x_y"):
         store_features(folder, frames, encoder, name)
-    assert len([p for p in folder.glob(".features-*") if p.is_dir()]) == 2
+    assert len([p for p in folder.glob(".grids-*") if p.is_dir()]) == 2
 
 
 def test_a_broken_file_leaves_nothing_half_made(folder: Path):
@@ -73,3 +73,21 @@ def test_a_broken_file_leaves_nothing_half_made(folder: Path):
         (folder / "b.png").write_text("no picture")
         with pytest.raises(VideoError, match=r"b.png.*not a readable image"):
             OnDemand(folder, decoder, 32).read("b.png", [0])
+
+
+def test_frames_keep_their_shape_and_are_padded_to_a_square(folder: Path):
+    rng = np.random.default_rng(0)
+    write_video(np.tile(rng.integers(0, 256, (1, 32, 1, 3), np.uint8), (5, 1, 32, 1)), folder / "wide.mp4")
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 30:] = 255
+    Image.fromarray(wide).save(folder / "wide.png")
+    with Decoder() as decoder:
+        live = OnDemand(folder, decoder, 48)
+        assert live.read("wide.mp4", [0, 1]).shape == (2, 48, 48, 3)
+        frame = live.read("wide.png", [0])
+    assert frame.shape == (1, 16, 48, 3)
+    padded = square(frame, (1, 2, 3))
+    assert padded.shape == (1, 48, 48, 3)
+    assert (padded[0, :16] == (1, 2, 3)).all()
+    assert (padded[0, 32:] == (1, 2, 3)).all()
+    np.testing.assert_array_equal(padded[:, 16:32], frame)

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from models.design import TinyData
-from models.tiny import assets
+from models.manifest import load_train
+from models.tiny import assets, words
 
 DATA = TinyData(kind="tiny", train_videos=6, test_videos=3, world_seed=4)
 
@@ -18,6 +19,7 @@ DATA = TinyData(kind="tiny", train_videos=6, test_videos=3, world_seed=4)
 def few(monkeypatch):
     monkeypatch.setattr(assets, "NUM_IMAGES", 4)
     monkeypatch.setattr(assets, "NUM_TEXTS", 3)
+    monkeypatch.setattr(assets, "NUM_ALBUMS", 8)
     monkeypatch.setattr(assets, "_CHUNK", 5)
 
 
@@ -34,8 +36,8 @@ def test_files_are_the_same_for_any_number_of_workers(tmp_path):
 def test_manifests_follow_the_format(tmp_path):
     folder = assets.prepare(DATA, tmp_path, workers=1)
     train, test = (json.loads((folder / f"{name}.json").read_text()) for name in ("train", "test"))
-    assert [len(train), len(test)] == [6 + 2 * 4 + 3, 3]  # a picture has a caption and, apart, questions
-    for record in train:
+    assert [len(train), len(test)] == [6 + 2 * 4 + 3 + 8, 3]  # a picture has a caption and, apart, questions
+    for record in train[:-8]:
         kind = next((kind for kind in ("video", "image") if kind in record), None)
         speakers = [turn["from"] for turn in record["conversations"]]
         assert speakers == ["human", "gpt"] * (len(speakers) // 2)
@@ -48,6 +50,25 @@ def test_manifests_follow_the_format(tmp_path):
             assert set(question) == {"id", "question", "options", "answer", "category", "task"}
             assert len(question["options"]) == 4
     assert len({q["id"] for record in test for q in record["questions"]}) == 3 * 13
+
+
+def test_albums_come_last_and_show_pictures_that_were_there_before(tmp_path):
+    folder = assets.prepare(DATA, tmp_path, workers=1)
+    records = load_train(folder)
+    albums = [record for record in records if record.kind == "multi_image"]
+    assert records[-8:] == albums
+    assert {len(album.media) for album in albums} == {2, 3}
+    seen_before = {path for record in records[:-8] for path in record.media}
+    pictures = {record.media[0]: record for record in records if record.id.startswith("caption")}
+    for album in albums:
+        assert album.independent
+        assert len(set(album.media)) == len(album.media)
+        assert seen_before.issuperset(album.media)
+        assert not any("<" in question for question, _ in album.turns)
+        captions = [pictures[path].turns[0][1].split() for path in album.media]
+        first_digit = {"which digit is shown in image one ?", "which digit is shown in the first image ?"}
+        said = next(answer for question, answer in album.turns if question in first_digit)
+        assert said == captions[0][words.DIGIT_SLOT]
 
 
 def test_what_is_made_is_not_made_again(tmp_path):

@@ -11,31 +11,45 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    LlamaConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from models.data import Corpus, draw
-from models.design import LearningRates, Mix, Perceiver, Stage, TrialConfig, Uniform
+from models.design import Integration, LearningRates, Mix, Perceiver, Stage, TrialConfig, Uniform
+from models.encoders.combine import CombinedEncoder
 from models.encoders.siglip import SiglipEncoder
 from models.evaluate import evaluate, scores
-from models.integration import VIDEO_TOKEN
+from models.frames import Clip
+from models.integration import IMAGE_TOKEN, VIDEO_TOKEN, splice
 from models.manifest import ManifestError, Question, Record, TestItem
 from models.media import Stored
 from models.presets import PRESETS
 from models.prompt import Prompter, Sequence, collate
 from models.resamplers import PerceiverResampler
 from models.train import DivergedError, freeze, make_optimizers, stage_steps, train
-from models.video_lmm import VideoLMM
+from models.video_lmm import ImagePath, VideoLMM
 from models.weights import locate_tokenizer
 
 CPU = torch.device("cpu")
 DESIGN = PRESETS["tiny"].design.model_copy(update={"sampling": Uniform(kind="uniform", frames=3)})
-VIDEO = Record("v", "video", "v.mp4", (("what is the first digit", "two"), ("what is the last digit", "four")), True)
-IMAGE = Record("i", "image", "i.png", (("what is the first digit", "three"),), True)
-TEXT = Record("t", "text", "", (("what is the first digit", "three"), ("what is the last digit", "one")), False)
+RESAMPLER = Perceiver(kind="perceiver", tokens_per_frame=2, heads=2, head_dim=8, kv_heads=1)
+VIDEO = Record("v", "video", ("v.mp4",), (("what is the first digit", "two"), ("what is the last digit", "four")), True)
+PAIR = Record("p", "multi_image", ("i.png", "j.png"), (("what is the first digit", "three"),), True)
+IMAGE = Record("i", "image", ("i.png",), (("what is the first digit", "three"),), True)
+TEXT = Record("t", "text", (), (("what is the first digit", "three"), ("what is the last digit", "one")), False)
 ITEM = TestItem(
     "v",
     "video",
-    "v.mp4",
+    ("v.mp4",),
     (
         Question("q1", "what is the first digit", ("one", "two", "three", "four"), 1, "ocr", "first"),
         Question("q2", "what is the last digit", ("four", "one two", "three", "two"), 0, "ocr", "last"),
@@ -67,18 +81,16 @@ def model(prompter: Prompter, tmp_path: Path) -> VideoLMM:
             tie_word_embeddings=True,
         )
     )
-    resampler = PerceiverResampler(
-        Perceiver(kind="perceiver", tokens_per_frame=2, heads=2, head_dim=8, kv_heads=1), 16, 32, 1
-    )
-    return VideoLMM(encoder, resampler, llm).eval()
+    return VideoLMM(CombinedEncoder([encoder]), PerceiverResampler(RESAMPLER, 16, 32, 2), llm).eval()
 
 
 @pytest.fixture
-def corpus(prompter: Prompter) -> Corpus:
+def corpus(model: VideoLMM, prompter: Prompter) -> Corpus:
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (9, 32, 32, 3), np.uint8)
-    source = Stored({"v.mp4": (0, 8), "i.png": (8, 1)}, np.append(np.arange(8) / 4, 0.0), frames)
-    return Corpus(DESIGN, prompter, [VIDEO, IMAGE, TEXT], [ITEM], source)
+    frames = rng.integers(0, 256, (10, 32, 32, 3), np.uint8)
+    index = {"v.mp4": (0, 8), "i.png": (8, 1), "j.png": (9, 1)}
+    source = Stored(index, np.append(np.arange(8) / 4, [0.0, 0.0]), frames)
+    return Corpus(DESIGN, model.encoder, prompter, [VIDEO, IMAGE, TEXT, PAIR], [ITEM], source)
 
 
 def config(**changes: object) -> TrialConfig:
@@ -87,12 +99,48 @@ def config(**changes: object) -> TrialConfig:
 
 def test_a_question_is_answered_in_a_pack_as_if_asked_alone(model, prompter, corpus):
     branches = prompter.training_branches(VIDEO, [0, 1])
-    whole = corpus._sequence("video", "v.mp4", DESIGN.sampling, branches)
+    whole = corpus.row("video", ("v.mp4",), DESIGN.sampling, branches)
     text = Sequence(prompter.opening, prompter.training_branches(TEXT, [0, 1]), None)
     with torch.inference_mode():
         packed = model(collate([whole, text]))  # with a shorter row beside it, so padding is tested too
         alone = torch.cat([model(collate([replace(whole, branches=[b])])) for b in branches] + [model(collate([text]))])
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2),
+        GPT2Config(vocab_size=400, n_embd=32, n_layer=2, n_head=2),
+        Qwen3Config(
+            vocab_size=400,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+        ),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_any_causal_lm_can_be_the_llm(model, prompter, corpus, config):
+    torch.manual_seed(0)
+    llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    model = VideoLMM(model.encoder, PerceiverResampler(RESAMPLER, 16, 32, 2), llm)
+    branches = prompter.training_branches(VIDEO, [0, 1])
+    whole = corpus.row("video", ("v.mp4",), DESIGN.sampling, branches)
+    with torch.inference_mode():
+        packed = model(collate([whole]))
+        alone = torch.cat([model(collate([replace(whole, branches=[b])])) for b in branches])
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_tokenizer_without_a_chat_template_gets_a_plain_one(prompter):
+    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
+    tokenizer.chat_template = None
+    plain = Prompter(tokenizer)
+    assert plain._render([{"role": "user", "content": "what"}], answer_next=True) == "User: what\nAssistant: "
+    assert plain.answered("two")[-1] != plain.encode("two")[-1], "the end of what it says is learned too"
 
 
 def test_a_dialogue_sees_its_earlier_turns_and_learns_every_answer(prompter):
@@ -104,17 +152,54 @@ def test_a_dialogue_sees_its_earlier_turns_and_learns_every_answer(prompter):
 
 
 def test_only_answers_are_learned(prompter, corpus):
-    batch = collate([corpus._sequence("video", "v.mp4", DESIGN.sampling, prompter.training_branches(VIDEO, [0]))])
+    batch = collate([corpus.row("video", ("v.mp4",), DESIGN.sampling, prompter.training_branches(VIDEO, [0]))])
     assert batch.targets_K.tolist() == prompter.answered("two")
     assert batch.is_video_BL.sum() == 3 * 2
     assert batch.clips is not None
-    assert batch.clips.shape == (3, 1, 32, 32, 3)
+    assert [clips.shape for clips in batch.clips] == [(3, 1, 32, 32, 3)]
+
+
+def test_several_images_are_clips_in_their_order(model, prompter, corpus):
+    row = corpus.row("multi_image", PAIR.media, DESIGN.sampling, prompter.training_branches(PAIR, [0]))
+    assert row.prefix.count(VIDEO_TOKEN) == 2 * 2
+    assert row.clips is not None
+    assert np.array_equal(row.clips[0][:, 0], corpus.frames.rows[8:10])
+
+
+def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
+    split = DESIGN.model_validate(DESIGN.model_dump() | {"image_path": {"kind": "split", "tokens_per_image": 3}})
+    own = replace(corpus, design=split)
+    torch.manual_seed(1)
+    model = VideoLMM(
+        model.encoder, model.resampler, model.llm, ImagePath((0,), PerceiverResampler(RESAMPLER, 16, 32, 3))
+    )
+    rows = [own._trained(record, 9, np.random.default_rng(0)) for record in (VIDEO, PAIR, IMAGE)]
+    assert [row.prefix.count(IMAGE_TOKEN) for row in rows] == [0, 6, 3]
+    with torch.inference_mode():
+        together = model(collate(rows))
+        alone = torch.cat([model(collate([row])) for row in rows])
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+        model.image_path.resampler.resampler.latents.normal_()  # images see it, the video does not
+        changed = model(collate(rows))
+    of_video = len(collate(rows[:1]).targets_K)
+    torch.testing.assert_close(changed[:of_video], together[:of_video])
+    assert (changed[of_video:] - together[of_video:]).abs().max() > 1e-4
+    names = {id(p) for p in model.parts()["connector"].parameters()}
+    assert {id(p) for p in model.image_path.parameters()} <= names
+
+
+def test_training_and_test_may_sample_differently(corpus):
+    other = replace(corpus, design=DESIGN.model_copy(update={"test_sampling": Uniform(kind="uniform", frames=5)}))
+    assert other.tested(ITEM, "video", []).prefix.count(VIDEO_TOKEN) == 5 * 2
+    assert other.tested(ITEM, "frame", []).prefix.count(VIDEO_TOKEN) == 1 * 2
+    trained = other._trained(VIDEO, 1, np.random.default_rng(0))
+    assert trained.prefix.count(VIDEO_TOKEN) == 3 * 2
 
 
 def test_text_around_clips_has_the_four_forms(prompter, corpus):
     def spliced(**switches: bool) -> str:
         design = DESIGN.model_copy(update={"integration": DESIGN.integration.model_copy(update=switches)})
-        prefix = replace(corpus, design=design)._sequence("video", "v.mp4", DESIGN.sampling, []).prefix
+        prefix = replace(corpus, design=design).row("video", ("v.mp4",), DESIGN.sampling, []).prefix
         return prompter._tokenizer.decode([i for i in prefix if i != VIDEO_TOKEN])
 
     opening = prompter._tokenizer.decode(prompter.opening)
@@ -135,7 +220,7 @@ def test_outcomes_follow_the_likelihoods_of_whole_options(model, corpus, prompte
     # The two-word option by hand: the chance of its first word, times that of the second after it.
     asked = prompter.asked(ITEM.questions[1].text)
     one, two = prompter.encode("one two")
-    sequence = corpus._sequence("video", "v.mp4", DESIGN.sampling, [])
+    sequence = corpus.row("video", ("v.mp4",), DESIGN.sampling, [])
     total = 0.0
     for words, token in ((asked, one), ([*asked, one], two)):
         branch = prompter.option_branches(ITEM.questions[0])[0]
@@ -149,7 +234,7 @@ def test_the_centre_frame_and_text_alone_show_less(corpus, prompter):
     branches = prompter.option_branches(ITEM.questions[0])
     frame, text = corpus.tested(ITEM, "frame", branches), corpus.tested(ITEM, "text", branches)
     assert frame.clips is not None
-    assert np.array_equal(frame.clips[0, 0], corpus.source.read("v.mp4", [4])[0])
+    assert np.array_equal(frame.clips[0][0, 0], corpus.frames.read("v.mp4", [4])[0])
     assert text.clips is None
     assert VIDEO_TOKEN not in text.prefix
 
@@ -206,9 +291,9 @@ def test_frozen_parts_keep_every_bit_and_others_learn(model, corpus, optimizer):
 def test_the_encoder_learns_when_its_rate_says_so(model, corpus):
     stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(vision=1e-2))
     design = DESIGN.model_copy(update={"schedule": (stage,)})
-    before = model.encoder.tower.embeddings.patch_embedding.weight.clone()
+    before = model.encoder.encoders[0].tower.embeddings.patch_embedding.weight.clone()
     list(train(model, config(design=design, samples=2), replace(corpus, design=design), CPU))
-    assert not torch.equal(before, model.encoder.tower.embeddings.patch_embedding.weight)
+    assert not torch.equal(before, model.encoder.encoders[0].tower.embeddings.patch_embedding.weight)
 
 
 def test_every_learning_parameter_is_in_one_group(model):
@@ -233,13 +318,13 @@ def test_steps_follow_shares_and_batches():
 
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1))
 def test_a_mix_is_kept_and_every_record_is_seen_before_one_repeats(count: int, seed: int):
-    records = [replace(r, id=f"{r.id}{i}") for r in (VIDEO, IMAGE, TEXT) for i in range(5)]
-    mix = Mix(text=0.1, image=0.2, video=0.7)
+    records = [replace(r, id=f"{r.id}{i}") for r in (VIDEO, IMAGE, TEXT, PAIR) for i in range(5)]
+    mix = Mix(text=0.1, image=0.2, multi_image=0.1, video=0.6)
     drawn = list(draw(records, mix, count, np.random.default_rng(seed)))
     assert len(drawn) == count
-    for kind, share in (("text", 0.1), ("image", 0.2), ("video", 0.7)):
+    for kind, share in (("text", 0.1), ("image", 0.2), ("multi_image", 0.1), ("video", 0.6)):
         ids = [r.id for r in drawn if r.kind == kind]
-        assert abs(len(ids) - share * count) < 3
+        assert abs(len(ids) - share * count) < 4
         assert len(set(ids[:5])) == len(ids[:5])
     assert drawn == list(draw(records, mix, count, np.random.default_rng(seed)))
 
@@ -247,3 +332,20 @@ def test_a_mix_is_kept_and_every_record_is_seen_before_one_repeats(count: int, s
 def test_a_mix_of_what_is_not_there_is_refused():
     with pytest.raises(ManifestError, match="asks for 20% image, but train.json has no image record"):
         draw([VIDEO, TEXT], Mix(text=0.1, image=0.2, video=0.7), 10, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("switches", "text"),
+    [
+        ({}, "**"),
+        ({"separators": True}, "<vid_start>**<vid_end>"),
+        ({"timestamps": True}, "clip from 01:02-01:04: **"),
+        ({"separators": True, "timestamps": True}, "clip from 01:02-01:04: <vid_start>**<vid_end>"),
+    ],
+)
+def test_token_integration_spells_the_papers_four_forms(switches, text):
+    clip = Clip((0, 1), 62.0, 64.9)
+    ids = splice([clip, clip], 2, Integration(**switches), lambda piece: [ord(letter) for letter in piece])
+    assert "".join("*" if i == VIDEO_TOKEN else chr(i) for i in ids) == text + text
+    ids = splice([clip], 2, Integration(**switches), lambda piece: [ord(letter) for letter in piece], is_video=False)
+    assert "clip" not in "".join(chr(i) for i in ids if i >= 0)  # an image is at no time

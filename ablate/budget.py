@@ -1,0 +1,373 @@
+"""What a planned trial is made of and takes: parameters, tokens, FLOPs, memory, GPU-hours, disk. No torch.
+
+Frames and tokens come from the real sampler's formula, FLOPs and memory from models/costs.py and models/memory.py. What
+is assumed, and how far the formulas are from what was measured, stands in docs/plan.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, assert_never
+
+from ablate.errors import InfeasibleError
+from ablate.gpus import Gpu
+from models.cards import EncoderCard, LlmCard, encoder_card, llm_card
+from models.costs import Learning, Load, Model, training_flops
+from models.design import AssumedData, Data, Design, ManifestData, Mix, Sampling, Split, Stage, TinyData, TrialConfig
+from models.encoders.spread import largest
+from models.frames import num_clips
+from models.ladder import rung_of
+from models.memory import Memory, on_gpus, training_memory
+
+UTILISATION = 0.4
+"""Share of a GPU's peak that training reaches: assumed; good video-LMM trainers report 0.3 to 0.5."""
+MAX_GPUS = 64
+USABLE = 0.9
+"""Share of a GPU's memory that a plan fills: the rest is the driver's, the allocator's and the communication's."""
+TIMESTAMP_TOKENS, SEPARATOR_TOKENS = 16, 8
+"""Text tokens of `clip from MM:SS-MM:SS: ` and of both separators, with a Qwen tokenizer: assumed."""
+CHARACTERS_PER_TOKEN = 4.0
+"""Of English text with a Qwen tokenizer: assumed, for manifests, whose tokenizer a plan does not load."""
+PROBED = 16
+"""Videos of a manifest that are opened where it does not say how long they are."""
+Kind = Literal["text", "image", "multi_image", "video"]
+KINDS: tuple[Kind, ...] = ("text", "image", "multi_image", "video")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What a plan knows of the data."""
+
+    video_s: tuple[float, ...]
+    """Durations, equally likely."""
+    asked: dict[Kind, tuple[float, float]]
+    """Kind -> text tokens of a question and its answer, and those of the answer."""
+    turns: dict[Kind, float]
+    """Kind -> questions of a record."""
+    images: float
+    """Of a record of several."""
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """A stage of training as it will run."""
+
+    name: str
+    samples: int
+    batch: int
+    steps: int
+    warmup_steps: int
+    lr: dict[str, float]
+    """Peak learning rate of each part at this scale."""
+    mix: dict[str, float]
+    flops: float
+    """Of the stage, without what checkpointing computes again."""
+    flops_checkpointed: float
+    """With it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one trial is made of and takes."""
+
+    params: dict[str, int]
+    """Of each part."""
+    frames: float
+    """Frames of a training video, on average."""
+    visual_tokens: float
+    """Visual tokens of a training video, on average."""
+    text_tokens: float
+    """Text tokens of a training video's sample, on average."""
+    flops: float
+    """Of the whole training, without what checkpointing computes again."""
+    stages: tuple[StagePlan, ...]
+    disk_gib: float
+    """Weights to be fetched, in fp32 for encoders and bf16 for the LLM."""
+    gpu: str | None = None
+    gpus: int | None = None
+    gpu_hours: float | None = None
+    checkpointing: bool | None = None
+    memory: Memory | None = None
+    """On each GPU, for the longest video."""
+    memory_checkpointed: Memory | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Stable object for programs."""
+        memory = {
+            name: {**asdict(value), "peak": value.peak} if value else None
+            for name, value in (("plain", self.memory), ("checkpointed", self.memory_checkpointed))
+        }
+        rest = asdict(self)
+        for name in ("memory", "memory_checkpointed", "notes"):
+            rest.pop(name)
+        return {**rest, "stages": [asdict(stage) for stage in self.stages], "memory_bytes": memory}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pricing:
+    """Against what trials are priced."""
+
+    gpu: Gpu | None
+    utilisation: float = UTILISATION
+    max_gpus: int = MAX_GPUS
+
+
+def price(config: TrialConfig, label: str, pricing: Pricing) -> Budget:
+    """The budget of a trial.
+
+    Raises:
+        InfeasibleError: no allowed number of these GPUs holds it.
+        ValueError: nothing is known of an encoder or LLM.
+    """
+    design, data = config.design, sizes_of(config.design.data)
+    model = model_of(config)
+    videos = [_load(design, data, "video", seconds, design.schedule[-1]) for seconds in data.video_s]
+    stages = tuple(_stage_plan(config, model, data, stage) for stage in design.schedule)
+    clips = [load.clips for load in videos]
+    text, visual = (sum(getattr(load, name) for load in videos) / len(videos) for name in ("text", "visual"))
+    flops = sum(stage.flops for stage in stages)
+    return Budget(
+        params=model.params,
+        frames=sum(clips) / len(clips) * design.clip_frames,
+        visual_tokens=visual,
+        text_tokens=text,
+        flops=flops,
+        stages=stages,
+        disk_gib=(4 * model.params["vision"] + 2 * model.params["llm"]) / 2**30,
+        notes=tuple(_licences(model)),
+        **_on_gpu(config, label, model, max(videos, key=lambda load: load.length), stages, pricing),
+    )
+
+
+def _on_gpu(
+    config: TrialConfig, label: str, model: Model, longest: Load, stages: tuple[StagePlan, ...], pricing: Pricing
+) -> dict[str, Any]:
+    """GPUs, memory and hours: the fewest GPUs that hold the hungriest stage, without checkpointing if they can."""
+    if pricing.gpu is None:
+        return {}
+    room = pricing.gpu.memory_gib * 2**30 * USABLE
+    devices = 1
+    while True:
+        plain, checkpointed = (_hungriest(config, model, longest, devices, checkpointing=on) for on in (False, True))
+        if min(plain.peak, checkpointed.peak) <= room:
+            break
+        if 2 * devices > pricing.max_gpus:
+            raise _too_large(config, label, pricing, plain, checkpointed, devices)
+        devices *= 2
+    checkpointing = plain.peak > room
+    flops = sum(stage.flops_checkpointed if checkpointing else stage.flops for stage in stages)
+    hours = flops / (pricing.gpu.tflops * 1e12 * pricing.utilisation) / 3600
+    return {
+        "gpu": pricing.gpu.name,
+        "gpus": devices,
+        "gpu_hours": hours,
+        "checkpointing": checkpointing,
+        "memory": plain,
+        "memory_checkpointed": checkpointed,
+    }
+
+
+def _hungriest(config: TrialConfig, model: Model, load: Load, devices: int, *, checkpointing: bool) -> Memory:
+    kind = config.design.optimizer.kind
+    each = [
+        training_memory(
+            model, load, Learning.of(stage.lr), on_gpus(devices), optimizer=kind, checkpointing=checkpointing
+        )
+        for stage in config.design.schedule
+    ]
+    return max(each, key=lambda memory: memory.peak)
+
+
+def _too_large(
+    config: TrialConfig, label: str, pricing: Pricing, plain: Memory, checkpointed: Memory, devices: int
+) -> InfeasibleError:
+    assert pricing.gpu is not None
+    need, bare = checkpointed.peak / 2**30, (checkpointed.weights + checkpointed.optimizer) / 2**30
+    held = f"{bare:.1f} GiB of it weights and optimiser states" if bare > need / 2 else "most of it activations"
+    shorter = "" if bare > need / 2 else ", fewer frames or tokens a frame"
+    return InfeasibleError(
+        f"{label} needs {need:.1f} GiB on each of {devices} x {pricing.gpu.name} even with checkpointing "
+        f"({plain.peak / 2**30:.1f} without; {held}), where {pricing.gpu.memory_gib * USABLE:.1f} of "
+        f"{pricing.gpu.memory_gib:g} are usable. It would fit with more of them (--max-gpus {2 * devices}), "
+        f"a larger one (--gpu){shorter}, or a smaller LLM than {config.scale}"
+    )
+
+
+def model_of(config: TrialConfig) -> Model:
+    """The sizes of a trial's model.
+
+    Raises:
+        ValueError: nothing is known of an encoder or LLM.
+    """
+    design = config.design
+    cards = tuple(encoder_card(encoder) for encoder in design.encoders)
+    grid = largest([card.grid for card in cards])
+    split = design.image_path if isinstance(design.image_path, Split) else None
+    return Model(
+        encoders=cards,
+        takes=tuple(grid[0] if card.frames == 1 else card.frames for card in cards),
+        resampler=design.resampler,
+        grid=grid,
+        tokens_per_clip=design.tokens_per_clip,
+        llm=llm_card(rung_of(config).llm),
+        image_encoders=tuple(design.image_encoders) if split else (),
+        tokens_per_image=split.tokens_per_image if split else 0,
+    )
+
+
+# --- what a sample holds -------------------------------------------------------------------------------
+
+
+def _load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: Stage) -> Load:
+    """One sample; `seconds` is a video's duration."""
+    asked, answered = data.asked[kind]
+    turns = min(stage.max_questions, data.turns[kind])
+    text, targets = turns * asked, turns * answered
+    extra = SEPARATOR_TOKENS * design.integration.separators
+    if kind == "text":
+        return Load(clips=0, visual=0, text=text, targets=targets)
+    if kind == "video":
+        clips = _clips(seconds, design.sampling, design.clip_frames)
+        extra += TIMESTAMP_TOKENS * design.integration.timestamps
+        return Load(clips=clips, visual=clips * design.tokens_per_clip, text=text + clips * extra, targets=targets)
+    count = data.images if kind == "multi_image" else 1
+    own = isinstance(design.image_path, Split)
+    return Load(
+        clips=0 if own else count,
+        images=count if own else 0,
+        visual=count * design.tokens_per_image,
+        text=text + count * extra,
+        targets=targets,
+    )
+
+
+def _clips(seconds: float, sampling: Sampling, clip_frames: int) -> int:
+    return num_clips(seconds, sampling, clip_frames)
+
+
+def _stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> StagePlan:
+    design = config.design
+    mix, learning = design.mix_of(stage), Learning.of(stage.lr)
+    each = {False: 0.0, True: 0.0}
+    for kind in KINDS:
+        share = getattr(mix, kind)
+        durations = data.video_s if kind == "video" else (0.0,)
+        loads = [_load(design, data, kind, seconds, stage) for seconds in durations] if share else []
+        for again in each:
+            flops = sum(training_flops(model, load, learning, checkpointing=again) for load in loads)
+            each[again] += share * flops / max(1, len(loads))
+    steps = max(1, round(config.samples * stage.share / stage.batch)) if stage.share else 0
+    lr = stage.lr.model_dump() | {"llm": stage.lr.llm * rung_of(config).llm_lr_factor}
+    return StagePlan(
+        name=stage.name,
+        samples=steps * stage.batch,
+        batch=stage.batch,
+        steps=steps,
+        warmup_steps=max(1, round(steps * design.optimizer.warmup)),
+        lr=lr,
+        mix=_shares(mix),
+        flops=each[False] * steps * stage.batch,
+        flops_checkpointed=each[True] * steps * stage.batch,
+    )
+
+
+def _shares(mix: Mix) -> dict[str, float]:
+    return {name: share for name, share in mix.model_dump().items() if share}
+
+
+def _licences(model: Model) -> list[str]:
+    cards: tuple[EncoderCard | LlmCard, ...] = (*model.encoders, model.llm)
+    return [f"{card.id}: {card.licence}, not for commercial use" for card in cards if _is_barred(card)]
+
+
+def _is_barred(card: EncoderCard | LlmCard) -> bool:
+    return not card.commercial and card.licence not in ("unknown", "none")
+
+
+# --- what is known of the data ---------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def sizes_of(data: Data) -> Sizes:
+    """Durations and lengths of the samples of some data."""
+    match data:
+        case TinyData():
+            return TINY
+        case AssumedData():
+            asked = (data.text_tokens, data.text_tokens / 2)
+            return Sizes(
+                video_s=data.video_s,
+                asked=dict.fromkeys(KINDS, asked),
+                turns=dict.fromkeys(KINDS, 1.0),
+                images=data.images,
+                note=f"{data.benchmark}: durations ({', '.join(f'{s:g}' for s in data.video_s)} s, equally likely) and "
+                f"{data.text_tokens} text tokens a sample, half of them learned, are assumed",
+            )
+        case ManifestData():
+            return _of_manifest(Path(data.folder))
+        case _:
+            assert_never(data)
+
+
+def _tiny_durations() -> tuple[float, ...]:
+    """The law of models/tiny/world.py: log-uniform from 2 to 16 s, in eighths; 64 quantiles."""
+    return tuple(round(2 * 8 ** ((i + 0.5) / 64) * 8) / 8 for i in range(64))
+
+
+TINY = Sizes(
+    video_s=_tiny_durations(),
+    asked={"text": (123.7, 2.0), "image": (10.4, 2.7), "multi_image": (11.7, 2.0), "video": (10.5, 2.0)},
+    turns={"text": 1.0, "image": 7.4, "multi_image": 20.0, "video": 13.0},
+    images=2.5,
+)
+"""Of the embedded study, counted with its tokenizer on world seed 1."""
+
+
+def _of_manifest(folder: Path) -> Sizes:
+    from models.manifest import Record, load_train
+
+    records = load_train(folder)
+    asked: dict[Kind, tuple[float, float]] = {}
+    turns: dict[Kind, float] = {}
+    for kind in KINDS:
+        own: list[Record] = [record for record in records if record.kind == kind]
+        said = [(len(q), len(a)) for record in own for q, a in record.turns] or [(0, 0)]
+        answer = sum(a for _, a in said) / len(said) / CHARACTERS_PER_TOKEN + 1
+        asked[kind] = (sum(q for q, _ in said) / len(said) / CHARACTERS_PER_TOKEN + answer, answer)
+        turns[kind] = sum(len(record.turns) for record in own) / max(1, len(own))
+    several = [len(record.media) for record in records if record.kind == "multi_image"] or [0]
+    durations, how = _durations(folder, [record for record in records if record.kind == "video"])
+    return Sizes(
+        video_s=durations,
+        asked=asked,
+        turns=turns,
+        images=sum(several) / len(several),
+        note=f"{folder.name}: text tokens are reckoned at {CHARACTERS_PER_TOKEN:g} characters each{how}",
+    )
+
+
+def _durations(folder: Path, videos: list[Any]) -> tuple[tuple[float, ...], str]:
+    """Durations as the manifest tells them; where it does not, of some videos that are opened."""
+    from models.decode import Decoder, VideoError
+    from models.frames import duration
+
+    if not videos:
+        return (0.0,), ""
+    told = [record.duration_s for record in videos]
+    if all(told):
+        return tuple(sorted(told)[:: max(1, len(told) // 64)]), ""
+    step = max(1, math.ceil(len(videos) / PROBED))
+    found: list[float] = []
+    with Decoder() as decoder:
+        for record in videos[::step]:
+            try:
+                found.append(duration(decoder.times(folder / record.media[0])))
+            except (VideoError, RuntimeError):  # a trial that meets it says so; a plan looks at the others
+                continue
+    how = f"; durations are those of {len(found)} of {len(videos)} videos (give records a `duration`)"
+    return tuple(found) or (60.0,), how if found else "; no video could be opened: 60 s each is assumed"

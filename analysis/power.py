@@ -1,0 +1,89 @@
+"""Before anything runs: which difference between designs a number of seeds can show, and how many a difference needs.
+
+Designs are compared seed by seed, since trials of one seed share the order of their data (paired t test, two-sided).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+ALPHA = 0.05
+POWER = 0.8
+MAX_SEEDS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """What a sweep can see."""
+
+    noise: float
+    """Standard deviation of a design's score between seeds, in points: as stated."""
+    seeds: int
+    designs: int
+    detectable: float
+    """Smallest difference of one pair, chosen beforehand, that is found with a chance of `POWER`."""
+    detectable_any: float
+    """The same where every design is compared with a baseline and the smallest p-value must pass Holm's first step."""
+    seeds_for_noise: int | None
+    """Seeds that would show a difference as large as the noise, one pair; None for more than `MAX_SEEDS`."""
+
+
+def power(noise: float, seeds: int, designs: int) -> Power:
+    """What so many seeds of so many designs can see under a stated noise."""
+    comparisons = max(1, designs - 1)
+    return Power(
+        noise=noise,
+        seeds=seeds,
+        designs=designs,
+        detectable=detectable(noise, seeds),
+        detectable_any=detectable(noise, seeds, ALPHA / comparisons),
+        seeds_for_noise=seeds_needed(noise, noise),
+    )
+
+
+def detectable(noise: float, seeds: int, alpha: float = ALPHA, chance: float = POWER) -> float:
+    """Smallest true difference of two designs that a paired test finds with this chance, in the noise's unit.
+
+    With one seed there is nothing to estimate the noise from; the stated one is then taken for known (normal test).
+    """
+    difference_sd = math.sqrt(2) * noise
+    if seeds == 1:
+        normal = NormalDist()
+        return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(chance)) * difference_sd
+    low, high = 0.0, 1.0
+    while chance_to_find(high, seeds, alpha) < chance:
+        high *= 2
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if chance_to_find(middle, seeds, alpha) < chance else (low, middle)
+    return high * difference_sd
+
+
+def chance_to_find(effect: float, seeds: int, alpha: float = ALPHA) -> float:
+    """Chance that a paired two-sided t test at level alpha is significant.
+
+    Args:
+        effect: true difference / standard deviation of the difference of one seed.
+        seeds: two or more.
+        alpha: level.
+    """
+    import numpy as np
+    from scipy.special import gammaincinv, ndtr, stdtrit  # a third of a second, and only plans need it
+
+    freedom, shift = seeds - 1, effect * math.sqrt(seeds)
+    critical = float(stdtrit(freedom, 1 - alpha / 2))
+    # Over the middles of 1,000 equally likely spans of the estimated variance: scipy's own noncentral t
+    # (special.nctdtr) is wrong for one degree of freedom.
+    spans = (np.arange(1000) + 0.5) / 1000
+    limits = critical * np.sqrt(2 * gammaincinv(freedom / 2, spans) / freedom)
+    return float(np.mean(ndtr(shift - limits) + ndtr(-shift - limits)))
+
+
+def seeds_needed(difference: float, noise: float, alpha: float = ALPHA, chance: float = POWER) -> int | None:
+    """Fewest seeds (two or more) that find a difference; None for more than `MAX_SEEDS`."""
+    for seeds in range(2, MAX_SEEDS + 1):
+        if chance_to_find(difference / (math.sqrt(2) * noise), seeds, alpha) >= chance:
+            return seeds
+    return None

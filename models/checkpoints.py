@@ -1,0 +1,195 @@
+"""Opening published checkpoints for our own towers: found, read without running code, filtered, and loaded strictly.
+
+A file may be safetensors or a pickle of tensors, may wrap the weights (`module`, `target_encoder`), may put a prefix
+before the tower's names, and may hold foreign parts. What belongs to the tower must fit to the last tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from models.weights import locate
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; says which, why, and the mend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a family's published files are laid out."""
+
+    files: tuple[str, ...]
+    """Names that a file may have in its folder, the first found is taken."""
+    published: str
+    """Where it is to be fetched: an address."""
+    containers: tuple[str, ...] = ()
+    """Keys under which the file may hold the weights, the first found is taken; else it holds them bare."""
+    prefixes: tuple[str, ...] = ("",)
+    """Prefixes of the tower's names, the first that occurs is taken and stripped."""
+    foreign: tuple[str, ...] = ()
+    """Prefixes (after stripping) and endings of what may stand there besides and is left out."""
+
+
+def find_file(weights: str, layout: Layout) -> Path:
+    """The file that `weights` means: a file, a folder that holds one, a local copy, or one from the hub.
+
+    Raises:
+        CheckpointError: there is none; says what to fetch from where.
+    """
+    place = Path(locate(weights))
+    if place.is_file():
+        return place
+    if place.is_dir():
+        for name in layout.files:
+            if (place / name).is_file():
+                return place / name
+        raise CheckpointError(f"{place} holds none of {', '.join(layout.files)}; fetch it from {layout.published}")
+    if place.is_absolute():
+        raise CheckpointError(f"there is no {place}; fetch {layout.files[0]} from {layout.published}")
+    return _from_hub(weights, layout)
+
+
+def _from_hub(weights: str, layout: Layout) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    mend = f"fetch {layout.files[0]} from {layout.published} and name it as `weights`, or put it below $ABLATE_WEIGHTS"
+    if weights.startswith("https://"):
+        raise CheckpointError(f"{weights} is not at hand; {mend}")
+    reason = "not found"
+    for name in layout.files:
+        try:
+            return Path(hf_hub_download(weights, name))
+        except EntryNotFoundError:
+            continue
+        except (OSError, ValueError, HfHubHTTPError) as error:  # offline, gated, no such repository
+            reason = str(error).strip().splitlines()[0]
+    raise CheckpointError(f"{weights} cannot be fetched from the hub ({reason}); {mend}")
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """All of a file, tensors on the CPU; a pickle may hold tensors and plain data only and is mapped, not copied.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds more than that.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+        if path.suffix == ".safetensors" or head[8:9] == b"{":
+            return dict(load_file(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that are then refused
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path} holds more than tensors and plain data and was not read, as it could run code; get the file from "
+            "its publisher, or a safetensors one"
+        ) from None
+    except (SafetensorError, EOFError, RuntimeError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path} is damaged or truncated, or no checkpoint ({reason}); fetch it again") from None
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, no named tensors")
+    return dict(content)
+
+
+def tower_tensors(path: Path, layout: Layout) -> dict[str, Tensor]:
+    """The tower's tensors of a file under the tower's own names, in fp32.
+
+    Raises:
+        CheckpointError: as `read_tensors`, or nothing in it belongs to such a tower.
+    """
+    content = read_tensors(path)
+    for name in layout.containers:
+        if isinstance(content.get(name), Mapping):
+            content = dict(content[name])
+            break
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    prefix = next((p for p in layout.prefixes if any(key.startswith(p) for key in tensors)), None)
+    if prefix is None:
+        shown = ", ".join(sorted(tensors)[:3]) or "no tensor"
+        raise CheckpointError(f"{path} holds nothing under {' or '.join(layout.prefixes)}; it holds {shown}")
+    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return {
+        key: value.float()
+        for key, value in own.items()
+        if not key.startswith(layout.foreign) and not key.endswith("position_ids")
+    }
+
+
+def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Give a module its weights; every one must be there and fit, and nothing be left over.
+
+    Raises:
+        CheckpointError: names what misses, what is left over, or what has another shape, with both.
+    """
+    wanted = module.state_dict()
+    missing = [key for key in wanted if key not in tensors]
+    strange = [key for key in tensors if key not in wanted]
+    shapes = [
+        f"{key} ({tuple(tensors[key].shape)} instead of {tuple(tensor.shape)})"
+        for key, tensor in wanted.items()
+        if key in tensors and tensors[key].shape != tensor.shape
+    ]
+    for what, names in (("misses", missing), ("holds besides", strange), ("has in another shape", shapes)):
+        if names:
+            raise CheckpointError(f"{path} is no checkpoint of this encoder: it {what} {_some(names)}")
+    module.load_state_dict(dict(tensors), assign=True)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def config_beside(path: Path) -> dict[str, Any]:
+    """`config.json` beside a file; empty where there is none.
+
+    Raises:
+        CheckpointError: it is no JSON object.
+    """
+    config = path.with_name("config.json")
+    if not config.is_file():
+        return {}
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{config} is no JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{config} must hold an object")
+    return content
+
+
+def blocks_read(layer: int, depth: int, weights: str) -> int:
+    """How many blocks stand before hidden state `layer`, counted as transformers does (0 is what enters the first).
+
+    Raises:
+        CheckpointError: the tower has no such state.
+    """
+    index = layer if layer >= 0 else depth + 1 + layer
+    if not 0 <= index <= depth:
+        raise CheckpointError(f"{weights} has hidden states 0 to {depth} (or -{depth + 1} to -1); layer is {layer}")
+    return index
+
+
+def without_blocks(tensors: Mapping[str, Tensor], blocks: str, keep: int) -> dict[str, Tensor]:
+    """Tensors without the blocks from number `keep` on; `blocks` is what stands before a block's number."""
+
+    def is_kept(key: str) -> bool:
+        rest = key.removeprefix(blocks)
+        return rest == key or int(rest.split(".", 1)[0]) < keep
+
+    return {key: tensor for key, tensor in tensors.items() if is_kept(key)}

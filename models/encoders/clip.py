@@ -1,0 +1,38 @@
+"""CLIP's image tower (Radford et al., arXiv 2103.00020), run frame by frame; transformers' model."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from models.checkpoints import blocks_read
+from models.design import Clip
+from models.encoders.base import CLIP, VisionEncoder
+from models.encoders.pretrained import load_tower, read_config
+
+
+class ClipEncoder(VisionEncoder):
+    """uint8 RGB frames -> patches of one hidden state, without the class token."""
+
+    normalisation = CLIP
+
+    def __init__(self, config: Clip) -> None:
+        super().__init__()
+        sizes: CLIPVisionConfig = read_config(CLIPVisionModel, config.weights, ("clip", "clip_vision_model"))
+        self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
+        sizes.num_hidden_layers = max(1, self.blocks)
+        self.tower = load_tower(
+            CLIPVisionModel,
+            sizes,
+            config.weights,
+            foreign=("text_model.", "logit_scale", "text_projection.", "visual_projection."),
+            unused=("vision_model.encoder.layers.", "encoder.layers."),
+        )
+        side = sizes.image_size // sizes.patch_size
+        self.frames, self.grid, self.width, self.resolution = 1, (1, side, side), sizes.hidden_size, sizes.image_size
+
+    def forward(self, clips_BNHWC: Tensor) -> Tensor:
+        """See `VisionEncoder`."""
+        pixels = self.pixels(clips_BNHWC, self.resolution)[:, 0]
+        states = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[self.blocks]
+        return states[:, 1:].unflatten(1, self.grid[1:])[:, None]

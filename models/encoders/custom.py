@@ -1,0 +1,38 @@
+"""An encoder of the user's own, by its import path."""
+
+from __future__ import annotations
+
+import importlib
+
+from models.design import CustomEncoder
+from models.encoders.base import VisionEncoder
+
+
+def load_custom(config: CustomEncoder) -> VisionEncoder:
+    """Import, build and check an encoder.
+
+    Raises:
+        ValueError: it cannot be imported, is no `VisionEncoder`, or is not what the config declares.
+    """
+    module_name, _, class_name = config.path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(
+            f"encoder {config.path}: {error}; is its folder on PYTHONPATH, or the package installed?"
+        ) from None
+    kind = getattr(module, class_name, None)
+    if not (isinstance(kind, type) and issubclass(kind, VisionEncoder)):
+        what = "has no such class" if kind is None else "is no subclass of models.encoders.base.VisionEncoder"
+        raise ValueError(f"encoder {config.path}: {what}")
+    if missing := sorted(getattr(kind, "__abstractmethods__", ())):
+        raise ValueError(f"encoder {config.path}: it lacks {', '.join(missing)}")
+    try:
+        encoder = kind(**config.options)
+    except TypeError as error:
+        raise ValueError(f"encoder {config.path} does not take `options` {config.options}: {error}") from None
+    for name in ("frames", "grid", "width"):
+        declared, built = getattr(config, name), getattr(encoder, name, None)
+        if declared != built:
+            raise ValueError(f"encoder {config.path}: `{name}` is declared as {declared}, but the encoder's is {built}")
+    return encoder.eval()

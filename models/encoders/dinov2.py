@@ -1,0 +1,57 @@
+"""DINOv2 (Oquab et al., arXiv 2304.07193), run frame by frame at 224 pixels; transformers' model.
+
+The published positions are those of a 37 x 37 grid. They are brought to 16 x 16 once, on loading, by the scale
+(16 + 0.1) / 37 that transformers used when the study ran: newer versions ask for the size 16 instead, which samples the
+table elsewhere (12% apart on a smooth random one).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from transformers import Dinov2Config, Dinov2Model
+
+from models.checkpoints import blocks_read
+from models.design import Dinov2
+from models.encoders.base import VisionEncoder
+from models.encoders.pretrained import load_tower, read_config
+
+READ_AT, CROP = 256, 224
+"""Pixels to which the published processor resizes, and the middle part that it keeps."""
+
+
+class Dinov2Encoder(VisionEncoder):
+    """uint8 RGB frames -> patches of one hidden state, without the class token."""
+
+    def __init__(self, config: Dinov2) -> None:
+        super().__init__()
+        sizes: Dinov2Config = read_config(Dinov2Model, config.weights, ("dinov2",))
+        self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
+        sizes.num_hidden_layers = max(1, self.blocks)
+        self.tower = load_tower(
+            Dinov2Model, sizes, config.weights, foreign=("classifier.",), unused=("encoder.layer.", "dinov2.encoder.")
+        )
+        side = CROP // sizes.patch_size
+        table = self.tower.embeddings.position_embeddings
+        self.tower.embeddings.position_embeddings = nn.Parameter(resized_positions(table.detach(), side))
+        self.frames, self.grid, self.width, self.resolution = 1, (1, side, side), sizes.hidden_size, READ_AT
+
+    def forward(self, clips_BNHWC: Tensor) -> Tensor:
+        """See `VisionEncoder`."""
+        margin = (READ_AT - CROP) // 2
+        pixels = self.pixels(clips_BNHWC, READ_AT)[:, 0, :, margin : margin + CROP, margin : margin + CROP]
+        states = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[self.blocks]
+        return states[:, 1:].unflatten(1, self.grid[1:])[:, None]
+
+
+def resized_positions(table_1ND: Tensor, side: int) -> Tensor:
+    """Positions (1, 1 + side^2, D) from a table (1, 1 + n^2, D); the class token's is kept."""
+    before = math.isqrt(table_1ND.shape[1] - 1)
+    if before == side:
+        return table_1ND
+    grid = table_1ND[:, 1:].unflatten(1, (before, before)).movedim(-1, 1)
+    scale = (side + 0.1) / before
+    grid = nn.functional.interpolate(grid, scale_factor=(scale, scale), mode="bicubic", align_corners=False)
+    return torch.cat([table_1ND[:, :1], grid.movedim(1, -1).flatten(1, 2)], dim=1)

@@ -1,0 +1,225 @@
+"""InternVideo2, stage 2 (Wang et al., arXiv 2403.15377), with the names of its published file; plain torch.
+
+Shapes: B clip, N frame, L place (class token, then time, height and width in that order), D width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
+
+from models.checkpoints import (
+    CheckpointError,
+    Layout,
+    blocks_read,
+    find_file,
+    load_strictly,
+    tower_tensors,
+    without_blocks,
+)
+from models.design import InternVideo2
+from models.encoders.base import VisionEncoder
+
+TRAINING_ONLY = ("clip_pos_embed", "clip_img_pos_embed", "clip_projector.", "clip_decoder.", "final_clip_decoder.")
+LAYOUT = Layout(
+    files=("InternVideo2-stage2_1b-224p-f4.pt", "InternVideo2-1B_f4_vision.pt", "model.safetensors"),
+    published="https://huggingface.co/OpenGVLab/InternVideo2-Stage2_1B-224p-f4 (gated: ask there for access)",
+    containers=("module", "model"),
+    prefixes=("vision_encoder.", ""),
+    foreign=TRAINING_ONLY,
+)
+HEADS = {1408: 16}
+"""Heads of the 1B tower by its width; a file does not tell them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InternVideo2Sizes:
+    """Shape of a tower; the defaults are those of the published 1B one."""
+
+    image: int = 224
+    patch: int = 14
+    frames: int = 4
+    """Frames that the positions are stored for."""
+    width: int = 1408
+    depth: int = 40
+    heads: int = 16
+    mlp: int = 6144
+    gelu: Literal["exact", "tanh"] = "exact"
+
+    @property
+    def side(self) -> int:
+        """Patches along a frame's side."""
+        return self.image // self.patch
+
+
+class RmsNorm(nn.Module):
+    """Divide by the root of the mean square, then scale."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Normalise the last dimension; the shape stays."""
+        scaled = x_BLD.float() * torch.rsqrt(x_BLD.float().square().mean(-1, keepdim=True) + 1e-6)
+        return self.weight * scaled.to(x_BLD.dtype)
+
+
+class LayerScale(nn.Module):
+    """A learned scale of what a block adds."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(width))
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Computed in fp32; the shape stays."""
+        return (x_BLD.float() * self.gamma.float()).to(x_BLD.dtype)
+
+
+class Attention(nn.Module):
+    """Self-attention whose queries and keys are normed over all heads together."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.q_norm, self.k_norm = RmsNorm(width), RmsNorm(width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Returns (B, L, D)."""
+        q, k, v = self.qkv(x_BLD).chunk(3, dim=-1)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (self.q_norm(q), self.k_norm(k), v))
+        return self.proj(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two layers with a GELU between."""
+
+    def __init__(self, sizes: InternVideo2Sizes) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(sizes.width, sizes.mlp), nn.Linear(sizes.mlp, sizes.width)
+        self.approximate = "tanh" if sizes.gelu == "tanh" else "none"
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Returns (B, L, D)."""
+        return self.fc2(gelu(self.fc1(x_BLD), approximate=self.approximate))
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each on a normed input, scaled and added."""
+
+    def __init__(self, sizes: InternVideo2Sizes) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = RmsNorm(sizes.width), RmsNorm(sizes.width)
+        self.attn = Attention(sizes.width, sizes.heads)
+        self.mlp = Mlp(sizes)
+        self.ls1, self.ls2 = LayerScale(sizes.width), LayerScale(sizes.width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Returns (B, L, D)."""
+        x_BLD = x_BLD + self.ls1(self.attn(self.norm1(x_BLD)))
+        return x_BLD + self.ls2(self.mlp(self.norm2(x_BLD)))
+
+
+class PatchEmbed(nn.Module):
+    """Patches of single frames; `proj` is its only name in the file."""
+
+    def __init__(self, width: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(3, width, kernel_size=(1, patch, patch), stride=(1, patch, patch))
+
+    def forward(self, pixels_BCNHW: Tensor) -> Tensor:
+        """Returns (B, N * H * W, D)."""
+        return self.proj(pixels_BCNHW).flatten(2).transpose(1, 2)
+
+
+class InternVideo2Tower(nn.Module):
+    """The part of the published tower that makes features: without the heads that only its training used."""
+
+    def __init__(self, sizes: InternVideo2Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        places = sizes.side**2
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, sizes.frames * places + 1, sizes.width))
+        self.img_pos_embed = nn.Parameter(torch.zeros(1, places + 1, sizes.width))
+        self.patch_embed = PatchEmbed(sizes.width, sizes.patch)
+        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
+
+    def forward(self, pixels_BCNHW: Tensor, *, is_image: bool = False) -> Tensor:
+        """Places (B, L, D) after the last block, class token first. There is no final norm.
+
+        Args:
+            pixels_BCNHW: frames.
+            is_image: take the table of single images for the positions, which the study never did.
+        """
+        patches = self.patch_embed(pixels_BCNHW)
+        positions = self.img_pos_embed if is_image else self.positions(pixels_BCNHW.shape[2])
+        x_BLD = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
+        for block in self.blocks:
+            x_BLD = block(x_BLD)
+        return x_BLD
+
+    def positions(self, frames: int) -> Tensor:
+        """Stored positions, brought to another number of frames linearly in time; the class token's is kept."""
+        if frames == self.sizes.frames:
+            return self.pos_embed
+        places = self.sizes.side**2
+        table = self.pos_embed[:, 1:].unflatten(1, (self.sizes.frames, places))  # (1, N, P, D)
+        in_time = table.permute(0, 2, 3, 1).flatten(1, 2)  # (1, P * D, N)
+        longer = interpolate(in_time, size=frames, mode="linear").unflatten(1, (places, -1)).permute(0, 3, 1, 2)
+        return torch.cat([self.pos_embed[:, :1], longer.flatten(1, 2)], dim=1)
+
+
+class InternVideo2Encoder(VisionEncoder):
+    """uint8 RGB clips -> patches of each frame, of one block, without the class token."""
+
+    def __init__(self, config: InternVideo2) -> None:
+        super().__init__()
+        path = find_file(config.weights, LAYOUT)
+        tensors = tower_tensors(path, LAYOUT)
+        sizes = replace(sizes_of(tensors, config.weights), gelu=config.gelu)
+        blocks = blocks_read(config.layer, sizes.depth, config.weights)
+        with torch.device("meta"):
+            self.tower = InternVideo2Tower(replace(sizes, depth=blocks))
+        load_strictly(self.tower, without_blocks(tensors, "blocks.", blocks), path)
+        self.frames, self.width, self.resolution = config.frames, sizes.width, sizes.image
+        self.grid = (config.frames, sizes.side, sizes.side)
+
+    def forward(self, clips_BNHWC: Tensor) -> Tensor:
+        """See `VisionEncoder`."""
+        states = self.tower(self.pixels(clips_BNHWC, self.resolution).transpose(1, 2))
+        return states[:, 1:].unflatten(1, self.grid)
+
+
+def sizes_of(tensors: dict[str, Tensor], weights: str) -> InternVideo2Sizes:
+    """A tower's shape from its tensors.
+
+    Raises:
+        CheckpointError: they are none of such a tower.
+    """
+    try:
+        width, _, _, patch, _ = tensors["patch_embed.proj.weight"].shape
+        in_image = tensors["img_pos_embed"].shape[1] - 1
+        in_clip = tensors["pos_embed"].shape[1] - 1
+        mlp = tensors["blocks.0.mlp.fc1.weight"].shape[0]
+    except (KeyError, ValueError):
+        raise CheckpointError(
+            f"{weights} is no checkpoint of InternVideo2: it has no pos_embed, img_pos_embed, patch_embed and blocks"
+        ) from None
+    return InternVideo2Sizes(
+        image=math.isqrt(in_image) * patch,
+        patch=patch,
+        frames=in_clip // in_image,
+        width=width,
+        depth=len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}),
+        heads=HEADS.get(width, max(1, width // 64)),
+        mlp=mlp,
+    )

@@ -1,0 +1,43 @@
+"""VideoMAE (Tong et al., arXiv 2203.12602); transformers' model."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from transformers import VideoMAEConfig, VideoMAEModel
+
+from models.checkpoints import CheckpointError, blocks_read
+from models.design import VideoMae
+from models.encoders.base import VisionEncoder
+from models.encoders.pretrained import load_tower, read_config
+
+
+class VideoMaeEncoder(VisionEncoder):
+    """uint8 RGB clips -> tubelets of one hidden state. Positions are a formula, so any number of tubelets will do."""
+
+    def __init__(self, config: VideoMae) -> None:
+        super().__init__()
+        sizes: VideoMAEConfig = read_config(VideoMAEModel, config.weights, ("videomae",))
+        if config.frames % sizes.tubelet_size:
+            raise CheckpointError(
+                f"{config.weights} takes tubelets of {sizes.tubelet_size} frames, which do not divide a clip of "
+                f"{config.frames}; set the encoder's `frames` to a multiple"
+            )
+        sizes.num_frames = config.frames
+        self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
+        sizes.num_hidden_layers = max(1, self.blocks)
+        self.tower = load_tower(
+            VideoMAEModel,
+            sizes,
+            config.weights,
+            foreign=("decoder.", "encoder_to_decoder.", "mask_token", "classifier.", "fc_norm."),
+            unused=("videomae.encoder.layer.", "encoder.layer.", "videomae.layernorm.", "layernorm."),
+        )
+        side = sizes.image_size // sizes.patch_size
+        self.frames, self.width, self.resolution = config.frames, sizes.hidden_size, sizes.image_size
+        self.grid = (config.frames // sizes.tubelet_size, side, side)
+
+    def forward(self, clips_BNHWC: Tensor) -> Tensor:
+        """See `VisionEncoder`."""
+        pixels = self.pixels(clips_BNHWC, self.resolution)
+        states = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[self.blocks]
+        return states.unflatten(1, self.grid)

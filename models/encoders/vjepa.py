@@ -1,0 +1,211 @@
+"""V-JEPA (Bardes et al., arXiv 2404.08471) with the names of its published files; plain torch.
+
+Shapes: B clip, N frame, L tubelet (time, height, width in that order), D width.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
+
+from models.checkpoints import (
+    CheckpointError,
+    Layout,
+    blocks_read,
+    find_file,
+    load_strictly,
+    tower_tensors,
+    without_blocks,
+)
+from models.design import Vjepa
+from models.encoders.base import VisionEncoder
+
+LAYOUT = Layout(
+    files=("vith16-384.pth.tar", "vith16.pth.tar", "vitl16.pth.tar", "model.safetensors"),
+    published="https://dl.fbaipublicfiles.com/jepa/vith16-384/vith16-384.pth.tar",
+    containers=("target_encoder", "encoder"),
+    prefixes=("module.backbone.", "backbone.", ""),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VjepaSizes:
+    """Shape of a tower; the defaults are those of the published ViT-H/16 at 384 pixels."""
+
+    image: int = 384
+    patch: int = 16
+    frames: int = 16
+    tubelet: int = 2
+    width: int = 1280
+    depth: int = 32
+    heads: int = 16
+    mlp: int = 5120
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tubelets in time, height and width that the positions are stored for."""
+        side = self.image // self.patch
+        return self.frames // self.tubelet, side, side
+
+
+class Attention(nn.Module):
+    """Self-attention with one matrix for queries, keys and values, heads side by side."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Returns (B, L, D)."""
+        q, k, v = self.qkv(x_BLD).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two layers with an exact GELU between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Returns (B, L, D)."""
+        return self.fc2(gelu(self.fc1(x_BLD)))
+
+
+class Block(nn.Module):
+    """Attention, then MLP, each on a normed input and added."""
+
+    def __init__(self, sizes: VjepaSizes) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.attn = Attention(sizes.width, sizes.heads)
+        self.norm2 = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.mlp = Mlp(sizes.width, sizes.mlp)
+
+    def forward(self, x_BLD: Tensor) -> Tensor:
+        """Returns (B, L, D)."""
+        x_BLD = x_BLD + self.attn(self.norm1(x_BLD))
+        return x_BLD + self.mlp(self.norm2(x_BLD))
+
+
+class PatchEmbed(nn.Module):
+    """Tubelets of pixels -> tokens; `proj` is its only name in the file."""
+
+    def __init__(self, width: int, tubelet: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(3, width, kernel_size=(tubelet, patch, patch), stride=(tubelet, patch, patch))
+
+    def forward(self, pixels_BCNHW: Tensor) -> Tensor:
+        """Tokens on their grid, (B, D, T, H, W)."""
+        return self.proj(pixels_BCNHW)
+
+
+class VjepaTower(nn.Module):
+    """The tower as published: names and shapes are those of `target_encoder`."""
+
+    def __init__(self, sizes: VjepaSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(sizes.grid), sizes.width))
+        self.patch_embed = PatchEmbed(sizes.width, sizes.tubelet, sizes.patch)
+        self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
+        self.norm = nn.LayerNorm(sizes.width, eps=1e-6)
+
+    def forward(self, pixels_BCNHW: Tensor, *, is_normed: bool = True) -> Tensor:
+        """Tokens (B, L, D) after the last block, through the final norm or not."""
+        grid_BDTHW = self.patch_embed(pixels_BCNHW)
+        time, height, width = grid_BDTHW.shape[2:]
+        x_BLD = grid_BDTHW.flatten(2).transpose(1, 2) + self.positions((time, height, width))
+        for block in self.blocks:
+            x_BLD = block(x_BLD)
+        return self.norm(x_BLD) if is_normed else x_BLD
+
+    def positions(self, grid: tuple[int, int, int]) -> Tensor:
+        """Stored positions, brought to another grid by trilinear interpolation: (1, L, D)."""
+        stored = self.sizes.grid
+        if grid == stored:
+            return self.pos_embed
+        table = self.pos_embed.unflatten(1, stored).movedim(-1, 1)
+        factors = tuple(new / old for new, old in zip(grid, stored, strict=True))
+        return interpolate(table, scale_factor=factors, mode="trilinear").movedim(1, -1).flatten(1, 3)
+
+
+class VjepaEncoder(VisionEncoder):
+    """uint8 RGB clips -> tubelets of one hidden state."""
+
+    def __init__(self, config: Vjepa) -> None:
+        super().__init__()
+        path = find_file(config.weights, LAYOUT)
+        tensors = tower_tensors(path, LAYOUT)
+        sizes = sizes_of(tensors, config.weights)
+        if config.frames % sizes.tubelet:
+            raise CheckpointError(
+                f"{config.weights} takes tubelets of {sizes.tubelet} frames, which do not divide a clip of "
+                f"{config.frames}; set the encoder's `frames` to a multiple"
+            )
+        blocks = blocks_read(config.layer, sizes.depth, config.weights)
+        self.is_normed = blocks == sizes.depth
+        """Whether the feature is the last block's output, which alone goes through the final norm."""
+        with torch.device("meta"):
+            self.tower = VjepaTower(VjepaSizes(**{**vars(sizes), "depth": blocks}))
+        load_strictly(self.tower, without_blocks(tensors, "blocks.", blocks), path)
+        self.frames, self.width, self.resolution = config.frames, sizes.width, sizes.image
+        self.grid = (config.frames // sizes.tubelet, *sizes.grid[1:])
+
+    def forward(self, clips_BNHWC: Tensor) -> Tensor:
+        """See `VisionEncoder`."""
+        pixels = self.pixels(clips_BNHWC, self.resolution).transpose(1, 2)
+        return self.tower(pixels, is_normed=self.is_normed).unflatten(1, self.grid)
+
+
+HEADS = {1024: 16, 1280: 16}
+"""Heads of ViT-L and ViT-H by their width; a file does not tell them."""
+
+
+def sizes_of(tensors: dict[str, Tensor], weights: str) -> VjepaSizes:
+    """A tower's shape from its tensors; clips of 16 frames, as published.
+
+    Raises:
+        CheckpointError: they are none of such a tower.
+    """
+    try:
+        width, _, tubelet, patch, _ = tensors["patch_embed.proj.weight"].shape
+        places = tensors["pos_embed"].shape[1]
+        mlp = tensors["blocks.0.mlp.fc1.weight"].shape[0]
+    except (KeyError, ValueError):
+        raise CheckpointError(
+            f"{weights} is no checkpoint of V-JEPA: no pos_embed, patch_embed and blocks in it"
+        ) from None
+    depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
+    frames = VjepaSizes.frames
+    side = math.isqrt(places * tubelet // frames)
+    if side * side * frames != places * tubelet:
+        raise CheckpointError(f"{weights} has {places} positions, which are no square grid of clips of {frames} frames")
+    heads = HEADS.get(width, max(1, width // 64))
+    return VjepaSizes(
+        image=side * patch, patch=patch, frames=frames, tubelet=tubelet, width=width, depth=depth, heads=heads, mlp=mlp
+    )
+
+
+def sincos_positions(sizes: VjepaSizes) -> Tensor:
+    """The fixed table that published files hold: sines and cosines of time, height and width: (1, L, D).
+
+    Each axis has 2 * ceil(D / 6) columns, sines then cosines at frequencies 10000^(-i / (columns / 2)); the three side
+    by side are cut to D ("uniform power" in the reference's configs).
+    """
+    columns = 2 * math.ceil(sizes.width / 6)
+    frequency = 10000.0 ** (-torch.arange(columns // 2, dtype=torch.float64) / (columns / 2))
+    places = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in sizes.grid), indexing="ij")
+    parts = []
+    for place in places:
+        angle = place.flatten()[:, None] * frequency
+        parts += [angle.sin(), angle.cos()]
+    return torch.cat(parts, dim=1)[None, :, : sizes.width].float()

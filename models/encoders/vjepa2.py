@@ -1,0 +1,44 @@
+"""V-JEPA 2 (Assran et al., arXiv 2506.09985); transformers' model, its encoder alone."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from transformers import VJEPA2Config, VJEPA2Model
+
+from models.checkpoints import CheckpointError, blocks_read
+from models.design import Vjepa2
+from models.encoders.base import VisionEncoder
+from models.encoders.pretrained import load_tower, read_config
+
+
+class Vjepa2Encoder(VisionEncoder):
+    """uint8 RGB clips -> tubelets of one hidden state. Positions are rotary, so any number of tubelets will do."""
+
+    def __init__(self, config: Vjepa2) -> None:
+        super().__init__()
+        sizes: VJEPA2Config = read_config(VJEPA2Model, config.weights, ("vjepa2",))
+        if config.frames % sizes.tubelet_size:
+            raise CheckpointError(
+                f"{config.weights} takes tubelets of {sizes.tubelet_size} frames, which do not divide a clip of "
+                f"{config.frames}; set the encoder's `frames` to a multiple"
+            )
+        depth = sizes.num_hidden_layers
+        self.blocks = blocks_read(config.layer, depth, config.weights)
+        sizes.num_hidden_layers = max(1, self.blocks)
+        self.is_normed = self.blocks == depth
+        """Whether the feature is the last block's output, which alone goes through the final norm."""
+        whole = load_tower(
+            VJEPA2Model, sizes, config.weights, foreign=("classifier.", "pooler."), unused=("encoder.layer.",)
+        )
+        self.tower = whole.encoder
+        side = sizes.crop_size // sizes.patch_size
+        self.frames, self.width, self.resolution = config.frames, sizes.hidden_size, sizes.crop_size
+        self.grid = (config.frames // sizes.tubelet_size, side, side)
+
+    def forward(self, clips_BNHWC: Tensor) -> Tensor:
+        """See `VisionEncoder`."""
+        states = self.tower.embeddings(self.pixels(clips_BNHWC, self.resolution))
+        for block in self.tower.layer[: self.blocks]:
+            states = block(states, None)[0]
+        states = self.tower.layernorm(states) if self.is_normed else states
+        return states.unflatten(1, self.grid)

@@ -1,0 +1,153 @@
+"""Priced plans: published counts, the real sampler's frames and tokens, refusals with both numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ablate.budget import TINY, Pricing, price, sizes_of
+from ablate.errors import InfeasibleError, SpecError, UsageError
+from ablate.gpus import gpu, gpus
+from ablate.grid import expand
+from ablate.paths import find_spec
+from ablate.plan import make_plan
+from ablate.spec import load_spec
+from models.design import AssumedData, ManifestData, TrialConfig
+from models.frames import num_clips
+from models.presets import PRESETS
+from models.tiny.world import generator, make_scene
+
+H100 = Pricing(gpu=gpu("h100-80gb"))
+APOLLO = PRESETS["apollo"].design
+
+
+def trial(scale: str = "3B", **changes: object) -> TrialConfig:
+    design = APOLLO.model_validate(APOLLO.model_dump() | changes)
+    return TrialConfig(design=design, scale=scale, seed=0, samples=750_000)
+
+
+@pytest.mark.parametrize(
+    ("scale", "llm", "connector"),
+    [("Qwen2.5-1.5B", 1_543_714_304, 38.26), ("3B", 3_085_938_688, 63.60), ("7B", 7_615_616_512, 177.35)],
+)
+def test_parameters_are_the_published_ones(scale: str, llm: int, connector: float):
+    params = price(trial(scale), "t", H100).params
+    assert params["llm"] == llm
+    assert round(params["connector"] / 1e6, 2) == connector
+    assert params["vision"] == 986_975_872 + 397_745_440  # what the study runs of both towers
+
+
+def test_frames_and_tokens_are_the_samplers():
+    budget = price(trial(), "t", H100)
+    seconds = APOLLO.data.video_s
+    clips = [num_clips(s, APOLLO.sampling, APOLLO.clip_frames) for s in seconds]
+    assert budget.frames == 4 * sum(clips) / len(clips)
+    assert budget.visual_tokens == 64 * sum(clips) / len(clips)
+    stamped = price(trial(integration={"timestamps": True}), "t", H100)
+    assert stamped.text_tokens == budget.text_tokens + 16 * sum(clips) / len(clips)
+
+
+def test_rates_batch_and_warm_up_follow_from_the_scale():
+    small, large = (price(trial(scale), "t", H100).stages[-1] for scale in ("1.5B", "7B"))
+    assert (small.batch, small.steps, small.warmup_steps) == (256, 2344, 70)
+    assert small.lr["llm"] == pytest.approx(3e-5 * 3_085_938_688 / 1_543_714_304)
+    assert large.lr["llm"] == pytest.approx(3e-5 * 3_085_938_688 / 7_615_616_512)
+    assert small.lr["connector"] == large.lr["connector"] == 1e-4
+
+
+def test_gpu_hours_are_flops_over_speed():
+    budget = price(trial(), "t", H100)
+    assert budget.gpu_hours == pytest.approx(budget.flops / (989e12 * 0.4) / 3600)
+    assert budget.gpus == 1
+    assert price(trial("7B"), "t", H100).gpus == 2
+
+
+def test_what_cannot_fit_is_refused_with_both_numbers_and_the_mend():
+    with pytest.raises(InfeasibleError, match=r"needs 1?\d\d\.\d GiB on each of 1 x t4-16gb .* 14\.4 of 16 are usable"):
+        price(trial("7B"), "t", Pricing(gpu=gpu("t4-16gb"), max_gpus=1))
+    with pytest.raises(InfeasibleError, match=r"--max-gpus 2\), a larger one \(--gpu\)"):
+        price(trial("7B"), "t", Pricing(gpu=gpu("t4-16gb"), max_gpus=1))
+
+
+def test_an_unknown_gpu_is_told_with_the_near_one():
+    with pytest.raises(UsageError, match="did you mean h100-80gb"):
+        gpu("H100")
+    assert all(one.memory_gib > 0 and one.tflops > 0 and one.source for one in gpus().values())
+
+
+def test_durations_of_the_embedded_study_are_those_of_its_scenes():
+    drawn = [make_scene(generator(5, "train", i)).duration_s for i in range(1500)]
+    assert sum(TINY.video_s) / len(TINY.video_s) == pytest.approx(sum(drawn) / len(drawn), rel=0.03)
+    assert min(TINY.video_s) >= 2
+    assert max(TINY.video_s) <= 16
+
+
+def test_trials_of_the_embedded_study_ask_for_no_gpu_unless_one_is_named():
+    spec = load_spec(find_spec("sampling"))
+    plan = make_plan(spec, Pricing(gpu=None))
+    assert plan.totals()["gpu_hours"] is None
+    assert make_plan(spec, H100).totals()["gpu_hours"] > 0
+    one = next(p for p in plan.planned if p.trial.label == "uniform8@0.05M/s0")
+    assert (one.budget.frames, one.budget.visual_tokens) == (8, 16)
+
+
+def test_published_scales_are_priced_on_a_gpu_without_asking():
+    plan = make_plan(load_spec(find_spec("apollo/resamplers")), Pricing(gpu=None))
+    assert {p.budget.gpu for p in plan.planned} == {"h100-80gb"}
+    barred = " ".join(plan.notes())
+    assert "Qwen/Qwen2.5-3B-Instruct: qwen-research, not for commercial use" in barred
+    assert "are assumed" in barred
+    told = plan.to_json()
+    assert told["trials"][0]["budget"]["params"]["llm"] == 3_085_938_688
+    json.dumps(told, allow_nan=False)
+
+
+def test_every_spec_of_the_study_is_priced():
+    for path in sorted(find_spec("apollo/encoders").parent.glob("*.yaml")):
+        plan = make_plan(load_spec(path), Pricing(gpu=None))
+        assert all(p.budget.gpus and p.budget.gpu_hours > 0 for p in plan.planned), path
+
+
+def test_an_encoder_nobody_knows_is_told_at_the_spec(tmp_path: Path):
+    (tmp_path / "s.yaml").write_text(
+        "study: s\nbase: apollo\nscales: [3B]\naxes:\n  encoders:\n"
+        "    - {name: mine, value: [{kind: siglip, weights: no/such}]}\n"
+    )
+    with pytest.raises(SpecError, match="no/such"):
+        make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
+
+
+def test_a_manifest_tells_durations_or_has_its_videos_opened(tmp_path: Path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "i.png")
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    talk = [{"from": "human", "value": "x" * 40}, {"from": "gpt", "value": "y" * 8}]
+    records = [
+        {"video": "v.mp4", "duration": 30, "conversations": talk},
+        {"video": "v.mp4", "duration": 50.5, "conversations": talk + talk},
+        {"image": ["i.png", "i.png", "i.png"], "conversations": talk},
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    data = ManifestData(kind="manifest", benchmark="b", folder=str(tmp_path), digest="1")
+    sizes = sizes_of(data)
+    assert sizes.video_s == (30, 50.5)
+    assert sizes.asked["video"] == (40 / 4 + 8 / 4 + 1, 8 / 4 + 1)
+    assert (sizes.turns["video"], sizes.images) == (1.5, 3)
+    del records[0]["duration"]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    sizes = sizes_of(data.model_copy(update={"digest": "2"}))
+    assert "no video could be opened: 60 s each is assumed" in sizes.note
+
+
+def test_assumed_data_are_said_to_be():
+    note = sizes_of(AssumedData(kind="assumed", benchmark="b", video_s=(5.0,))).note
+    assert note is not None
+    assert "assumed" in note
+
+
+def test_a_whole_study_is_expanded_once_per_design_and_scale():
+    trials = expand(load_spec(find_spec("apollo/scaling_consistency"))).trials
+    assert len({t.config.scale for t in trials}) == 4
+    assert len(trials) == 84

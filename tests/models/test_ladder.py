@@ -1,0 +1,92 @@
+"""Scales: which LLM, which learning rate, and the same keys as ever for the embedded ladder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.cards import LLMS, SCALES
+from models.design import TrialConfig
+from models.ladder import LADDER, REFERENCE, published_factor, rung, rung_of
+from models.presets import PRESETS
+
+TABLE_7 = {1_543_714_304: 5e-5, 3_085_938_688: 2e-5, 7_615_616_512: 1e-5}
+"""Parameters of Qwen2.5-1.5B, 3B and 7B -> the LLM's learning rate in fine-tuning (Apollo, Table 7)."""
+
+
+def config(scale: str, llm: str | None = None) -> TrialConfig:
+    return TrialConfig(design=PRESETS["tiny"].design, scale=scale, llm=llm, seed=0, samples=100)
+
+
+def test_every_label_means_a_published_llm_on_a_gpu():
+    assert set(SCALES.values()) == set(LLMS)
+    for label, name in SCALES.items():
+        step = rung(label)
+        assert (step.label, step.llm, step.gpus) == (label, name, 1)
+
+
+def test_the_study_scaled_over_these():
+    assert [rung(label).llm.removeprefix("Qwen/") for label in ("0.5B", "1.5B", "4B", "7B", "3B")] == [
+        "Qwen2-0.5B-Instruct",
+        "Qwen2-1.5B-Instruct",
+        "Qwen1.5-4B-Chat",
+        "Qwen2-7B-Instruct",
+        "Qwen2.5-3B-Instruct",
+    ]
+
+
+def test_learning_rates_of_table_7_fall_as_one_over_parameters():
+    exponent, _ = np.polyfit(np.log(list(TABLE_7)), np.log(list(TABLE_7.values())), 1)
+    assert exponent == pytest.approx(-1.0, abs=0.02)
+    for params, rate in TABLE_7.items():
+        factor = next(published_factor(card) for card in LLMS.values() if card.params == params)
+        assert 2e-5 * factor == pytest.approx(rate, rel=0.25)  # Table 7 rounds to one digit
+    assert published_factor(LLMS[REFERENCE]) == 1
+    assert rung("0.5B").llm_lr_factor == pytest.approx(6.246, abs=1e-3)  # extrapolated
+
+
+def test_the_recipe_of_table_7_is_that_of_the_preset():
+    design = PRESETS["apollo"].design
+    assert {stage.batch for stage in design.schedule} == {256}
+    assert design.optimizer.warmup == 0.03
+
+
+def test_the_embedded_ladder_is_as_it_was():
+    tiny = {label: (s.llm, s.llm_lr_factor, s.cpus, s.gpus) for label, s in LADDER.items() if label.endswith("M")}
+    assert tiny == {
+        "0.05M": ("tiny/llm-0.05M@2", 1.0, 1, 0),
+        "0.15M": ("tiny/llm-0.15M@2", 1.0, 1, 0),
+        "0.4M": ("tiny/llm-0.4M@2", 64 / 96, 1, 0),
+        "0.7M": ("tiny/llm-0.7M@2", 64 / 112, 1, 0),
+    }
+
+
+def test_a_label_of_ones_own_means_the_llm_it_is_given(tmp_path: Path):
+    sizes = {"hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8}
+    rest = {"model_type": "qwen3", "intermediate_size": 6144, "vocab_size": 151_936, "tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(sizes | rest | {"head_dim": 128}))
+    step = rung_of(config("1.7B", str(tmp_path)))
+    assert (step.label, step.llm, step.gpus) == ("1.7B", str(tmp_path), 1)
+    assert step.llm_lr_factor == pytest.approx(3.086 / 1.7206, rel=1e-3)
+    assert rung_of(config("Chat", "Qwen/Qwen2.5-7B-Instruct")).llm_lr_factor == rung("7B").llm_lr_factor
+    assert rung_of(config("0.15M")) is LADDER["0.15M"]
+
+
+def test_small_llms_of_ones_own_keep_the_schedules_rate_and_need_no_gpu(tmp_path: Path):
+    shipped = rung_of(config("mine", "tiny/llm-0.7M@2"))
+    assert (shipped.label, shipped.llm_lr_factor, shipped.gpus) == ("mine", 64 / 112, 0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100}
+    (tmp_path / "config.json").write_text(json.dumps(sizes | {"model_type": "llama", "intermediate_size": 128}))
+    assert (rung_of(config("mine", str(tmp_path))).llm_lr_factor, rung_of(config("mine", str(tmp_path))).gpus) == (1, 0)
+
+
+def test_unknown_scales_and_taken_labels_are_refused_with_the_mend():
+    with pytest.raises(ValueError, match=r"unknown scale 'Qwen2.5-3', did you mean 'Qwen2.5-3B'\? Known scales: 0.05M"):
+        rung("Qwen2.5-3")
+    with pytest.raises(ValueError, match="'3B' is one of the ladder's scales"):
+        rung_of(config("3B", "Qwen/Qwen2.5-7B-Instruct"))
+    with pytest.raises(ValueError, match="unknown LLM 'nobody/none'"):
+        rung_of(config("1.7B", "nobody/none"))
