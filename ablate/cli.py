@@ -91,7 +91,7 @@ def plan(
     pricing = Pricing(gpu=gpu_named(gpu) if gpu else None, utilisation=utilisation, max_gpus=max_gpus)
     planned = _plan(spec, seeds, scales, pricing, noise)
     console.show_plan(planned, as_json=as_json)
-    if not planned.is_priced_on_gpus:  # those need not be here
+    if gpu is None:  # with one named the plan is for other machines than this
         refuse_infeasible(planned)
 
 

@@ -249,7 +249,8 @@ def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -
         largest = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in asked}
         raise InfeasibleError(
             f"{p.trial.label} asks for {_told(asked)}, but no node has that; the most on one of {len(nodes)} node(s) "
-            f"is {_told(largest)}. Lower `resources` in {plan.spec.source.path}, or run on a cluster with --address"
+            f"is {_told(largest)}. Lower `resources` in {plan.spec.source.path}, run on a cluster with --address, or plan for "
+            "other machines: ablate plan --gpu h100-80gb"
         )
 
 

@@ -149,6 +149,7 @@ def test_what_no_node_can_hold_is_refused_at_once_with_both_numbers(tmp_path):
     assert "asks for 1000 CPU, 8 GPU" in told
     assert "Lower `resources`" in told
     assert "asks for 1000 CPU" in ablate("plan", spec, code=3).stderr
+    assert "asks for" not in ablate("plan", spec, "--gpu", "h100-80gb").stderr  # a plan for other machines
 
 
 def test_import_then_consistency(tmp_path):
