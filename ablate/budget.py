@@ -7,14 +7,15 @@ is assumed, and how far the formulas are from what was measured, stands in docs/
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
 from ablate.errors import InfeasibleError
-from ablate.gpus import Gpu
-from models.cards import EncoderCard, LlmCard, encoder_card, llm_card
+from ablate.gpus import Gpu, gpus
+from models.cards import LLMS, EncoderCard, LlmCard, encoder_card, llm_card
 from models.costs import Learning, Load, Model, training_flops
 from models.design import AssumedData, Data, Design, ManifestData, Mix, Sampling, Split, Stage, TinyData, TrialConfig
 from models.encoders.spread import largest
@@ -25,10 +26,12 @@ from models.memory import Memory, on_gpus, training_memory
 UTILISATION = 0.4
 """Share of a GPU's peak that training reaches: assumed; good video-LMM trainers report 0.3 to 0.5."""
 MAX_GPUS = 64
+MOST_GPUS = 4096
+"""Up to which a plan looks for a number of GPUs that would hold a trial, to say so."""
+MICRO_BATCH = 1
+"""Samples that a GPU has in memory at once; the rest of a batch is accumulated."""
 USABLE = 0.9
 """Share of a GPU's memory that a plan fills: the rest is the driver's, the allocator's and the communication's."""
-TIMESTAMP_TOKENS, SEPARATOR_TOKENS = 16, 8
-"""Text tokens of `clip from MM:SS-MM:SS: ` and of both separators, with a Qwen tokenizer: assumed."""
 CHARACTERS_PER_TOKEN = 4.0
 """Of English text with a Qwen tokenizer: assumed, for manifests, whose tokenizer a plan does not load."""
 PROBED = 16
@@ -49,6 +52,10 @@ class Sizes:
     """Kind -> questions of a record."""
     images: float
     """Of a record of several."""
+    timestamp_tokens: int = 16
+    """Text tokens of `clip from MM:SS-MM:SS: `; with Qwen's tokenizer, assumed."""
+    separator_tokens: int = 8
+    """Text tokens of both separators; with Qwen's tokenizer, assumed."""
     note: str | None = None
 
 
@@ -64,6 +71,10 @@ class StagePlan:
     lr: dict[str, float]
     """Peak learning rate of each part at this scale."""
     mix: dict[str, float]
+    frames: float
+    """That the encoders see in the stage, in sum."""
+    visual_tokens: float
+    text_tokens: float
     flops: float
     """Of the stage, without what checkpointing computes again."""
     flops_checkpointed: float
@@ -71,11 +82,23 @@ class StagePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tower:
+    """The size of an encoder."""
+
+    id: str
+    params: int
+    """Of the published tower."""
+    params_run: int
+    """Of what is loaded: blocks behind the feature are not."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """What one trial is made of and takes."""
 
     params: dict[str, int]
-    """Of each part."""
+    """Of each part, as loaded."""
+    encoders: tuple[Tower, ...]
     frames: float
     """Frames of a training video, on average."""
     visual_tokens: float
@@ -85,8 +108,8 @@ class Budget:
     flops: float
     """Of the whole training, without what checkpointing computes again."""
     stages: tuple[StagePlan, ...]
-    disk_gib: float
-    """Weights to be fetched, in fp32 for encoders and bf16 for the LLM."""
+    weights_gib: dict[str, float]
+    """What is to be fetched -> its size, in fp32 for encoders and bf16 for the LLM."""
     gpu: str | None = None
     gpus: int | None = None
     gpu_hours: float | None = None
@@ -103,7 +126,7 @@ class Budget:
             for name, value in (("plain", self.memory), ("checkpointed", self.memory_checkpointed))
         }
         rest = asdict(self)
-        for name in ("memory", "memory_checkpointed", "notes"):
+        for name in ("memory", "memory_checkpointed"):
             rest.pop(name)
         return {**rest, "stages": [asdict(stage) for stage in self.stages], "memory_bytes": memory}
 
@@ -133,13 +156,14 @@ def price(config: TrialConfig, label: str, pricing: Pricing) -> Budget:
     flops = sum(stage.flops for stage in stages)
     return Budget(
         params=model.params,
+        encoders=tuple(Tower(id=c.id, params=c.params, params_run=c.params_run) for c in model.encoders),
         frames=sum(clips) / len(clips) * design.clip_frames,
         visual_tokens=visual,
         text_tokens=text,
         flops=flops,
         stages=stages,
-        disk_gib=(4 * model.params["vision"] + 2 * model.params["llm"]) / 2**30,
-        notes=tuple(_licences(model)),
+        weights_gib=_to_fetch(model),
+        notes=(*_licences(model), *_unknowns(model)),
         **_on_gpu(config, label, model, max(videos, key=lambda load: load.length), stages, pricing),
     )
 
@@ -150,16 +174,11 @@ def _on_gpu(
     """GPUs, memory and hours: the fewest GPUs that hold the hungriest stage, without checkpointing if they can."""
     if pricing.gpu is None:
         return {}
-    room = pricing.gpu.memory_gib * 2**30 * USABLE
-    devices = 1
-    while True:
-        plain, checkpointed = (_hungriest(config, model, longest, devices, checkpointing=on) for on in (False, True))
-        if min(plain.peak, checkpointed.peak) <= room:
-            break
-        if 2 * devices > pricing.max_gpus:
-            raise _too_large(config, label, pricing, plain, checkpointed, devices)
-        devices *= 2
-    checkpointing = plain.peak > room
+    devices = _fewest(config, model, longest, pricing.gpu, pricing.max_gpus)
+    if devices is None:
+        raise _too_large(config, label, model, longest, pricing)
+    plain, checkpointed = (_hungriest(config, model, longest, devices, checkpointing=on) for on in (False, True))
+    checkpointing = plain.peak > _room(pricing.gpu)
     flops = sum(stage.flops_checkpointed if checkpointing else stage.flops for stage in stages)
     hours = flops / (pricing.gpu.tflops * 1e12 * pricing.utilisation) / 3600
     return {
@@ -172,29 +191,59 @@ def _on_gpu(
     }
 
 
+def _room(gpu: Gpu) -> float:
+    return gpu.memory_gib * 2**30 * USABLE
+
+
+def _fewest(config: TrialConfig, model: Model, longest: Load, gpu: Gpu, most: int) -> int | None:
+    """The fewest GPUs, a power of two, that hold a trial, with checkpointing if they must; None where no number does."""
+    devices = 1
+    while devices <= most:
+        if any(
+            _hungriest(config, model, longest, devices, checkpointing=on).peak <= _room(gpu) for on in (False, True)
+        ):
+            return devices
+        devices *= 2
+    return None
+
+
 def _hungriest(config: TrialConfig, model: Model, load: Load, devices: int, *, checkpointing: bool) -> Memory:
-    kind = config.design.optimizer.kind
     each = [
         training_memory(
-            model, load, Learning.of(stage.lr), on_gpus(devices), optimizer=kind, checkpointing=checkpointing
+            model,
+            load,
+            Learning.of(stage.lr),
+            on_gpus(devices),
+            optimizer=config.design.optimizer.kind,
+            batch=MICRO_BATCH,
+            accumulates=stage.batch > MICRO_BATCH * devices,
+            checkpointing=checkpointing,
         )
         for stage in config.design.schedule
     ]
     return max(each, key=lambda memory: memory.peak)
 
 
-def _too_large(
-    config: TrialConfig, label: str, pricing: Pricing, plain: Memory, checkpointed: Memory, devices: int
-) -> InfeasibleError:
-    assert pricing.gpu is not None
-    need, bare = checkpointed.peak / 2**30, (checkpointed.weights + checkpointed.optimizer) / 2**30
+def _too_large(config: TrialConfig, label: str, model: Model, longest: Load, pricing: Pricing) -> InfeasibleError:
+    """Both numbers, and what was found to hold it: more of these GPUs, or as many of others."""
+    gpu = pricing.gpu
+    assert gpu is not None
+    devices = 2 ** int(math.log2(pricing.max_gpus))
+    plain, checkpointed = (_hungriest(config, model, longest, devices, checkpointing=on) for on in (False, True))
+    need, bare = min(plain.peak, checkpointed.peak) / 2**30, (checkpointed.weights + checkpointed.optimizer) / 2**30
     held = f"{bare:.1f} GiB of it weights and optimiser states" if bare > need / 2 else "most of it activations"
-    shorter = "" if bare > need / 2 else ", fewer frames or tokens a frame"
+    more = _fewest(config, model, longest, gpu, MOST_GPUS)
+    others = sorted(gpus().values(), key=lambda other: other.memory_gib)
+    large = [o.name for o in others if _fewest(config, model, longest, o, pricing.max_gpus) is not None]
+    mends = [
+        *([f"{more} of them (--max-gpus {more})"] if more else []),
+        *([f"{pricing.max_gpus} or fewer of {' or '.join(large[:2])} (--gpu)"] if large else []),
+    ]
+    fits = f"It fits on {', or on '.join(mends)}" if mends else f"No GPU known holds it, nor up to {MOST_GPUS} of these"
     return InfeasibleError(
-        f"{label} needs {need:.1f} GiB on each of {devices} x {pricing.gpu.name} even with checkpointing "
-        f"({plain.peak / 2**30:.1f} without; {held}), where {pricing.gpu.memory_gib * USABLE:.1f} of "
-        f"{pricing.gpu.memory_gib:g} are usable. It would fit with more of them (--max-gpus {2 * devices}), "
-        f"a larger one (--gpu){shorter}, or a smaller LLM than {config.scale}"
+        f"{label} needs {need:.1f} GiB on each of {devices} x {gpu.name} even with checkpointing "
+        f"({plain.peak / 2**30:.1f} without; {held}), where {gpu.memory_gib * USABLE:.1f} of {gpu.memory_gib:g} are "
+        f"usable. {fits}. Less is needed with fewer frames or tokens a frame, or a smaller LLM than {config.scale}"
     )
 
 
@@ -228,12 +277,12 @@ def _load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: Stage)
     asked, answered = data.asked[kind]
     turns = min(stage.max_questions, data.turns[kind])
     text, targets = turns * asked, turns * answered
-    extra = SEPARATOR_TOKENS * design.integration.separators
+    extra = data.separator_tokens * design.integration.separators
     if kind == "text":
         return Load(clips=0, visual=0, text=text, targets=targets)
     if kind == "video":
         clips = _clips(seconds, design.sampling, design.clip_frames)
-        extra += TIMESTAMP_TOKENS * design.integration.timestamps
+        extra += data.timestamp_tokens * design.integration.timestamps
         return Load(clips=clips, visual=clips * design.tokens_per_clip, text=text + clips * extra, targets=targets)
     count = data.images if kind == "multi_image" else 1
     own = isinstance(design.image_path, Split)
@@ -253,14 +302,16 @@ def _clips(seconds: float, sampling: Sampling, clip_frames: int) -> int:
 def _stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> StagePlan:
     design = config.design
     mix, learning = design.mix_of(stage), Learning.of(stage.lr)
-    each = {False: 0.0, True: 0.0}
+    loads: list[tuple[float, Load]] = []
+    """Each with its share of the samples."""
     for kind in KINDS:
-        share = getattr(mix, kind)
         durations = data.video_s if kind == "video" else (0.0,)
-        loads = [_load(design, data, kind, seconds, stage) for seconds in durations] if share else []
-        for again in each:
-            flops = sum(training_flops(model, load, learning, checkpointing=again) for load in loads)
-            each[again] += share * flops / max(1, len(loads))
+        share = getattr(mix, kind) / len(durations)
+        loads += [(share, _load(design, data, kind, seconds, stage)) for seconds in durations if share]
+
+    def in_sum(of: Callable[[Load], float]) -> float:
+        return steps * stage.batch * sum(share * of(load) for share, load in loads)
+
     steps = max(1, round(config.samples * stage.share / stage.batch)) if stage.share else 0
     lr = stage.lr.model_dump() | {"llm": stage.lr.llm * rung_of(config).llm_lr_factor}
     return StagePlan(
@@ -271,8 +322,11 @@ def _stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) ->
         warmup_steps=max(1, round(steps * design.optimizer.warmup)),
         lr=lr,
         mix=_shares(mix),
-        flops=each[False] * steps * stage.batch,
-        flops_checkpointed=each[True] * steps * stage.batch,
+        frames=in_sum(lambda load: load.clips * design.clip_frames + load.images),
+        visual_tokens=in_sum(lambda load: load.visual),
+        text_tokens=in_sum(lambda load: load.text),
+        flops=in_sum(lambda load: training_flops(model, load, learning)),
+        flops_checkpointed=in_sum(lambda load: training_flops(model, load, learning, checkpointing=True)),
     )
 
 
@@ -283,6 +337,20 @@ def _shares(mix: Mix) -> dict[str, float]:
 def _licences(model: Model) -> list[str]:
     cards: tuple[EncoderCard | LlmCard, ...] = (*model.encoders, model.llm)
     return [f"{card.id}: {card.licence}, not for commercial use" for card in cards if _is_barred(card)]
+
+
+def _unknowns(model: Model) -> list[str]:
+    return [
+        f"{card.id}: an encoder of your own is reckoned at two FLOPs a weight and place, and no activations"
+        for card in model.encoders
+        if card.kind == "custom"
+    ]
+
+
+def _to_fetch(model: Model) -> dict[str, float]:
+    """Published weights -> GiB; shipped parts and folders are here."""
+    encoders = {card.id: 4 * card.params / 2**30 for card in model.encoders if card.published}
+    return encoders | ({model.llm.id: 2 * model.llm.params / 2**30} if model.llm.id in LLMS else {})
 
 
 def _is_barred(card: EncoderCard | LlmCard) -> bool:
@@ -324,6 +392,8 @@ TINY = Sizes(
     asked={"text": (123.7, 2.0), "image": (10.4, 2.7), "multi_image": (11.7, 2.0), "video": (10.5, 2.0)},
     turns={"text": 1.0, "image": 7.4, "multi_image": 20.0, "video": 13.0},
     images=2.5,
+    timestamp_tokens=14,
+    separator_tokens=2,
 )
 """Of the embedded study, counted with its tokenizer on world seed 1."""
 

@@ -51,7 +51,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     if as_json:
         return print_json(plan.to_json())
     numbers = ("samples", "CPU", "GPU")
-    priced = ("params", "frames", "visual", "text", "PFLOPs")
+    priced = ("vision", "connector", "LLM", "frames", "visual", "text", "PFLOPs")
     on_gpu = ("GiB/GPU", "GPUs", "GPU-h") if plan.is_priced_on_gpus else ()
     more = (*priced, *on_gpu) if plan.is_priced else ()
     rows = table("trial", "key", "state", *numbers, *more, right=(*numbers, *more))
@@ -69,7 +69,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
 
 def _budget_cells(budget: Budget) -> list[str]:
     cells = [
-        short_number(sum(budget.params.values())),
+        *(short_number(budget.params[part]) for part in ("vision", "connector", "llm")),
         f"{budget.frames:.0f}",
         f"{budget.visual_tokens:.0f}",
         f"{budget.text_tokens:.0f}",
@@ -93,10 +93,14 @@ def short_number(count: float) -> str:
 def _print_sums(plan: Plan) -> None:
     """What is missing in sum, what could be seen, what is assumed."""
     totals, seen = plan.totals(), plan.power()
-    told = f"to run: {totals['flops'] or 0:.3g} FLOPs, weights of {totals['disk_gib'] or 0:.1f} GiB"
+    seen_in_sum = ", ".join(
+        f"{short_number(totals[name] or 0)} {name.replace('_', ' ')}"
+        for name in ("samples", "frames", "visual_tokens", "text_tokens")
+    )
+    told = f"to run: {seen_in_sum}; {totals['flops'] or 0:.3g} FLOPs; weights of {totals['weights_gib'] or 0:.1f} GiB"
     budget = next((p.budget for p in plan.planned if p.budget and p.budget.gpu), None)
-    if totals["gpu_hours"] is not None and budget:
-        told += f", {totals['gpu_hours']:,.0f} GPU-hours on {budget.gpu}"
+    if totals["gpu_hours"] is not None and budget and plan.pricing:
+        told += f"; {totals['gpu_hours']:,.0f} GPU-hours on {budget.gpu} at {plan.pricing.utilisation:.0%} of its peak"
     OUT.print(told)
     few = "; one seed: the noise is taken for known" if seen.seeds == 1 else ""
     OUT.print(

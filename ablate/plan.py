@@ -56,6 +56,7 @@ class Plan:
     excluded: int
     duplicate: int
     warnings: list[str]
+    pricing: Pricing | None = None
     noise: float = 1.0
     """Standard deviation between seeds that the plan reckons with, in points."""
 
@@ -86,14 +87,17 @@ class Plan:
         return any(p.budget and p.budget.gpu for p in self.planned)
 
     def totals(self) -> dict[str, float | None]:
-        """Of what is missing: FLOPs, GPU-hours (None where none is priced on a GPU), and GiB of weights to fetch."""
-        budgets = [(p, p.budget) for p in self.planned if p.budget and p.to_run]
-        hours = [budget.gpu_hours for _, budget in budgets if budget.gpu_hours is not None]
-        weights = {(p.trial.config.scale, *map(str, p.trial.config.design.encoders)): b.disk_gib for p, b in budgets}
+        """Of what is missing: samples, frames, tokens, FLOPs, GPU-hours (None where none is priced on a GPU), and GiB of
+        weights to fetch, each once."""
+        budgets = [p.budget for p in self.planned if p.budget and p.to_run]
+        stages = [stage for budget in budgets for stage in budget.stages]
+        hours = [budget.gpu_hours for budget in budgets if budget.gpu_hours is not None]
+        weights = {name: gib for budget in budgets for name, gib in budget.weights_gib.items()}
+        counts = ("samples", "frames", "visual_tokens", "text_tokens", "flops")
         return {
-            "flops": sum(budget.flops for _, budget in budgets),
+            **{name: sum(getattr(stage, name) for stage in stages) for name in counts},
             "gpu_hours": sum(hours) if hours else None,
-            "disk_gib": sum(weights.values()),
+            "weights_gib": sum(weights.values()),
         }
 
     def power(self) -> Power:
@@ -108,7 +112,26 @@ class Plan:
 
         data = {p.trial.config.design.data for p in self.planned if p.budget}
         told = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
+        trained = {
+            p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}) for p in self.to_run
+        }
+        if len(trained) < len(self.to_run):
+            told.append(
+                f"{len(self.to_run) - len(trained)} of the trials differ from another in test_sampling alone; each is "
+                "trained anew and counted, for trained weights are not shared yet"
+            )
         return [*told, *dict.fromkeys(note for p in self.planned if p.budget for note in p.budget.notes)]
+
+    def _prices(self) -> dict[str, Any]:
+        if not self.is_priced or self.pricing is None:
+            return {}
+        return {
+            "utilisation": self.pricing.utilisation,
+            "max_gpus": self.pricing.max_gpus,
+            "notes": self.notes(),
+            "totals": self.totals(),
+            "power": asdict(self.power()),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Stable object for programs."""
@@ -123,7 +146,7 @@ class Plan:
             "to_run": len(self.to_run),
             "failed": self.count("failed"),
             "warnings": self.warnings,
-            **({"totals": self.totals(), "power": asdict(self.power())} if self.is_priced else {}),
+            **self._prices(),
             "trials": [
                 {
                     "key": p.trial.key,
@@ -142,6 +165,11 @@ class Plan:
                 for p in self.planned
             ],
         }
+
+
+def _as_trained(design: Design) -> Design:
+    """The design without what enters after training."""
+    return design.model_copy(update={"test_sampling": None})
 
 
 def sweep_name(spec: SweepSpec) -> str:
@@ -184,6 +212,7 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
         expansion.excluded,
         expansion.duplicate,
         expansion.warnings,
+        pricing,
         noise,
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from models.cards import EncoderCard, LlmCard
 from models.design import ConvPool, LearningRates, MlpPool, Perceiver, Resampler
+from models.encoders.spread import largest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,10 @@ class Forward:
 
 
 def encoder_forward(card: EncoderCard) -> Forward:
-    """One clip through the blocks of a tower that are run."""
+    """One clip through the blocks of a tower that are run; of an encoder of the user's own, whose blocks nobody knows,
+    every weight at every place of its grid."""
+    if card.kind == "custom":
+        return Forward(linear=2 * card.params_run * card.tokens_run)
     n, d = card.tokens_run, card.width
     matrices = 4 * d * d + (3 if card.gated_mlp else 2) * d * card.mlp
     linear, attention = 2 * n * matrices, 4 * n * n * d
@@ -180,12 +184,21 @@ class Model:
         return sum(card.width for card in self.encoders)
 
     @property
+    def image_features(self) -> int:
+        """Width of the features on the image's own path; 0 where there is no such path."""
+        return sum(self.encoders[place].width for place in self.image_encoders)
+
+    @property
+    def image_grid(self) -> tuple[int, int, int]:
+        """Of the combined features on the image's own path."""
+        return largest([self.encoders[place].grid for place in self.image_encoders])
+
+    @property
     def params(self) -> dict[str, int]:
         """Parameters of each part: those that the encoders load, all of the resamplers and the LLM."""
         connector = resampler_params(self.resampler, self.features, self.llm.hidden, self.tokens_per_clip)
         if self.image_encoders:
-            seen = sum(self.encoders[place].width for place in self.image_encoders)
-            connector += resampler_params(self.resampler, seen, self.llm.hidden, self.tokens_per_image)
+            connector += resampler_params(self.resampler, self.image_features, self.llm.hidden, self.tokens_per_image)
         return {
             "vision": sum(card.params_run for card in self.encoders),
             "connector": connector,
@@ -203,9 +216,7 @@ class Model:
             resampler_forward(self.resampler, self.features, h, self.tokens_per_clip, self.grid).times(load.clips)
         ]
         if self.image_encoders:
-            seen = sum(self.encoders[place].width for place in self.image_encoders)
-            grid = self.encoders[self.image_encoders[0]].grid
-            own = resampler_forward(self.resampler, seen, h, self.tokens_per_image, (1, grid[1], grid[2]))
+            own = resampler_forward(self.resampler, self.image_features, h, self.tokens_per_image, self.image_grid)
             connector.append(own.times(load.images))
         return {
             "vision": _sum(vision),

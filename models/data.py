@@ -138,8 +138,9 @@ def draw(records: list[Record], mix: Mix, count: int, rng: np.random.Generator) 
     for kind, share in shares.items():
         if share > 0 and not decks[kind]:
             raise ManifestError(f"the mix asks for {share:.0%} {kind}, but train.json has no {kind} record")
-    counts = np.floor(np.array(list(shares.values())) * count).astype(int)
-    counts[int(np.argmax(counts))] += count - counts.sum()
+    wanted = np.array(list(shares.values()))
+    counts = np.floor(wanted * count).astype(int)
+    counts[int(np.argmax(counts + wanted))] += count - counts.sum()  # the largest share where counts tie
     order = rng.permutation(np.repeat(np.arange(len(shares)), counts))
     streams = [_endless(deck, rng) for deck in decks.values()]
     return (next(streams[kind]) for kind in order)

@@ -37,17 +37,20 @@ def refuse_bent(model: type[BaseModel], data: Any) -> Any:
     """
     for name, field in model.model_fields.items():
         value = data.get(name) if isinstance(data, Mapping) else None
-        if _is_number(field.annotation) and isinstance(value, bool | str):
-            raise ValueError(f"{name} must be a number, not {value!r}")
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if _is_number(field.annotation) and isinstance(one, bool | str):
+                raise ValueError(f"{name} must be a number, not {one!r}")
         if field.annotation is bool and value is not None and not isinstance(value, bool):
             raise ValueError(f"{name} must be true or false, not {value!r}")
     return data
 
 
 def _is_number(annotation: Any) -> bool:
-    """Whether a field takes a number, or a number or nothing."""
+    """Whether a field takes a number, several, or a number or nothing."""
     if get_origin(annotation) is Annotated:
         return _is_number(get_args(annotation)[0])
+    if get_origin(annotation) is tuple:
+        return all(piece is Ellipsis or _is_number(piece) for piece in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
         return all(piece is NoneType or _is_number(piece) for piece in get_args(annotation))
     return annotation in (int, float)
@@ -202,7 +205,7 @@ class CustomEncoder(Part):
     """Keyword arguments of the class."""
     frames: int = Field(default=1, ge=1, le=256)
     """Frames of one clip."""
-    grid: tuple[int, int, int]
+    grid: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
     """Features of one clip in time, height and width; the encoder built must have the same."""
     width: int = Field(ge=1)
     """Width of its features."""
@@ -210,6 +213,12 @@ class CustomEncoder(Part):
     """Parameters, for plans alone."""
     revision: int = Field(default=1, ge=1)
     """Raise it when the code or its weights change: it makes a new design of each that uses the encoder."""
+
+    @model_validator(mode="after")
+    def _one_frame_is_one_instant(self) -> CustomEncoder:
+        if self.frames < self.grid[0]:
+            raise ValueError(f"grid has {self.grid[0]} instants, but a clip {self.frames} frames: set `frames`")
+        return self
 
 
 Encoder = Annotated[
@@ -482,7 +491,16 @@ class Design(Part):
                 "image_path: split needs an encoder of images (siglip, clip, dinov2, ...) among `encoders`"
             )
         for stage in self.schedule:
-            self.mix_of(stage)
+            if self.mix_of(stage).text and not stage.lr.llm:
+                raise ValueError(
+                    f"stage {stage.name!r} freezes the LLM, and from text nothing else learns: take text out of its mix"
+                )
+        rate, tested = getattr(self.sampling, "fps", None), self.test_sampling
+        if self.resampler.tokens_per_second and tested and getattr(tested, "fps", None) != rate:
+            raise ValueError(
+                f"tokens_per_second is fixed by training at {rate} fps: let test_sampling have that rate, or give "
+                "tokens_per_frame"
+            )
         return self
 
     @property

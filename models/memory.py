@@ -57,12 +57,14 @@ class Memory:
     """Of the output layer's weights, whole, which the backward pass makes first."""
     tied_gradient: float
     """What a tied embedding's two gradients and their sum take beside the one that stays, at the pass's end."""
+    accumulated: float
+    """Gradients of earlier micro-batches, which lie beside the activations of the next."""
 
     @property
     def peak(self) -> float:
         """The most after the first step: activations fall while gradients rise, so it is at one of the ends."""
-        held = self.weights + self.optimizer
-        return held + max(self.activations + self.working + self.head_gradient, self.gradients + self.tied_gradient)
+        forward = self.activations + self.working + self.head_gradient + self.accumulated
+        return self.weights + self.optimizer + max(forward, self.gradients + self.tied_gradient)
 
 
 def training_memory(
@@ -73,6 +75,7 @@ def training_memory(
     *,
     optimizer: Literal["adamw", "muon"],
     batch: int = 1,
+    accumulates: bool = False,
     checkpointing: bool = False,
 ) -> Memory:
     """Memory of a training step.
@@ -84,6 +87,7 @@ def training_memory(
         setting: how numbers are held.
         optimizer: AdamW keeps two states of a weight, Muon one of most.
         batch: samples that are in memory at once.
+        accumulates: whether an optimiser step takes several of those, whose gradients are added up.
         checkpointing: whether the layers of the LLM, and of encoders that learn, keep their input alone and are run
             again in the backward pass.
     """
@@ -97,16 +101,19 @@ def training_memory(
     whole = setting.compute_bytes if setting.is_gathered else setting.master_bytes
     embedding = model.llm.vocab * model.llm.hidden * learning.llm * whole
     share = setting.devices
+    gradients = learned * setting.master_bytes / share
+    mask = load.length**2 * (1 + setting.compute_bytes)  # who sees whom, and what attention adds for it
     return Memory(
         weights=(learned * setting.master_bytes + frozen * setting.frozen_bytes) / share,
-        gradients=learned * setting.master_bytes / share,
+        gradients=gradients,
         optimizer=states * learned * setting.master_bytes / share,
-        activations=kept * setting.compute_bytes,
+        activations=kept * setting.compute_bytes + mask * batch,
         working=logits
         + gathered
         + _busy(model, load, learning, checkpointing=checkpointing) * batch * setting.compute_bytes,
         head_gradient=embedding,
         tied_gradient=2 * embedding * model.llm.tied,
+        accumulated=gradients * accumulates,
     )
 
 
@@ -121,11 +128,16 @@ def _activations(model: Model, load: Load, learning: Learning, *, checkpointing:
         * (takes if card.frames == 1 else 1)
         for card, takes in zip(model.encoders, model.takes, strict=True)
     )
+    vision += sum(
+        (_block_inputs(card) if checkpointing else card.blocks_run * _block_values(card)) * load.images
+        for card in (model.encoders[place] for place in model.image_encoders)
+    )
     per_layer = _layer_values(model.llm, load.length, learns=learning.llm)
     layers = model.llm.layers * (load.length * model.llm.hidden if checkpointing else per_layer)
     return {
         "vision": vision if learning.vision else 0.0,
-        "features": load.clips * math.prod(model.grid) * model.features * (1 + (len(model.encoders) > 1)),
+        "features": load.clips * math.prod(model.grid) * model.features * (1 + (len(model.encoders) > 1))
+        + (load.images * math.prod(model.image_grid) * model.image_features if model.image_encoders else 0.0),
         "connector": _resampler_values(model, load) if connected else 0.0,
         "llm": layers if learning.anything else 0.0,
     }
@@ -163,16 +175,23 @@ def _block_values(card: EncoderCard) -> float:
 
 
 def _resampler_values(model: Model, load: Load) -> float:
-    h, places, tokens = model.llm.hidden, math.prod(model.grid), model.tokens_per_clip
+    video = load.clips * _values_of_clip(model, math.prod(model.grid), model.tokens_per_clip)
+    if not model.image_encoders:
+        return video
+    return video + load.images * _values_of_clip(model, math.prod(model.image_grid), model.tokens_per_image)
+
+
+def _values_of_clip(model: Model, places: int, tokens: int) -> float:
+    h = model.llm.hidden
     match model.resampler:
         case Perceiver() as config:
             inner, kept = config.heads * config.head_dim, config.kv_heads * config.head_dim
             both = places + tokens
             context = places * 3 * h + both * (h + 2 * kept + 2 * inner)
             latents = tokens * (8 * h + 2 * inner + 16 * h)
-            return load.clips * (context + config.depth * latents)
+            return context + config.depth * latents
         case MlpPool() | ConvPool():
-            return load.clips * places * 3 * h
+            return places * 3 * h
 
 
 def _head_values(card: LlmCard, load: Load) -> float:

@@ -8,6 +8,7 @@ answered as if it were asked alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Never
 
 import numpy as np
 import torch
@@ -17,7 +18,8 @@ from models.integration import IMAGE_TOKEN, VIDEO_TOKEN
 from models.manifest import Question, Record
 from models.video_lmm import Batch
 
-_MARK = "<video>\n"
+_MARK, _SAID = "<video>", "<said>"
+"""Stand for a question and an answer while a template is taken apart; without spaces, which some templates trim."""
 PLAIN_TEMPLATE = (
     "{% for m in messages %}{{ 'User: ' if m['role'] == 'user' else 'Assistant: ' }}{{ m['content'] }}"
     "{{ '\n' if m['role'] == 'user' else eos_token + '\n' }}{% endfor %}"
@@ -53,17 +55,22 @@ class Prompter:
     """Renders the tokenizer's chat template, split where the video goes; every piece is encoded once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Take the template apart.
+
+        Raises:
+            ValueError: it cannot be: what it writes of a turn depends on later ones.
+        """
         self._tokenizer = tokenizer
         self._known: dict[str, list[int]] = {}
         self._answers: dict[str, list[int]] = {}
-        before, after = self._render([_user(_MARK)], answer_next=True).split(_MARK)
+        before, self._closing = self._parted(self._render([_user(_MARK)], answer_next=True), _MARK)
         self.opening: list[int] = self.encode(before)
-        self._closing = after
         # A later turn opens without what stands once at the top, such as a system message.
-        said = [_user(""), {"role": "assistant", "content": ""}]
-        so_far = self._render(said, answer_next=False)
-        more = self._render([*said, _user(_MARK)], answer_next=True)
-        self._reopening: list[int] = self.encode(more.removeprefix(so_far).split(_MARK)[0])
+        said = [_user(""), {"role": "assistant", "content": _SAID}]
+        _, end = self._parted(self._render(said, answer_next=False), _SAID)
+        more, _ = self._parted(self._render([*said, _user(_MARK)], answer_next=True), _MARK)
+        _, between = self._parted(more, _SAID)
+        self._reopening: list[int] = self.encode(self._without(end, between))
 
     def encode(self, text: str) -> list[int]:
         """Token ids without special tokens of the tokenizer's own."""
@@ -74,7 +81,24 @@ class Prompter:
     def _render(self, messages: list[dict[str, str]], *, answer_next: bool) -> str:
         template = None if self._tokenizer.chat_template else PLAIN_TEMPLATE
         return self._tokenizer.apply_chat_template(
-            messages, chat_template=template, add_generation_prompt=answer_next, tokenize=False
+            messages,
+            chat_template=template,
+            add_generation_prompt=answer_next,
+            tokenize=False,
+            enable_thinking=False,  # Qwen3's: an answer follows at once, in training as in testing
+        )
+
+    def _parted(self, text: str, mark: str) -> tuple[str, str]:
+        before, found, after = text.partition(mark)
+        return (before, after) if found else self._refused()
+
+    def _without(self, start: str, text: str) -> str:
+        return text[len(start) :] if text.startswith(start) else self._refused()
+
+    def _refused(self) -> Never:
+        raise ValueError(
+            f"the chat template of {self._tokenizer.name_or_path} changes earlier turns when later ones follow, so "
+            "questions cannot share a video; give the tokenizer a plain template (tokenizer_config.json, chat_template)"
         )
 
     def asked(self, question: str) -> list[int]:
@@ -86,7 +110,7 @@ class Prompter:
         if answer not in self._answers:
             prompt = self._render([_user("")], answer_next=True)
             whole = self._render([_user(""), {"role": "assistant", "content": answer}], answer_next=False)
-            self._answers[answer] = self.encode(whole.removeprefix(prompt))
+            self._answers[answer] = self.encode(self._without(prompt, whole))
         return self._answers[answer]
 
     def training_branches(self, record: Record, chosen: list[int]) -> list[Branch]:

@@ -69,7 +69,7 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
         optimizers = make_optimizers(model, config.design.optimizer, lr)
         schedules = [warmup_cosine(o, steps, config.design.optimizer.warmup) for o in optimizers]
         batches = corpus.batches(stage, steps, np.random.default_rng([config.seed, number]))
-        model.train()
+        train_mode(model, lr)
         for _ in range(steps):
             started = time.perf_counter()
             batch = next(batches)
@@ -105,6 +105,12 @@ def freeze(model: VideoLMM, lr: LearningRates) -> None:
         part.requires_grad_(getattr(lr, name) > 0)
 
 
+def train_mode(model: VideoLMM, lr: LearningRates) -> None:
+    """Parts that learn are in training mode; a frozen one computes as in evaluation, as its stored features were."""
+    for name, part in model.parts().items():
+        part.train(getattr(lr, name) > 0)
+
+
 def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> list[TorchOptimizer]:
     """Optimisers over the parts that learn, one group a part with its own learning rate."""
     hidden: list[dict[str, object]] = []
@@ -116,17 +122,15 @@ def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> li
         named = [(n, p) for n, p in part.named_parameters() if p.requires_grad]
         flat = [p for n, p in named if p.ndim == 2 and not any(word in n for word in NOT_HIDDEN)]
         others = [p for n, p in named if all(p is not q for q in flat)]
-        hidden.append({"params": flat, "lr": rate})
-        rest.append({"params": others, "lr": rate})
+        hidden += [{"params": flat, "lr": rate}] if flat else []
+        rest += [{"params": others, "lr": rate}] if others else []
     match config:
         case AdamW():
-            both = [{"params": [*h["params"], *r["params"]], "lr": h["lr"]} for h, r in zip(hidden, rest, strict=True)]  # type: ignore[misc]
-            return [torch.optim.AdamW(both, weight_decay=config.weight_decay, fused=True)]
+            return [torch.optim.AdamW([*hidden, *rest], weight_decay=config.weight_decay, fused=True)]
         case Muon():
-            return [
-                Muon32(hidden, weight_decay=config.weight_decay),
-                torch.optim.AdamW(rest, weight_decay=config.weight_decay, fused=True),
-            ]
+            muon = [Muon32(hidden, weight_decay=config.weight_decay)] if hidden else []
+            adam = [torch.optim.AdamW(rest, weight_decay=config.weight_decay, fused=True)] if rest else []
+            return [*muon, *adam]
         case _:
             assert_never(config)
 

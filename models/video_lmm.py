@@ -100,7 +100,7 @@ class VideoLMM(nn.Module):
             embeddings = _filled(embeddings, batch.is_image_BL, self.image_path.resampler(features))
         hidden = self.llm.base_model(
             inputs_embeds=embeddings,
-            attention_mask=batch.sees_BLL[:, None],
+            attention_mask=_additive(batch.sees_BLL, embeddings.dtype)[:, None],
             position_ids=batch.positions_BL,
             use_cache=False,
         ).last_hidden_state
@@ -115,6 +115,12 @@ class VideoLMM(nn.Module):
     def trainable(self) -> Iterator[nn.Parameter]:
         """Parameters that learn in the current stage."""
         return (p for p in self.parameters() if p.requires_grad)
+
+
+def _additive(sees_BLL: Tensor, dtype: torch.dtype) -> Tensor:
+    """What attention adds to its scores: 0 or minus infinity. Made once: of a boolean mask every layer would make one
+    of its own and keep it for the backward pass, gigabytes for a long video."""
+    return torch.zeros(sees_BLL.shape, dtype=dtype, device=sees_BLL.device).masked_fill_(~sees_BLL, -torch.inf)
 
 
 def _filled(embeddings_BLD: Tensor, where_BL: Tensor, tokens_CRD: Tensor) -> Tensor:
