@@ -17,8 +17,8 @@ from ablate.errors import InfeasibleError
 from ablate.gpus import Gpu, gpus
 from models.cards import LLMS, EncoderCard, LlmCard, encoder_card, llm_card
 from models.costs import Learning, Load, Model, training_flops
-from models.design import AssumedData, Data, Design, ManifestData, Mix, Sampling, Split, Stage, TinyData, TrialConfig
-from models.encoders.spread import largest
+from models.design import AssumedData, Data, Design, ManifestData, Mix, Perceiver, Split, Stage, TinyData, TrialConfig
+from models.encoders.spread import largest, pooled_shape
 from models.frames import num_clips
 from models.ladder import rung_of
 from models.memory import Memory, on_gpus, training_memory
@@ -34,6 +34,7 @@ USABLE = 0.9
 """Share of a GPU's memory that a plan fills: the rest is the driver's, the allocator's and the communication's."""
 CHARACTERS_PER_TOKEN = 4.0
 """Of English text with a Qwen tokenizer: assumed, for manifests, whose tokenizer a plan does not load."""
+MOST_DURATIONS = 64
 PROBED = 16
 """Videos of a manifest that are opened where it does not say how long they are."""
 Kind = Literal["text", "image", "multi_image", "video"]
@@ -93,6 +94,36 @@ class Tower:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OnGpu:
+    """What a trial takes of one kind of GPU."""
+
+    gpu: str
+    gpus: int
+    """The fewest, a power of two, that hold it."""
+    hours: float
+    """GPU-hours."""
+    checkpointing: bool
+    """Whether it fits with gradient checkpointing alone."""
+    plain: Memory
+    """On each GPU, for the longest sample."""
+    checkpointed: Memory
+
+    @property
+    def memory(self) -> Memory:
+        """As it will run."""
+        return self.checkpointed if self.checkpointing else self.plain
+
+    def to_json(self) -> dict[str, Any]:
+        """Stable object for programs."""
+        peaks = {name: asdict(one) | {"peak": one.peak} for name, one in self._memories.items()}
+        return {name: value for name, value in asdict(self).items() if name not in peaks} | {"memory_bytes": peaks}
+
+    @property
+    def _memories(self) -> dict[str, Memory]:
+        return {"plain": self.plain, "checkpointed": self.checkpointed}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Budget:
     """What one trial is made of and takes."""
 
@@ -110,25 +141,12 @@ class Budget:
     stages: tuple[StagePlan, ...]
     weights_gib: dict[str, float]
     """What is to be fetched -> its size, in fp32 for encoders and bf16 for the LLM."""
-    gpu: str | None = None
-    gpus: int | None = None
-    gpu_hours: float | None = None
-    checkpointing: bool | None = None
-    memory: Memory | None = None
-    """On each GPU, for the longest video."""
-    memory_checkpointed: Memory | None = None
+    on_gpu: OnGpu | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Stable object for programs."""
-        memory = {
-            name: {**asdict(value), "peak": value.peak} if value else None
-            for name, value in (("plain", self.memory), ("checkpointed", self.memory_checkpointed))
-        }
-        rest = asdict(self)
-        for name in ("memory", "memory_checkpointed"):
-            rest.pop(name)
-        return {**rest, "stages": [asdict(stage) for stage in self.stages], "memory_bytes": memory}
+        return asdict(self) | {"on_gpu": self.on_gpu.to_json() if self.on_gpu else None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,50 +182,48 @@ def price(config: TrialConfig, label: str, pricing: Pricing) -> Budget:
         stages=stages,
         weights_gib=_to_fetch(model),
         notes=(*_licences(model), *_unknowns(model)),
-        **_on_gpu(config, label, model, max(videos, key=lambda load: load.length), stages, pricing),
+        on_gpu=_on_gpu(config, label, model, stages, pricing),
     )
 
 
 def _on_gpu(
-    config: TrialConfig, label: str, model: Model, longest: Load, stages: tuple[StagePlan, ...], pricing: Pricing
-) -> dict[str, Any]:
-    """GPUs, memory and hours: the fewest GPUs that hold the hungriest stage, without checkpointing if they can."""
+    config: TrialConfig, label: str, model: Model, stages: tuple[StagePlan, ...], pricing: Pricing
+) -> OnGpu | None:
+    """The fewest GPUs that hold the hungriest stage, without checkpointing if they can."""
     if pricing.gpu is None:
-        return {}
-    devices = _fewest(config, model, longest, pricing.gpu, pricing.max_gpus)
+        return None
+    devices = _fewest(config, model, pricing.gpu, pricing.max_gpus)
     if devices is None:
-        raise _too_large(config, label, model, longest, pricing)
-    plain, checkpointed = (_hungriest(config, model, longest, devices, checkpointing=on) for on in (False, True))
+        raise _too_large(config, label, model, pricing)
+    plain, checkpointed = (_hungriest(config, model, devices, checkpointing=on) for on in (False, True))
     checkpointing = plain.peak > _room(pricing.gpu)
     flops = sum(stage.flops_checkpointed if checkpointing else stage.flops for stage in stages)
-    hours = flops / (pricing.gpu.tflops * 1e12 * pricing.utilisation) / 3600
-    return {
-        "gpu": pricing.gpu.name,
-        "gpus": devices,
-        "gpu_hours": hours,
-        "checkpointing": checkpointing,
-        "memory": plain,
-        "memory_checkpointed": checkpointed,
-    }
+    return OnGpu(
+        gpu=pricing.gpu.name,
+        gpus=devices,
+        hours=flops / (pricing.gpu.tflops * 1e12 * pricing.utilisation) / 3600,
+        checkpointing=checkpointing,
+        plain=plain,
+        checkpointed=checkpointed,
+    )
 
 
 def _room(gpu: Gpu) -> float:
     return gpu.memory_gib * 2**30 * USABLE
 
 
-def _fewest(config: TrialConfig, model: Model, longest: Load, gpu: Gpu, most: int) -> int | None:
-    """The fewest GPUs, a power of two, that hold a trial, with checkpointing if they must; None where no number does."""
+def _fewest(config: TrialConfig, model: Model, gpu: Gpu, most: int) -> int | None:
+    """The fewest GPUs, a power of two, that hold a trial, with checkpointing if they must; None: no number does."""
     devices = 1
     while devices <= most:
-        if any(
-            _hungriest(config, model, longest, devices, checkpointing=on).peak <= _room(gpu) for on in (False, True)
-        ):
+        if any(_hungriest(config, model, devices, checkpointing=on).peak <= _room(gpu) for on in (False, True)):
             return devices
         devices *= 2
     return None
 
 
-def _hungriest(config: TrialConfig, model: Model, load: Load, devices: int, *, checkpointing: bool) -> Memory:
+def _hungriest(config: TrialConfig, model: Model, devices: int, *, checkpointing: bool) -> Memory:
+    """Memory of the stage and sample that need most."""
     each = [
         training_memory(
             model,
@@ -220,21 +236,29 @@ def _hungriest(config: TrialConfig, model: Model, load: Load, devices: int, *, c
             checkpointing=checkpointing,
         )
         for stage in config.design.schedule
+        for load in _longest(config.design, stage)
     ]
     return max(each, key=lambda memory: memory.peak)
 
 
-def _too_large(config: TrialConfig, label: str, model: Model, longest: Load, pricing: Pricing) -> InfeasibleError:
+def _longest(design: Design, stage: Stage) -> list[Load]:
+    """The longest sample of each kind that a stage sees; of videos it is the longest video."""
+    data = sizes_of(design.data)
+    mix = design.mix_of(stage)
+    return [_load(design, data, kind, max(data.video_s), stage) for kind in KINDS if getattr(mix, kind)]
+
+
+def _too_large(config: TrialConfig, label: str, model: Model, pricing: Pricing) -> InfeasibleError:
     """Both numbers, and what was found to hold it: more of these GPUs, or as many of others."""
     gpu = pricing.gpu
     assert gpu is not None
     devices = 2 ** int(math.log2(pricing.max_gpus))
-    plain, checkpointed = (_hungriest(config, model, longest, devices, checkpointing=on) for on in (False, True))
+    plain, checkpointed = (_hungriest(config, model, devices, checkpointing=on) for on in (False, True))
     need, bare = min(plain.peak, checkpointed.peak) / 2**30, (checkpointed.weights + checkpointed.optimizer) / 2**30
     held = f"{bare:.1f} GiB of it weights and optimiser states" if bare > need / 2 else "most of it activations"
-    more = _fewest(config, model, longest, gpu, MOST_GPUS)
+    more = _fewest(config, model, gpu, MOST_GPUS)
     others = sorted(gpus().values(), key=lambda other: other.memory_gib)
-    large = [o.name for o in others if _fewest(config, model, longest, o, pricing.max_gpus) is not None]
+    large = [o.name for o in others if _fewest(config, model, o, pricing.max_gpus) is not None]
     mends = [
         *([f"{more} of them (--max-gpus {more})"] if more else []),
         *([f"{pricing.max_gpus} or fewer of {' or '.join(large[:2])} (--gpu)"] if large else []),
@@ -251,13 +275,13 @@ def model_of(config: TrialConfig) -> Model:
     """The sizes of a trial's model.
 
     Raises:
-        ValueError: nothing is known of an encoder or LLM.
+        ValueError: nothing is known of an encoder or LLM, or parts do not fit together.
     """
     design = config.design
     cards = tuple(encoder_card(encoder) for encoder in design.encoders)
     grid = largest([card.grid for card in cards])
     split = design.image_path if isinstance(design.image_path, Split) else None
-    return Model(
+    model = Model(
         encoders=cards,
         takes=tuple(grid[0] if card.frames == 1 else card.frames for card in cards),
         resampler=design.resampler,
@@ -267,6 +291,11 @@ def model_of(config: TrialConfig) -> Model:
         image_encoders=tuple(design.image_encoders) if split else (),
         tokens_per_image=split.tokens_per_image if split else 0,
     )
+    if not isinstance(design.resampler, Perceiver):
+        pooled_shape(model.tokens_per_clip, model.grid)
+        if split:
+            pooled_shape(model.tokens_per_image, model.image_grid)
+    return model
 
 
 # --- what a sample holds -------------------------------------------------------------------------------
@@ -281,7 +310,7 @@ def _load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: Stage)
     if kind == "text":
         return Load(clips=0, visual=0, text=text, targets=targets)
     if kind == "video":
-        clips = _clips(seconds, design.sampling, design.clip_frames)
+        clips = num_clips(seconds, design.sampling, design.clip_frames)
         extra += data.timestamp_tokens * design.integration.timestamps
         return Load(clips=clips, visual=clips * design.tokens_per_clip, text=text + clips * extra, targets=targets)
     count = data.images if kind == "multi_image" else 1
@@ -293,10 +322,6 @@ def _load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: Stage)
         text=text + count * extra,
         targets=targets,
     )
-
-
-def _clips(seconds: float, sampling: Sampling, clip_frames: int) -> int:
-    return num_clips(seconds, sampling, clip_frames)
 
 
 def _stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> StagePlan:
@@ -421,6 +446,14 @@ def _of_manifest(folder: Path) -> Sizes:
     )
 
 
+def _quantiles(seconds: list[float]) -> tuple[float, ...]:
+    """At most 64 that stand for all, the longest among them: memory goes by it."""
+    rising = sorted(seconds)
+    if len(rising) <= MOST_DURATIONS:
+        return tuple(rising)
+    return tuple(rising[round(i * (len(rising) - 1) / (MOST_DURATIONS - 1))] for i in range(MOST_DURATIONS))
+
+
 def _durations(folder: Path, videos: list[Any]) -> tuple[tuple[float, ...], str]:
     """Durations as the manifest tells them; where it does not, of some videos that are opened."""
     from models.decode import Decoder, VideoError
@@ -430,7 +463,7 @@ def _durations(folder: Path, videos: list[Any]) -> tuple[tuple[float, ...], str]
         return (0.0,), ""
     told = [record.duration_s for record in videos]
     if all(told):
-        return tuple(sorted(told)[:: max(1, len(told) // 64)]), ""
+        return _quantiles(told), ""
     step = max(1, math.ceil(len(videos) / PROBED))
     found: list[float] = []
     with Decoder() as decoder:

@@ -73,21 +73,25 @@ def _budget_cells(budget: Budget) -> list[str]:
         f"{budget.frames:.0f}",
         f"{budget.visual_tokens:.0f}",
         f"{budget.text_tokens:.0f}",
-        f"{budget.flops / 1e15:,.3g}" if budget.flops < 1e18 else f"{budget.flops / 1e15:,.0f}",
+        three_digits(budget.flops / 1e15),
     ]
-    if budget.gpus is not None and budget.memory is not None and budget.memory_checkpointed is not None:
-        memory = budget.memory_checkpointed if budget.checkpointing else budget.memory
-        mark = "*" if budget.checkpointing else ""
-        cells += [f"{memory.peak / 2**30:.1f}{mark}", str(budget.gpus), f"{budget.gpu_hours:,.3g}"]
+    if on := budget.on_gpu:
+        mark = "*" if on.checkpointing else ""
+        cells += [f"{on.memory.peak / 2**30:.1f}{mark}", str(on.gpus), three_digits(on.hours)]
     return cells
 
 
 def short_number(count: float) -> str:
     """1.23M, 4.5B: three digits."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g}{unit}"
-    return f"{count:.0f}"
+        if count >= 0.9995 * size:
+            return f"{three_digits(count / size)}{unit}"
+    return three_digits(count)
+
+
+def three_digits(value: float) -> str:
+    """Three digits, or all before the point, with commas: 0.00472, 49.4, 1,234."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 
 
 def _print_sums(plan: Plan) -> None:
@@ -98,18 +102,20 @@ def _print_sums(plan: Plan) -> None:
         for name in ("samples", "frames", "visual_tokens", "text_tokens")
     )
     told = f"to run: {seen_in_sum}; {totals['flops'] or 0:.3g} FLOPs; weights of {totals['weights_gib'] or 0:.1f} GiB"
-    budget = next((p.budget for p in plan.planned if p.budget and p.budget.gpu), None)
-    if totals["gpu_hours"] is not None and budget and plan.pricing:
-        told += f"; {totals['gpu_hours']:,.0f} GPU-hours on {budget.gpu} at {plan.pricing.utilisation:.0%} of its peak"
+    on_gpus = [p.budget.on_gpu for p in plan.planned if p.budget and p.budget.on_gpu]
+    if totals["gpu_hours"] is not None and plan.pricing:
+        kinds = " and ".join(dict.fromkeys(on.gpu for on in on_gpus))
+        told += f"; {totals['gpu_hours']:,.0f} GPU-hours on {kinds} at {plan.pricing.utilisation:.0%} of its peak"
     OUT.print(told)
-    few = "; one seed: the noise is taken for known" if seen.seeds == 1 else ""
+    seeds = f"{seen.seeds} seed{'s' * (seen.seeds > 1)} show{'s' * (seen.seeds == 1)}"
+    found = f"; {seen.detectable_paired:.1f} if these seeds must tell it" if seen.detectable_paired else ""
     OUT.print(
-        f"with a seed noise of {seen.noise:g} points {seen.seeds} seed(s) show a difference of {seen.detectable:.1f} "
-        f"points between two designs, {seen.detectable_any:.1f} between any of {seen.designs} and a baseline (80% "
-        f"power{few})"
+        f"with a seed noise of {seen.noise:g} points, taken for known, {seeds} a difference of {seen.detectable:.1f} "
+        f"points between two designs{found}, {seen.detectable_any:.1f} between any of {seen.designs} and a baseline "
+        "(5% level, 80% power)"
     )
-    if any(p.budget and p.budget.checkpointing for p in plan.planned):
-        ERR.print("* with gradient checkpointing, without which it does not fit")
+    if any(on.checkpointing for on in on_gpus):
+        OUT.print("* with gradient checkpointing, without which it does not fit")
     for note in plan.notes():
         ERR.print(f"note: {note}", style="yellow")
 

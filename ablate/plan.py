@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ablate.budget import Budget, Pricing, price
+from ablate.budget import Budget, Pricing, model_of, price, sizes_of
 from ablate.environment import available
 from ablate.errors import InfeasibleError, UsageError
 from ablate.gpus import DEFAULT, gpu
@@ -16,7 +16,7 @@ from ablate.job import Job
 from ablate.paths import StudyPaths, cache_root, study_paths
 from ablate.record import About, folder_of
 from ablate.spec import SweepSpec, known_metric
-from models.design import AssumedData, CustomEncoder, ManifestData
+from models.design import AssumedData, CustomEncoder, Design, ManifestData
 from models.ladder import rung_of
 from models.manifest import ManifestError, load_test, load_train
 from models.weights import locate
@@ -84,14 +84,14 @@ class Plan:
     @property
     def is_priced_on_gpus(self) -> bool:
         """Whether some are priced on GPUs."""
-        return any(p.budget and p.budget.gpu for p in self.planned)
+        return any(p.budget and p.budget.on_gpu for p in self.planned)
 
     def totals(self) -> dict[str, float | None]:
-        """Of what is missing: samples, frames, tokens, FLOPs, GPU-hours (None where none is priced on a GPU), and GiB of
-        weights to fetch, each once."""
+        """Of what is missing: samples, frames, tokens, FLOPs, GPU-hours (None where none is priced on a GPU), and GiB
+        of weights to fetch, each once."""
         budgets = [p.budget for p in self.planned if p.budget and p.to_run]
         stages = [stage for budget in budgets for stage in budget.stages]
-        hours = [budget.gpu_hours for budget in budgets if budget.gpu_hours is not None]
+        hours = [budget.on_gpu.hours for budget in budgets if budget.on_gpu]
         weights = {name: gib for budget in budgets for name, gib in budget.weights_gib.items()}
         counts = ("samples", "frames", "visual_tokens", "text_tokens", "flops")
         return {
@@ -108,9 +108,7 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What a plan with prices assumes, and which parts are not for commercial use."""
-        from ablate.budget import sizes_of
-
-        data = {p.trial.config.design.data for p in self.planned if p.budget}
+        data = dict.fromkeys(p.trial.config.design.data for p in self.planned if p.budget)
         told = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
         trained = {
             p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}) for p in self.to_run
@@ -191,12 +189,11 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
     """
     expansion = expand(spec)
     paths = study_paths(spec.study)
-    _check_data(
-        {t.config.design.data.folder for t in expansion.trials if isinstance(t.config.design.data, ManifestData)}
-    )
+    _check_data(spec, expansion.trials)
     planned = []
     for trial in expansion.trials:
         _check_weights(spec, trial)
+        _check_model(spec, trial)
         record = folder_of(paths, trial.key).read()
         step = rung_of(trial.config)
         cpus = step.cpus if spec.resources.cpus is None else spec.resources.cpus
@@ -237,13 +234,36 @@ def _check_weights(spec: SweepSpec, trial: Trial) -> None:
             raise spec.source.error((), str(error)) from None
 
 
-def _check_data(folders: set[str]) -> None:
-    for folder in folders:
+def _check_model(spec: SweepSpec, trial: Trial) -> None:
+    """Parts must fit together: what would fail when a worker builds the model is refused here."""
+    try:
+        model_of(trial.config)
+    except ValueError as error:
+        raise spec.source.error((), f"{trial.label}: {error}") from None
+
+
+def _check_data(spec: SweepSpec, trials: list[Trial]) -> None:
+    """Manifests must be readable and hold every kind of sample that a stage asks for."""
+    kinds: dict[str, set[str]] = {}
+    for trial in trials:
+        design = trial.config.design
+        if not isinstance(design.data, ManifestData):
+            continue
+        folder = design.data.folder
         try:
-            load_train(Path(folder))
-            load_test(Path(folder))
+            if folder not in kinds:
+                kinds[folder] = {record.kind for record in load_train(Path(folder))}
+                load_test(Path(folder))
         except ManifestError as error:
             raise UsageError(str(error)) from None
+        for stage in design.schedule:
+            wanted = {kind for kind, share in design.mix_of(stage).model_dump().items() if share}
+            if lacking := sorted(wanted - kinds[folder]):
+                raise spec.source.error(
+                    (),
+                    f"{trial.label}: stage {stage.name!r} learns from {', '.join(lacking)}, of which "
+                    f"{folder}/train.json has no record: change the mix, or add records",
+                )
 
 
 def refuse_assumed(plan: Plan) -> None:
@@ -278,8 +298,8 @@ def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -
         largest = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in asked}
         raise InfeasibleError(
             f"{p.trial.label} asks for {_told(asked)}, but no node has that; the most on one of {len(nodes)} node(s) "
-            f"is {_told(largest)}. Lower `resources` in {plan.spec.source.path}, run on a cluster with --address, or plan for "
-            "other machines: ablate plan --gpu h100-80gb"
+            f"is {_told(largest)}. Lower `resources` in {plan.spec.source.path}, run on a cluster with --address, or "
+            "plan for other machines: ablate plan --gpu h100-80gb"
         )
 
 

@@ -22,7 +22,7 @@ from ablate.paths import STUDY_NAME
 from ablate.scales import Scale, selected
 from ablate.yaml_source import Location, Source, read_yaml
 from models.design import Data, Design, TinyData
-from models.ladder import LADDER
+from models.ladder import LADDER, rung
 from models.presets import PRESETS
 
 Values = Annotated[list[Any], Field(min_length=1)]
@@ -112,6 +112,12 @@ class SweepSpec(Grid):
         repeated = sorted({value for value in plain if plain.count(value) > 1})
         if repeated:
             raise ValueError(f"{repeated[0]} is given twice; more replicates are more seeds, e.g. [0, 1, 2]")
+        meant: dict[str, str] = {}
+        for scale in (value for value in values if isinstance(value, Scale)):
+            llm = scale.llm or rung(scale.label).llm
+            if llm in meant:
+                raise ValueError(f"{meant[llm]} and {scale.label} are the same LLM, {llm}; give one of them")
+            meant[llm] = scale.label
         return values
 
     @model_validator(mode="after")

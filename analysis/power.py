@@ -1,6 +1,7 @@
 """Before anything runs: which difference between designs a number of seeds can show, and how many a difference needs.
 
-Designs are compared seed by seed, since trials of one seed share the order of their data (paired t test, two-sided).
+Designs are compared seed by seed, since trials of one seed share the order of their data. The noise is stated, so taken
+for known (normal test, two-sided); beside it stands what a paired t test sees, which must find it from the seeds.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ class Power:
     """Smallest difference of one pair, chosen beforehand, that is found with a chance of `POWER`."""
     detectable_any: float
     """The same where every design is compared with a baseline and the smallest p-value must pass Holm's first step."""
+    detectable_paired: float | None
+    """As `detectable`, by a paired t test that knows nothing of the noise; None with one seed, which shows none."""
     seeds_for_noise: int | None
-    """Seeds that would show a difference as large as the noise, one pair; None for more than `MAX_SEEDS`."""
+    """Seeds with which a paired t test would show a difference as large as the noise; None for over `MAX_SEEDS`."""
 
 
 def power(noise: float, seeds: int, designs: int) -> Power:
@@ -39,26 +42,26 @@ def power(noise: float, seeds: int, designs: int) -> Power:
         designs=designs,
         detectable=detectable(noise, seeds),
         detectable_any=detectable(noise, seeds, ALPHA / comparisons),
+        detectable_paired=detectable_paired(noise, seeds) if seeds > 1 else None,
         seeds_for_noise=seeds_needed(noise, noise),
     )
 
 
 def detectable(noise: float, seeds: int, alpha: float = ALPHA, chance: float = POWER) -> float:
-    """Smallest true difference of two designs that a paired test finds with this chance, in the noise's unit.
+    """Smallest true difference of two designs that is found with this chance if the noise is known, in its unit."""
+    normal = NormalDist()
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(chance)) * noise * math.sqrt(2 / seeds)
 
-    With one seed there is nothing to estimate the noise from; the stated one is then taken for known (normal test).
-    """
-    difference_sd = math.sqrt(2) * noise
-    if seeds == 1:
-        normal = NormalDist()
-        return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(chance)) * difference_sd
+
+def detectable_paired(noise: float, seeds: int, alpha: float = ALPHA, chance: float = POWER) -> float:
+    """The same for a paired t test over two or more seeds."""
     low, high = 0.0, 1.0
     while chance_to_find(high, seeds, alpha) < chance:
         high *= 2
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (middle, high) if chance_to_find(middle, seeds, alpha) < chance else (low, middle)
-    return high * difference_sd
+    return high * math.sqrt(2) * noise
 
 
 def chance_to_find(effect: float, seeds: int, alpha: float = ALPHA) -> float:

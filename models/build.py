@@ -40,12 +40,12 @@ from models.encoders.internvideo2 import InternVideo2Encoder
 from models.encoders.languagebind import LanguageBindImageEncoder, LanguageBindVideoEncoder
 from models.encoders.siglip import SiglipEncoder
 from models.encoders.siglip2 import Siglip2Encoder
-from models.encoders.spread import largest
+from models.encoders.spread import largest, pooled_shape
 from models.encoders.videomae import VideoMaeEncoder
 from models.encoders.vjepa import VjepaEncoder
 from models.encoders.vjepa2 import Vjepa2Encoder
 from models.ladder import rung_of
-from models.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler, pooled_shape
+from models.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
 from models.video_lmm import ImagePath, VideoLMM
 from models.weights import locate, locate_tokenizer
 

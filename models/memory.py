@@ -85,7 +85,7 @@ def training_memory(
         load: one sample.
         learning: which parts learn.
         setting: how numbers are held.
-        optimizer: AdamW keeps two states of a weight, Muon one of most.
+        optimizer: AdamW keeps two states of a weight, Muon one, and two of the embedding and the output layer.
         batch: samples that are in memory at once.
         accumulates: whether an optimiser step takes several of those, whose gradients are added up.
         checkpointing: whether the layers of the LLM, and of encoders that learn, keep their input alone and are run
@@ -94,7 +94,8 @@ def training_memory(
     params = model.params
     learned = sum(count for name, count in params.items() if getattr(learning, name))
     frozen = sum(params.values()) - learned
-    states = 2 if optimizer == "adamw" else 1
+    not_hidden = model.llm.vocab * model.llm.hidden * (1 if model.llm.tied else 2) * learning.llm
+    states = 2 * learned if optimizer == "adamw" else learned + not_hidden
     kept = sum(_activations(model, load, learning, checkpointing=checkpointing).values()) * batch
     logits = _head_values(model.llm, load) * 4.0 * batch if learning.anything else 0.0
     gathered = 2 * setting.compute_bytes * _largest_layer(model) if setting.is_gathered else 0.0
@@ -106,7 +107,7 @@ def training_memory(
     return Memory(
         weights=(learned * setting.master_bytes + frozen * setting.frozen_bytes) / share,
         gradients=gradients,
-        optimizer=states * learned * setting.master_bytes / share,
+        optimizer=states * setting.master_bytes / share,
         activations=kept * setting.compute_bytes + mask * batch,
         working=logits
         + gathered
@@ -123,14 +124,8 @@ def training_memory(
 def _activations(model: Model, load: Load, learning: Learning, *, checkpointing: bool) -> dict[str, float]:
     connected = learning.vision or learning.connector
     vision = sum(
-        (_block_inputs(card) if checkpointing else card.blocks_run * _block_values(card))
-        * load.clips
-        * (takes if card.frames == 1 else 1)
-        for card, takes in zip(model.encoders, model.takes, strict=True)
-    )
-    vision += sum(
-        (_block_inputs(card) if checkpointing else card.blocks_run * _block_values(card)) * load.images
-        for card in (model.encoders[place] for place in model.image_encoders)
+        (_block_inputs(card) if checkpointing else card.blocks_run * _block_values(card)) * runs
+        for card, runs in _runs(model, load)
     )
     per_layer = _layer_values(model.llm, load.length, learns=learning.llm)
     layers = model.llm.layers * (load.length * model.llm.hidden if checkpointing else per_layer)
@@ -143,11 +138,20 @@ def _activations(model: Model, load: Load, learning: Learning, *, checkpointing:
     }
 
 
+def _runs(model: Model, load: Load) -> list[tuple[EncoderCard, float]]:
+    """Encoders and how many inputs each takes: clips, or single frames and images."""
+    video = [
+        (card, load.clips * (takes if card.frames == 1 else 1))
+        for card, takes in zip(model.encoders, model.takes, strict=True)
+    ]
+    return video + [(model.encoders[place], load.images) for place in model.image_encoders]
+
+
 def _busy(model: Model, load: Load, learning: Learning, *, checkpointing: bool) -> float:
     """What a layer needs while it computes, beyond what it keeps: twice its widest value; all of a layer run again."""
     if checkpointing and learning.anything:
         again = _layer_values(model.llm, load.length, learns=learning.llm)
-        blocks = [_block_values(card) * load.clips for card in model.encoders] if learning.vision else []
+        blocks = [_block_values(card) * runs for card, runs in _runs(model, load)] if learning.vision else []
         return max([again, *blocks])
     return 2 * load.length * max(model.llm.mlp, model.llm.hidden)
 
@@ -186,10 +190,9 @@ def _values_of_clip(model: Model, places: int, tokens: int) -> float:
     match model.resampler:
         case Perceiver() as config:
             inner, kept = config.heads * config.head_dim, config.kv_heads * config.head_dim
-            both = places + tokens
-            context = places * 3 * h + both * (h + 2 * kept + 2 * inner)
+            context = places * 2 * h + (places + tokens) * (h + 2 * kept + 2 * inner)
             latents = tokens * (8 * h + 2 * inner + 16 * h)
-            return context + config.depth * latents
+            return places * h + config.depth * (context + latents)
         case MlpPool() | ConvPool():
             return places * 3 * h
 

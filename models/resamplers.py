@@ -159,24 +159,3 @@ class ConvPoolResampler(nn.Module):
 def pool(x_BTHWD: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Adaptive average of a grid to `shape` in time, height and width, in that order: (B, R, D)."""
     return adaptive_avg_pool3d(x_BTHWD.movedim(-1, 1), shape).flatten(2).transpose(1, 2)
-
-
-def pooled_shape(tokens: int, grid: tuple[int, int, int]) -> tuple[int, int, int]:
-    """How many tokens of a clip lie along time, height and width.
-
-    Time keeps as many instants as divide the number of tokens, so that frames stay apart; what is left is as near
-    to a square as it can be, wider than high. 6 tokens of a grid 2 x 16 x 16 are 2 x 1 x 3.
-
-    Raises:
-        ValueError: there are more tokens than places, in the grid or along one side of it.
-    """
-    time = max(n for n in range(1, grid[0] + 1) if tokens % n == 0)
-    each = tokens // time
-    fitting = [n for n in range(1, each + 1) if each % n == 0 and n <= grid[1] and each // n <= grid[2]]
-    if not fitting:
-        raise ValueError(
-            f"{tokens} tokens a clip cannot be pooled from a grid of {grid[0]} x {grid[1]} x {grid[2]}; ask for fewer, "
-            "or for a number that divides into its sides"
-        )
-    height = min(fitting, key=lambda n: (abs(each // n - n), n))
-    return time, height, each // height

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from transformers import AutoTokenizer
 
-from ablate.budget import TINY, Pricing, price, sizes_of
+from ablate.budget import TINY, Budget, Pricing, price, sizes_of
 from ablate.errors import InfeasibleError, SpecError, UsageError
 from ablate.gpus import gpu, gpus
 from ablate.grid import expand
 from ablate.paths import find_spec
 from ablate.plan import make_plan
 from ablate.spec import load_spec
-from models.design import AssumedData, ManifestData, TrialConfig
-from models.frames import num_clips
+from models.design import AssumedData, Integration, ManifestData, TrialConfig
+from models.frames import Clip, num_clips
+from models.integration import splice
 from models.presets import PRESETS
+from models.prompt import Prompter
 from models.tiny.world import generator, make_scene
+from models.weights import locate_tokenizer
 
 H100 = Pricing(gpu=gpu("h100-80gb"))
 APOLLO = PRESETS["apollo"].design
+
+DENSE = {**APOLLO.resampler.model_dump(), "tokens_per_frame": 128}
 
 
 def trial(scale: str = "3B", **changes: object) -> TrialConfig:
@@ -59,17 +66,48 @@ def test_rates_batch_and_warm_up_follow_from_the_scale():
 
 
 def test_gpu_hours_are_flops_over_speed():
-    budget = price(trial(), "t", H100)
-    assert budget.gpu_hours == pytest.approx(budget.flops / (989e12 * 0.4) / 3600)
-    assert budget.gpus == 1
-    assert price(trial("7B"), "t", H100).gpus == 2
+    budget = price(trial(), "t", Pricing(gpu=gpu("h200-141gb")))
+    assert (budget.on_gpu.gpus, budget.on_gpu.checkpointing) == (1, False)
+    assert budget.on_gpu.hours == pytest.approx(budget.flops / (989e12 * 0.4) / 3600)
+    tight = price(trial(), "t", H100)
+    assert (tight.on_gpu.gpus, tight.on_gpu.checkpointing) == (1, True)
+    again = sum(stage.flops_checkpointed for stage in tight.stages)
+    assert tight.on_gpu.hours == pytest.approx(again / (989e12 * 0.4) / 3600)
+    assert again > tight.flops
+    assert price(trial("7B"), "t", H100).on_gpu.gpus == 4
 
 
 def test_what_cannot_fit_is_refused_with_both_numbers_and_the_mend():
     with pytest.raises(InfeasibleError, match=r"needs 1?\d\d\.\d GiB on each of 1 x t4-16gb .* 14\.4 of 16 are usable"):
         price(trial("7B"), "t", Pricing(gpu=gpu("t4-16gb"), max_gpus=1))
-    with pytest.raises(InfeasibleError, match=r"--max-gpus 2\), a larger one \(--gpu\)"):
-        price(trial("7B"), "t", Pricing(gpu=gpu("t4-16gb"), max_gpus=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "changes"),
+    [
+        ("a10-24gb", 1, {}),
+        ("t4-16gb", 1, {}),
+        (
+            "t4-16gb",
+            64,
+            {
+                "sampling": {"kind": "fps", "fps": 4},
+                "resampler": {**APOLLO.resampler.model_dump(), "tokens_per_frame": 128},
+            },
+        ),
+    ],
+)
+def test_what_a_refusal_advises_does_hold_the_trial(name: str, most: int, changes: dict[str, object]):
+    config = trial("7B", **changes)
+    with pytest.raises(InfeasibleError) as refused:
+        price(config, "t", Pricing(gpu=gpu(name), max_gpus=most))
+    told = str(refused.value)
+    for count in re.findall(r"--max-gpus (\d+)", told):
+        assert price(config, "t", Pricing(gpu=gpu(name), max_gpus=int(count))).on_gpu.gpus == int(count)
+    large = re.search(r"or fewer of (.*?) \(--gpu\)", told)
+    for other in large[1].split(" or ") if large else ():
+        assert price(config, "t", Pricing(gpu=gpu(other), max_gpus=most)).on_gpu.gpu == other
+    assert "--max-gpus" in told or large or "No GPU known holds it" in told
 
 
 def test_an_unknown_gpu_is_told_with_the_near_one():
@@ -96,7 +134,7 @@ def test_trials_of_the_embedded_study_ask_for_no_gpu_unless_one_is_named():
 
 def test_published_scales_are_priced_on_a_gpu_without_asking():
     plan = make_plan(load_spec(find_spec("apollo/resamplers")), Pricing(gpu=None))
-    assert {p.budget.gpu for p in plan.planned} == {"h100-80gb"}
+    assert {p.budget.on_gpu.gpu for p in plan.planned} == {"h100-80gb"}
     barred = " ".join(plan.notes())
     assert "Qwen/Qwen2.5-3B-Instruct: qwen-research, not for commercial use" in barred
     assert "are assumed" in barred
@@ -105,10 +143,61 @@ def test_published_scales_are_priced_on_a_gpu_without_asking():
     json.dumps(told, allow_nan=False)
 
 
+def test_towers_are_told_as_published_and_as_run():
+    towers = {tower["id"]: tower for tower in price(trial(), "t", H100).to_json()["encoders"]}
+    assert towers["google/siglip-so400m-patch14-384"]["params"] == 428_225_600
+    assert towers["google/siglip-so400m-patch14-384"]["params_run"] == 397_745_440
+    (video,) = (tower for name, tower in towers.items() if "InternVideo2" in name)
+    assert video["params_run"] == 986_975_872
+
+
+def test_what_is_fetched_counts_once():
+    plan = make_plan(load_spec(find_spec("apollo/encoders")), Pricing(gpu=None))
+    fetched = {name: gib for p in plan.planned for name, gib in p.budget.weights_gib.items()}
+    assert len(fetched) == 8  # the LLM and seven encoders, of nineteen trials
+    assert plan.totals()["weights_gib"] == pytest.approx(sum(fetched.values()))
+    assert make_plan(load_spec(find_spec("sampling")), Pricing(gpu=None)).totals()["weights_gib"] == 0
+
+
+def test_sums_are_of_what_is_trained():
+    plan = make_plan(load_spec(find_spec("apollo/resamplers")), Pricing(gpu=None))
+    totals = plan.totals()
+    assert totals["samples"] == sum(s.samples for p in plan.planned for s in p.budget.stages)
+    assert totals["visual_tokens"] > totals["frames"] > totals["samples"]
+    told = plan.to_json()
+    assert (told["utilisation"], told["max_gpus"]) == (0.4, 64)
+    assert told["notes"] == plan.notes()
+    assert any("not for commercial use" in note for note in told["trials"][0]["budget"]["notes"])
+
+
+def test_trials_that_train_alike_are_told():
+    (note,) = (n for n in make_plan(load_spec(find_spec("apollo/sampling_uniform")), H100).notes() if "alone" in n)
+    assert note.startswith("4 of the trials")
+
+
+def test_text_around_clips_is_counted_with_the_studys_tokenizer():
+    encode = Prompter(AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))).encode
+    clip = Clip((0,), 1.0, 3.0)
+    for switches, tokens in (
+        ({"timestamps": True}, TINY.timestamp_tokens),
+        ({"separators": True}, TINY.separator_tokens),
+    ):
+        assert len(splice([clip], 2, Integration(**switches), encode)) == 2 + tokens
+
+
+def test_a_custom_encoder_costs_what_its_weights_do():
+    def priced(params: int) -> Budget:
+        mine = {"kind": "custom", "path": "a:B", "grid": [1, 16, 16], "width": 768, "params": params}
+        return price(trial(encoders=[mine]), "t", H100)
+
+    assert priced(300_000_000).flops > 1.2 * priced(0).flops
+    assert any("two FLOPs a weight" in note for note in priced(1).notes)
+
+
 def test_every_spec_of_the_study_is_priced():
     for path in sorted(find_spec("apollo/encoders").parent.glob("*.yaml")):
         plan = make_plan(load_spec(path), Pricing(gpu=None))
-        assert all(p.budget.gpus and p.budget.gpu_hours > 0 for p in plan.planned), path
+        assert all(p.budget.on_gpu.hours > 0 for p in plan.planned), path
 
 
 def test_an_encoder_nobody_knows_is_told_at_the_spec(tmp_path: Path):
@@ -139,6 +228,16 @@ def test_a_manifest_tells_durations_or_has_its_videos_opened(tmp_path: Path):
     (tmp_path / "train.json").write_text(json.dumps(records))
     sizes = sizes_of(data.model_copy(update={"digest": "2"}))
     assert "no video could be opened: 60 s each is assumed" in sizes.note
+
+
+def test_the_longest_video_is_never_left_out(tmp_path: Path):
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    talk = [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]
+    records = [{"video": "v.mp4", "duration": s, "conversations": talk} for s in [3600, *[10] * 126, 11]]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    seconds = sizes_of(ManifestData(kind="manifest", benchmark="b", folder=str(tmp_path), digest="3")).video_s
+    assert max(seconds) == 3600
+    assert len(seconds) == 64
 
 
 def test_assumed_data_are_said_to_be():

@@ -172,6 +172,7 @@ def test_an_llm_of_ones_own_is_known_by_its_config(load, tmp_path: Path, monkeyp
             "{label: m, llm: Qwen/Qwen2-7B-Instruct}, {label: m, llm: Qwen/Qwen2-0.5B-Instruct}",
             "scales: m is given twice",
         ),
+        ("3B, Qwen2.5-3B", "3B and Qwen2.5-3B are the same LLM, Qwen/Qwen2.5-3B-Instruct; give one of them"),
     ],
 )
 def test_a_wrong_scale_is_told_with_line_and_mend(load, entry: str, says: str):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.power import chance_to_find, detectable, power, seeds_needed
+from analysis.power import chance_to_find, detectable, detectable_paired, power, seeds_needed
 
 
 @pytest.mark.parametrize(("effect", "needed"), [(0.2, 199), (0.5, 34), (0.8, 15)])
@@ -34,23 +34,33 @@ def test_the_chance_is_what_simulation_finds():
     assert chance_to_find(difference / (2**0.5 * noise), seeds) == pytest.approx(found, abs=0.01)
 
 
-def test_one_seed_takes_the_stated_noise_for_known():
+def test_a_known_noise_is_a_normal_test():
     assert detectable(1.0, 1) == pytest.approx((1.959964 + 0.841621) * 2**0.5, abs=1e-5)
+    assert detectable(1.0, 4) == pytest.approx(detectable(1.0, 1) / 2)
+
+
+def test_every_seed_helps_from_the_first_on():
+    seen = [power(1.0, seeds, 6) for seeds in range(1, 8)]
+    for attribute in ("detectable", "detectable_any"):
+        values = [getattr(one, attribute) for one in seen]
+        assert values == sorted(values, reverse=True)
+    assert seen[0].detectable_paired is None  # one seed tells nothing of the noise
+    assert all(one.detectable_paired > one.detectable for one in seen[1:])
 
 
 @settings(max_examples=15)
 @given(st.floats(0.01, 50), st.integers(2, 30))
 def test_more_seeds_see_smaller_differences_and_noise_scales(noise: float, seeds: int):
-    here = detectable(noise, seeds)
-    assert detectable(noise, seeds + 1) < here < detectable(noise, seeds, alpha=0.01)
-    assert detectable(2 * noise, seeds) == pytest.approx(2 * here)
+    here = detectable_paired(noise, seeds)
+    assert detectable_paired(noise, seeds + 1) < here < detectable_paired(noise, seeds, alpha=0.01)
+    assert detectable_paired(2 * noise, seeds) == pytest.approx(2 * here)
     assert chance_to_find(here / (2**0.5 * noise), seeds) == pytest.approx(0.8, abs=1e-6)
 
 
 def test_seeds_needed_are_the_fewest():
     needed = seeds_needed(2.0, 1.0)
     assert needed is not None
-    assert detectable(1.0, needed) <= 2.0 < detectable(1.0, needed - 1)
+    assert detectable_paired(1.0, needed) <= 2.0 < detectable_paired(1.0, needed - 1)
     assert seeds_needed(0.01, 1.0) is None
 
 

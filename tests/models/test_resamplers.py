@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from models.build import build_resampler
 from models.design import ConvPool, Fps, MlpPool, Perceiver, Resampler, Uniform
-from models.resamplers import PerceiverResampler, pool, pooled_shape
+from models.encoders.spread import pooled_shape
+from models.resamplers import PerceiverResampler, pool
 
 GOLDENS = Path(__file__).parent / "goldens"
 

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from models.data import Corpus, draw
-from models.design import Integration, LearningRates, Mix, Perceiver, Stage, TrialConfig, Uniform
+from models.design import Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
 from models.encoders.combine import CombinedEncoder
 from models.encoders.siglip import SiglipEncoder
 from models.evaluate import evaluate, scores
@@ -34,8 +34,8 @@ from models.manifest import ManifestError, Question, Record, TestItem
 from models.media import Stored
 from models.presets import PRESETS
 from models.prompt import Prompter, Sequence, collate
-from models.resamplers import PerceiverResampler
-from models.train import DivergedError, freeze, make_optimizers, stage_steps, train
+from models.resamplers import ConvPoolResampler, PerceiverResampler
+from models.train import DivergedError, freeze, make_optimizers, stage_steps, train, train_mode
 from models.video_lmm import ImagePath, VideoLMM
 from models.weights import locate_tokenizer
 
@@ -141,6 +141,51 @@ def test_a_tokenizer_without_a_chat_template_gets_a_plain_one(prompter):
     plain = Prompter(tokenizer)
     assert plain._render([{"role": "user", "content": "what"}], answer_next=True) == "User: what\nAssistant: "
     assert plain.answered("two")[-1] != plain.encode("two")[-1], "the end of what it says is learned too"
+
+
+THOUGHT = r"<think>\n\n</think>\n\n"
+QWEN3_LIKE = (
+    r"{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    r"{% if m.role == 'assistant' and loop.last %}" + THOUGHT + r"{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+    r"{% if add_generation_prompt %}<|im_start|>assistant\n"
+    r"{% if enable_thinking is defined and not enable_thinking %}" + THOUGHT + r"{% endif %}{% endif %}"
+).replace(r"\n", "\n")
+LLAMA3_LIKE = (
+    "{% for m in messages %}<{{ m.role }}>\n\n{{ m.content | trim }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>\n\n{% endif %}"
+)
+FORGETFUL = "{% for m in messages %}{% if loop.last %}{{ m.content }}{% endif %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "closing", "answer", "reopening"),
+    [
+        (
+            QWEN3_LIKE,
+            "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+            "two<|im_end|>\n",
+            "<|im_start|>user\n",
+        ),
+        (LLAMA3_LIKE, "<|im_end|><assistant>\n\n", "two<|im_end|>", "<user>\n\n"),
+    ],
+    ids=["qwen3", "llama3"],
+)
+def test_templates_that_trim_or_think_are_taken_apart(monkeypatch, template, closing, answer, reopening):
+    """What Qwen3's and Llama 3's templates do: thoughts in the last answer alone, trimmed text."""
+    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
+    tokenizer.chat_template = template
+    monkeypatch.setattr(Prompter, "encode", lambda self, text: [text])  # the texts themselves
+    prompter = Prompter(tokenizer)
+    assert prompter._closing == closing
+    assert prompter.answered("two") == [answer]
+    assert prompter._reopening == [reopening]
+
+
+def test_a_template_that_cannot_be_taken_apart_is_refused_with_its_tokenizer():
+    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
+    tokenizer.chat_template = FORGETFUL
+    with pytest.raises(ValueError, match=r"the chat template of .*tokenizer.* give the tokenizer a plain template"):
+        Prompter(tokenizer)
 
 
 def test_a_dialogue_sees_its_earlier_turns_and_learns_every_answer(prompter):
@@ -305,6 +350,25 @@ def test_every_learning_parameter_is_in_one_group(model):
         assert sorted(grouped) == sorted(id(p) for p in model.trainable())
 
 
+def test_muon_trains_a_connector_without_matrices(model, corpus):
+    """Convolutions have four dimensions, so Muon gets none of a stage that trains them alone."""
+    model.resampler = ConvPoolResampler(16, 32, (1, 1, 2))
+    stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-2))
+    design = DESIGN.model_copy(update={"schedule": (stage,), "optimizer": Muon(kind="muon")})
+    before = model.resampler.rise.weight.clone()
+    list(train(model, config(design=design, samples=2), replace(corpus, design=design), CPU))
+    assert not torch.equal(before, model.resampler.rise.weight)
+
+
+def test_a_frozen_part_computes_as_in_evaluation(model):
+    train_mode(model, LearningRates(connector=1e-3))
+    assert {name: part.training for name, part in model.parts().items()} == {
+        "vision": False,
+        "connector": True,
+        "llm": False,
+    }
+
+
 def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
     with torch.no_grad():
         model.llm.get_input_embeddings().weight.fill_(float("nan"))
@@ -327,6 +391,15 @@ def test_a_mix_is_kept_and_every_record_is_seen_before_one_repeats(count: int, s
         assert abs(len(ids) - share * count) < 4
         assert len(set(ids[:5])) == len(ids[:5])
     assert drawn == list(draw(records, mix, count, np.random.default_rng(seed)))
+
+
+@given(st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_a_handful_of_samples_is_of_kinds_that_have_a_share(count: int, seed: int):
+    mix = Mix(image=0.4, video=0.6)
+    drawn = list(draw([VIDEO, IMAGE, TEXT, PAIR], mix, count, np.random.default_rng(seed)))
+    assert len(drawn) == count
+    assert {record.kind for record in drawn} <= {"image", "video"}
+    assert drawn[0].kind == "video" or count > 1
 
 
 def test_a_mix_of_what_is_not_there_is_refused():
