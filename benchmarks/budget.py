@@ -15,12 +15,13 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.cards import LlmCard, encoder_card
 from models.costs import Learning, Load, Model, training_flops
-from models.design import LearningRates, Perceiver, Siglip
+from models.design import AdamW, ConvPool, LearningRates, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
+from models.encoders.spread import largest
 from models.memory import ON_CPU, Memory, training_memory
 
 
@@ -42,22 +43,35 @@ class Case:
     """Parts that learn, of `vcl`: vision, connector, LLM."""
     checkpointing: bool = False
     tokens: int = 16
-    vision_width: int = 384
-    vision_depth: int = 6
+    """Of a clip."""
+    encoders: tuple[str, ...] = ("siglip",)
+    resampler: str = "perceiver"
+    optimizer: str = "adamw"
+    tied: bool = True
+    micro_batches: int = 1
+    """Passes of `batch` samples before the optimiser steps."""
 
 
-QUICK = (
-    Case("small, all learns", 256, 6, 4, 2, 1024, 8000, 8, 128, 2, "vcl"),
-    Case("small, connector", 256, 6, 4, 2, 1024, 8000, 8, 128, 2, "c"),
-)
+SMALL = Case("small, all learns", 256, 6, 4, 2, 1024, 8000, 8, 128, 2, "vcl")
+MIDDLE = Case("0.1B, c+l", 768, 12, 12, 4, 2048, 32000, 16, 256, 1, "cl")
+QWEN = Case("Qwen2-0.5B, c+l", 896, 24, 14, 2, 4864, 151936, 16, 256, 1, "cl")
+BOTH = ("videomae", "siglip")
+QUICK = (SMALL, replace(SMALL, name="small, connector", learns="c"))
 CASES = (
     *QUICK,
-    Case("0.1B, c+l", 768, 12, 12, 4, 2048, 32000, 16, 256, 1, "cl"),
-    Case("0.1B, all learns", 768, 12, 12, 4, 2048, 32000, 16, 256, 1, "vcl"),
-    Case("0.1B, c+l, checkpointed", 768, 12, 12, 4, 2048, 32000, 32, 512, 2, "cl", checkpointing=True),
-    Case("Qwen2-0.5B, connector", 896, 24, 14, 2, 4864, 151936, 16, 256, 1, "c"),
-    Case("Qwen2-0.5B, c+l", 896, 24, 14, 2, 4864, 151936, 16, 256, 1, "cl"),
-    Case("Qwen2-0.5B, c+l, checkpointed", 896, 24, 14, 2, 4864, 151936, 32, 512, 1, "cl", checkpointing=True),
+    MIDDLE,
+    replace(MIDDLE, name="0.1B, all learns", learns="vcl"),
+    replace(MIDDLE, name="0.1B, 2,048 places, checkpointed", clips=64, text=1024, checkpointing=True),
+    replace(MIDDLE, name="0.1B, 2,048 places", clips=64, text=1024),
+    replace(MIDDLE, name="0.1B, video and image encoder, all learns", learns="vcl", encoders=BOTH, clips=8, tokens=32),
+    replace(MIDDLE, name="0.1B, MLP and pool, c+l", resampler="mlp_pool"),
+    replace(MIDDLE, name="0.1B, convolutions and pool, all learns", resampler="conv_pool", learns="vcl"),
+    replace(MIDDLE, name="0.1B, Muon, c+l", optimizer="muon"),
+    replace(MIDDLE, name="0.1B, untied, two micro-batches, c+l", tied=False, micro_batches=2),
+    replace(QWEN, name="Qwen2-0.5B, connector", learns="c"),
+    QWEN,
+    replace(QWEN, name="Qwen2-0.5B, c+l, two micro-batches", micro_batches=2),
+    replace(QWEN, name="Qwen2-0.5B, c+l, 1,024 places, checkpointed", clips=32, text=512, checkpointing=True),
 )
 RETURNED_AT_ONCE = {
     "OMP_NUM_THREADS": "1",
@@ -117,19 +131,24 @@ def planned(case: Case) -> tuple[Model, Load, Learning]:
         kv_heads=case.kv_heads,
         mlp=case.mlp,
         vocab=case.vocab,
-        tied=True,
+        tied=case.tied,
         licence="none",
         commercial=True,
         source="random weights",
     )
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "config.json").write_text(
-            json.dumps(vision_config(case) | {"model_type": "siglip_vision_model"})
-        )
-        card = encoder_card(Siglip(kind="siglip", weights=folder))
-    resampler = Perceiver(kind="perceiver", tokens_per_frame=case.tokens)
+        for kind in case.encoders:
+            (Path(folder) / kind).mkdir()
+            (Path(folder) / kind / "config.json").write_text(json.dumps(vision_config(kind)))
+        cards = tuple(encoder_card(one) for one in encoders(case, folder))
+    grid = largest([card.grid for card in cards])
     model = Model(
-        encoders=(card,), takes=(1,), resampler=resampler, grid=card.grid, tokens_per_clip=case.tokens, llm=llm
+        encoders=cards,
+        takes=tuple(grid[0] if card.frames == 1 else card.frames for card in cards),
+        resampler=resampler(case),
+        grid=grid,
+        tokens_per_clip=case.tokens,
+        llm=llm,
     )
     load = Load(
         clips=case.clips,
@@ -144,19 +163,50 @@ def predicted(case: Case) -> Memory:
     """The plan's memory, as it would be on this machine."""
     model, load, learning = planned(case)
     return training_memory(
-        model, load, learning, ON_CPU, optimizer="adamw", batch=case.batch, checkpointing=case.checkpointing
+        model,
+        load,
+        learning,
+        ON_CPU,
+        optimizer=optimizer(case).kind,
+        batch=case.batch,
+        accumulates=case.micro_batches > 1,
+        checkpointing=case.checkpointing,
     )
 
 
-def vision_config(case: Case) -> dict[str, int]:
-    return {
-        "hidden_size": case.vision_width,
-        "intermediate_size": 4 * case.vision_width,
-        "num_hidden_layers": case.vision_depth,
+def encoders(case: Case, folder: str) -> list[Siglip | VideoMae]:
+    """The case's encoders, saved below a folder by kind."""
+    made = {
+        "siglip": Siglip(kind="siglip", weights=f"{folder}/siglip"),
+        "videomae": VideoMae(kind="videomae", weights=f"{folder}/videomae", frames=4),
+    }
+    return [made[kind] for kind in case.encoders]
+
+
+def clip_frames(case: Case) -> int:
+    return 4 if "videomae" in case.encoders else 1
+
+
+def resampler(case: Case) -> Resampler:
+    kinds = {"perceiver": Perceiver, "mlp_pool": MlpPool, "conv_pool": ConvPool}
+    return kinds[case.resampler](kind=case.resampler, tokens_per_frame=case.tokens / clip_frames(case))
+
+
+def optimizer(case: Case) -> AdamW | Muon:
+    return AdamW(kind="adamw") if case.optimizer == "adamw" else Muon(kind="muon")
+
+
+def vision_config(kind: str) -> dict[str, object]:
+    sizes = {
+        "hidden_size": 384,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 6,
         "num_attention_heads": 6,
         "image_size": 224,
-        "patch_size": 14,
     }
+    if kind == "siglip":
+        return sizes | {"model_type": "siglip_vision_model", "patch_size": 14}
+    return sizes | {"model_type": "videomae", "patch_size": 16, "num_frames": 4, "tubelet_size": 2}
 
 
 def rates(case: Case) -> LearningRates:
@@ -170,8 +220,7 @@ def measure(case: Case) -> None:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from models.design import AdamW
-    from models.train import freeze, make_optimizers
+    from models.train import freeze, make_optimizers, train_mode
 
     torch.set_num_threads(1)
     process = psutil.Process()
@@ -185,17 +234,18 @@ def measure(case: Case) -> None:
 
     model, batch = build(case, torch)
     freeze(model, rates(case))
-    optimizers = make_optimizers(model, AdamW(kind="adamw"), rates(case))
-    model.train()
+    optimizers = make_optimizers(model, optimizer(case), rates(case))
+    train_mode(model, rates(case))
     if case.checkpointing:
         model.llm.gradient_checkpointing_enable({"use_reentrant": False})
         model.llm.enable_input_require_grads()
     threading.Thread(target=watch, daemon=True).start()
     for _ in range(2):
-        model.loss(batch).backward()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        for _ in range(case.micro_batches):
+            model.loss(batch).backward()
+        for one in optimizers:
+            one.step()
+            one.zero_grad(set_to_none=True)
     stop.set()
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         model.loss(batch).backward()
@@ -210,7 +260,14 @@ def warm_up(torch) -> None:
 
 def build(case: Case, torch):
     """Our own classes with random weights, and a batch of random frames and tokens."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
+    from transformers import (
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        SiglipVisionConfig,
+        SiglipVisionModel,
+        VideoMAEConfig,
+        VideoMAEModel,
+    )
 
     from models.build import build_encoder, build_resampler
     from models.encoders.combine import CombinedEncoder
@@ -219,8 +276,9 @@ def build(case: Case, torch):
     from models.video_lmm import VideoLMM
 
     with tempfile.TemporaryDirectory() as folder:
-        SiglipVisionModel(SiglipVisionConfig(**vision_config(case))).save_pretrained(folder)
-        encoder = CombinedEncoder([build_encoder(Siglip(kind="siglip", weights=folder))])
+        SiglipVisionModel(SiglipVisionConfig(**vision_config("siglip"))).save_pretrained(f"{folder}/siglip")
+        VideoMAEModel(VideoMAEConfig(**vision_config("videomae"))).save_pretrained(f"{folder}/videomae")
+        encoder = CombinedEncoder([build_encoder(one) for one in encoders(case, folder)])
     config = Qwen2Config(
         vocab_size=case.vocab,
         hidden_size=case.hidden,
@@ -228,16 +286,18 @@ def build(case: Case, torch):
         num_hidden_layers=case.layers,
         num_attention_heads=case.heads,
         num_key_value_heads=case.kv_heads,
-        tie_word_embeddings=True,
+        tie_word_embeddings=case.tied,
         attn_implementation="sdpa",
     )
-    perceiver = Perceiver(kind="perceiver", tokens_per_frame=case.tokens)
-    resampler = build_resampler(perceiver, encoder.width, case.hidden, encoder.grid, case.tokens)
-    model = VideoLMM(encoder, resampler, Qwen2ForCausalLM(config))
+    connector = build_resampler(resampler(case), encoder.width, case.hidden, encoder.grid, case.tokens)
+    model = VideoLMM(encoder, connector, Qwen2ForCausalLM(config))
     text = torch.arange(case.text) % case.vocab
     targets = tuple((place, int(text[place])) for place in range(int(case.text * TARGETS)))
-    frames = torch.zeros(case.clips, 1, 224, 224, 3, dtype=torch.uint8).numpy()
-    row = Sequence([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)], (frames,))
+    frames = tuple(
+        torch.zeros(case.clips, encoder.takes(i), 224, 224, 3, dtype=torch.uint8).numpy()
+        for i in range(len(case.encoders))
+    )
+    row = Sequence([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)], frames)
     return model, collate([row] * case.batch)
 
 
