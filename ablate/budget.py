@@ -11,16 +11,29 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, assert_never
+from typing import Any, assert_never, get_args
 
 from ablate.errors import InfeasibleError
 from ablate.gpus import Gpu, gpus
 from models.cards import LLMS, EncoderCard, LlmCard, encoder_card, llm_card
 from models.costs import Learning, Load, Model, training_flops
-from models.design import AssumedData, Data, Design, ManifestData, Mix, Perceiver, Split, Stage, TinyData, TrialConfig
+from models.design import (
+    AssumedData,
+    Data,
+    Design,
+    ManifestData,
+    Mix,
+    Perceiver,
+    Split,
+    Stage,
+    TinyData,
+    TrialConfig,
+    warmup_steps,
+)
 from models.encoders.spread import largest, pooled_shape
 from models.frames import num_clips
 from models.ladder import rung_of
+from models.manifest import Kind, Record, load_train
 from models.memory import Memory, on_gpus, training_memory
 
 UTILISATION = 0.4
@@ -37,8 +50,7 @@ CHARACTERS_PER_TOKEN = 4.0
 MOST_DURATIONS = 64
 PROBED = 16
 """Videos of a manifest that are opened where it does not say how long they are."""
-Kind = Literal["text", "image", "multi_image", "video"]
-KINDS: tuple[Kind, ...] = ("text", "image", "multi_image", "video")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,14 +349,14 @@ def _stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) ->
     def in_sum(of: Callable[[Load], float]) -> float:
         return steps * stage.batch * sum(share * of(load) for share, load in loads)
 
-    steps = max(1, round(config.samples * stage.share / stage.batch)) if stage.share else 0
+    steps = stage.steps(config.samples)
     lr = stage.lr.model_dump() | {"llm": stage.lr.llm * rung_of(config).llm_lr_factor}
     return StagePlan(
         name=stage.name,
         samples=steps * stage.batch,
         batch=stage.batch,
         steps=steps,
-        warmup_steps=max(1, round(steps * design.optimizer.warmup)),
+        warmup_steps=warmup_steps(steps, design.optimizer.warmup),
         lr=lr,
         mix=_shares(mix),
         frames=in_sum(lambda load: load.clips * design.clip_frames + load.images),
@@ -424,8 +436,6 @@ TINY = Sizes(
 
 
 def _of_manifest(folder: Path) -> Sizes:
-    from models.manifest import Record, load_train
-
     records = load_train(folder)
     asked: dict[Kind, tuple[float, float]] = {}
     turns: dict[Kind, float] = {}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Status = Literal["done", "failed", "unfinished", "new"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Planned:
     """A declared trial, what is known of it, and what it would ask for."""
 
@@ -44,7 +44,7 @@ class Planned:
         return self.status != "done"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """Everything that `ablate sweep` would do."""
 
@@ -199,18 +199,20 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
         cpus = step.cpus if spec.resources.cpus is None else spec.resources.cpus
         gpus = step.gpus if spec.resources.gpus is None else spec.resources.gpus
         budget = _priced(spec, trial, gpus, pricing) if pricing else None
-        planned.append(Planned(trial, record.status if record else "new", cpus, gpus, budget))
+        planned.append(
+            Planned(trial=trial, status=record.status if record else "new", cpus=cpus, gpus=gpus, budget=budget)
+        )
     return Plan(
-        spec,
-        paths,
-        known_metric(spec, expansion.trials[0].config.design.data),
-        planned,
-        expansion.declared,
-        expansion.excluded,
-        expansion.duplicate,
-        expansion.warnings,
-        pricing,
-        noise,
+        spec=spec,
+        paths=paths,
+        metric=known_metric(spec, expansion.trials[0].config.design.data),
+        planned=planned,
+        declared=expansion.declared,
+        excluded=expansion.excluded,
+        duplicate=expansion.duplicate,
+        warnings=expansion.warnings,
+        pricing=pricing,
+        noise=noise,
     )
 
 

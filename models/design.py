@@ -377,11 +377,20 @@ class Stage(Part):
     max_questions: int = Field(default=6, ge=1)
     """Most questions of one conversation that a sample asks; which ones is drawn anew each time."""
 
+    def steps(self, samples: int) -> int:
+        """Optimiser steps: its share of a trial's samples in whole batches, at least one if it has a share."""
+        return max(1, round(samples * self.share / self.batch)) if self.share else 0
+
     @model_validator(mode="after")
     def _something_learns(self) -> Stage:
         if not (self.lr.vision or self.lr.connector or self.lr.llm):
             raise ValueError(f"stage {self.name!r} trains nothing: give a part a learning rate above 0")
         return self
+
+
+def warmup_steps(steps: int, share: float) -> int:
+    """Steps in which the learning rate rises: a share of a stage's, at least one of any."""
+    return min(steps, max(1, round(steps * share)))
 
 
 class AdamW(Part):

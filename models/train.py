@@ -16,7 +16,7 @@ from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from models.data import Corpus
-from models.design import AdamW, LearningRates, Muon, Optimizer, TrialConfig
+from models.design import AdamW, LearningRates, Muon, Optimizer, TrialConfig, warmup_steps
 from models.ladder import rung_of
 from models.muon import Muon32
 from models.video_lmm import VideoLMM
@@ -50,18 +50,13 @@ class Step:
     """Of this step, data included."""
 
 
-def stage_steps(config: TrialConfig) -> list[int]:
-    """Optimiser steps of each stage: its share of the samples in whole batches, at least one."""
-    return [max(1, round(config.samples * s.share / s.batch)) if s.share else 0 for s in config.design.schedule]
-
-
 def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device) -> Iterator[Step]:
     """Train in place through all stages.
 
     Raises:
         DivergedError: the loss is no number any more.
     """
-    counts = stage_steps(config)
+    counts = [stage.steps(config.samples) for stage in config.design.schedule]
     done = samples = 0
     for number, (stage, steps) in enumerate(zip(config.design.schedule, counts, strict=True)):
         lr = stage.lr.model_copy(update={"llm": stage.lr.llm * rung_of(config).llm_lr_factor})
@@ -137,7 +132,7 @@ def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> li
 
 def warmup_cosine(optimizer: TorchOptimizer, steps: int, warmup: float) -> LambdaLR:
     """Linear rise over a share of the steps, then half a cosine to zero (Apollo, Table 7)."""
-    rise = max(1, round(steps * warmup))
+    rise = warmup_steps(steps, warmup)
 
     def factor(step: int) -> float:
         if step < rise:

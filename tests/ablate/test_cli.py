@@ -152,6 +152,16 @@ def test_what_no_node_can_hold_is_refused_at_once_with_both_numbers(tmp_path):
     assert "asks for" not in ablate("plan", spec, "--gpu", "h100-80gb").stderr  # a plan for other machines
 
 
+def test_a_table_of_the_study_is_priced_in_two_seconds():
+    assert best_of(2, "plan", "apollo/scaling_consistency") < 2
+
+
+def test_a_trial_that_no_gpu_holds_is_refused_with_code_3():
+    told = refused("plan", "apollo/resamplers", "--gpu", "t4-16gb", "--max-gpus", "1", code=3)
+    assert "on each of 1 x t4-16gb" in told
+    assert "did you mean h100-80gb?" in refused("plan", "apollo/resamplers", "--gpu", "h100")
+
+
 def test_import_then_consistency(tmp_path):
     file = tmp_path / "s.csv"
     rows = [f"d{i},{s},{i * i if s == '1B' else 50 - i}" for i in range(6) for s in ("1B", "3B")]

@@ -35,7 +35,7 @@ from models.media import Stored
 from models.presets import PRESETS
 from models.prompt import Prompter, Sequence, collate
 from models.resamplers import ConvPoolResampler, PerceiverResampler
-from models.train import DivergedError, freeze, make_optimizers, stage_steps, train, train_mode
+from models.train import DivergedError, freeze, make_optimizers, train, train_mode
 from models.video_lmm import ImagePath, VideoLMM
 from models.weights import locate_tokenizer
 
@@ -377,7 +377,8 @@ def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
 
 
 def test_steps_follow_shares_and_batches():
-    assert stage_steps(config(samples=22_750)) == [305, 203]
+    assert [stage.steps(22_750) for stage in DESIGN.schedule] == [305, 203]
+    assert DESIGN.schedule[0].model_copy(update={"share": 0}).steps(22_750) == 0
 
 
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1))
