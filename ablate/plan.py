@@ -193,7 +193,8 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
     planned = []
     for trial in expansion.trials:
         _check_weights(spec, trial)
-        _check_model(spec, trial)
+        if pricing is None:
+            _check_model(spec, trial)
         record = folder_of(paths, trial.key).read()
         step = rung_of(trial.config)
         cpus = step.cpus if spec.resources.cpus is None else spec.resources.cpus
@@ -237,7 +238,7 @@ def _check_weights(spec: SweepSpec, trial: Trial) -> None:
 
 
 def _check_model(spec: SweepSpec, trial: Trial) -> None:
-    """Parts must fit together: what would fail when a worker builds the model is refused here."""
+    """Parts must fit together, also where no price asks for their sizes: else a worker would find out."""
     try:
         model_of(trial.config)
     except ValueError as error:

@@ -12,7 +12,6 @@ from statistics import NormalDist
 
 ALPHA = 0.05
 POWER = 0.8
-MAX_SEEDS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +28,8 @@ class Power:
     """The same where every design is compared with a baseline and the smallest p-value must pass Holm's first step."""
     detectable_paired: float | None
     """As `detectable`, by a paired t test that knows nothing of the noise; None with one seed, which shows none."""
-    seeds_for_noise: int | None
-    """Seeds with which a paired t test would show a difference as large as the noise; None for over `MAX_SEEDS`."""
+    seeds_for_noise: int
+    """Seeds that show a difference as large as the noise."""
 
 
 def power(noise: float, seeds: int, designs: int) -> Power:
@@ -84,9 +83,6 @@ def chance_to_find(effect: float, seeds: int, alpha: float = ALPHA) -> float:
     return float(np.mean(ndtr(shift - limits) + ndtr(-shift - limits)))
 
 
-def seeds_needed(difference: float, noise: float, alpha: float = ALPHA, chance: float = POWER) -> int | None:
-    """Fewest seeds (two or more) that find a difference; None for more than `MAX_SEEDS`."""
-    for seeds in range(2, MAX_SEEDS + 1):
-        if chance_to_find(difference / (math.sqrt(2) * noise), seeds, alpha) >= chance:
-            return seeds
-    return None
+def seeds_needed(difference: float, noise: float) -> int:
+    """Fewest seeds with which a difference of two designs is found if the noise is known."""
+    return max(1, math.ceil((detectable(noise, 1) / difference) ** 2 - 1e-9))

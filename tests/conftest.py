@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient")  # the machine may be busy
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

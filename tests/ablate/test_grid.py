@@ -97,7 +97,7 @@ def test_design_key_excludes_scale_seed_and_budget(tmp_path):
     assert len(keys(first)) == 4
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=6, unique=True), st.randoms())
 def test_order_and_spelling_of_values_change_nothing(tmp_path_factory, values: list[int], rng: random.Random):
     folder = tmp_path_factory.mktemp("grid")

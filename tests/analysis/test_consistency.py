@@ -66,7 +66,7 @@ def test_every_statistic_has_an_interval_around_it(apollo):
 values = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=5, max_size=9)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(values, st.randoms(use_true_random=False))
 def test_neither_row_order_nor_names_matter(table_of, pairs, random):
     table = table_of(*zip(*pairs, strict=True))
@@ -80,7 +80,7 @@ def test_neither_row_order_nor_names_matter(table_of, pairs, random):
     assert left == right
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(values)
 def test_lower_is_better_is_higher_negated(table_of, pairs):
     x, y = zip(*pairs, strict=True)

@@ -57,11 +57,16 @@ def test_more_seeds_see_smaller_differences_and_noise_scales(noise: float, seeds
     assert chance_to_find(here / (2**0.5 * noise), seeds) == pytest.approx(0.8, abs=1e-6)
 
 
-def test_seeds_needed_are_the_fewest():
-    needed = seeds_needed(2.0, 1.0)
-    assert needed is not None
-    assert detectable_paired(1.0, needed) <= 2.0 < detectable_paired(1.0, needed - 1)
-    assert seeds_needed(0.01, 1.0) is None
+@given(st.floats(0.1, 20), st.floats(0.1, 20))
+def test_seeds_needed_are_the_fewest(difference: float, noise: float):
+    needed = seeds_needed(difference, noise)
+    assert detectable(noise, needed) <= difference * (1 + 1e-6)
+    assert needed == 1 or detectable(noise, needed - 1) > difference
+
+
+def test_a_difference_as_large_as_the_noise_takes_sixteen_seeds():
+    """2 (1.96 + 0.84)^2 = 15.7, the textbook's two-sample size at a standardised difference of one."""
+    assert power(1.0, 1, 2).seeds_for_noise == seeds_needed(3.0, 3.0) == 16
 
 
 def test_many_designs_cost_power():

@@ -47,7 +47,7 @@ def test_bca_is_that_of_scipy(name, reference):
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.05)  # two bootstraps differ so much
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(5, 12), st.floats(0.05, 3), st.integers(0, 10_000))
 def test_the_interval_holds_the_estimate(n, noise, seed):
     x, y = noisy(n, noise, seed)
