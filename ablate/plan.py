@@ -110,6 +110,11 @@ class Plan:
         """What a plan with prices assumes, and which parts are not for commercial use."""
         data = dict.fromkeys(p.trial.config.design.data for p in self.planned if p.budget)
         told = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
+        if self.is_priced_on_gpus:
+            told.append(
+                "on GPUs: bf16 under FSDP, one sample at a time, gradients accumulated. `ablate sweep` does not train so "
+                "yet: one device a trial, fp32, a batch at once"
+            )
         trained = {
             p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}) for p in self.to_run
         }
