@@ -100,7 +100,7 @@ class VideoLMM(nn.Module):
             embeddings = _filled(embeddings, batch.is_image_BL, self.image_path.resampler(features))
         hidden = self.llm.base_model(
             inputs_embeds=embeddings,
-            attention_mask=batch.sees_BLL[:, None],
+            attention_mask=_masks(self.llm, batch),
             position_ids=batch.positions_BL,
             use_cache=False,
         ).last_hidden_state
@@ -115,6 +115,21 @@ class VideoLMM(nn.Module):
     def trainable(self) -> Iterator[nn.Parameter]:
         """Parameters that learn in the current stage."""
         return (p for p in self.parameters() if p.requires_grad)
+
+
+def _masks(llm: PreTrainedModel, batch: Batch) -> Tensor | dict[str, Tensor]:
+    """True where a token may attend to another; by the kind of layer where some look back over a window alone.
+
+    transformers leaves a mask as it is given, so that the window is ours to cut: by positions, as packed branches all
+    start behind their prefix.
+    """
+    sees = batch.sees_BLL[:, None]
+    window = getattr(llm.config, "sliding_window", None)
+    if window is None:
+        return sees
+    near = sees & (batch.positions_BL[:, :, None] - batch.positions_BL[:, None] < window)[:, None]
+    kinds = getattr(llm.config, "layer_types", None)
+    return {"full_attention": sees, "sliding_attention": near} if kinds else near
 
 
 def _filled(embeddings_BLD: Tensor, where_BL: Tensor, tokens_CRD: Tensor) -> Tensor:
