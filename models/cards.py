@@ -12,7 +12,17 @@ from difflib import get_close_matches
 from models.encoder_cards import ENCODERS, EncoderCard, encoder_card
 from models.weights import local_config
 
-__all__ = ["ENCODERS", "LLMS", "SCALES", "EncoderCard", "LlmCard", "UncountedError", "encoder_card", "llm_card"]
+__all__ = [
+    "ENCODERS",
+    "LLMS",
+    "SCALES",
+    "EncoderCard",
+    "LlmCard",
+    "UncountedError",
+    "encoder_card",
+    "llm_card",
+    "misspelt",
+]
 
 TABLE = "config.json of the model's page; the facts and how each was checked are in docs/encoders.md"
 

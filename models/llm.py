@@ -125,7 +125,7 @@ def _refuse_kind(weights: str, config: Any) -> None:
     elif config.get_text_config() is not config:
         reason = "which holds more than an LLM of text"
     elif not kind._supports_sdpa:
-        reason = "whose attention takes no mask of who sees whom"
+        reason = "which transformers cannot run with torch's attention (sdpa), which takes the mask of packs"
     elif others:
         reason = f"with layers of kind {' and '.join(others)}, where {' and '.join(sorted(LAYERS))} are known"
     else:
@@ -176,8 +176,9 @@ def _refusals(weights: str, files: str = "config.json and model.safetensors") ->
 
 
 def _mend(weights: str, files: str) -> str:
-    if Path(weights).exists() or weights.startswith("tiny/"):
-        return f"fetch {files} again from where the model is published, into that folder"
+    place = locate(weights)
+    if Path(place).exists():
+        return f"fetch {files} again from where the model is published, into {place}"
     return (
         f"fetch {files} from https://huggingface.co/{weights} and name their folder as `llm`, or put it below "
         "$ABLATE_WEIGHTS"

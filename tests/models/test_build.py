@@ -166,6 +166,15 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
     assert f"they have in another shape {first} ((7,) instead of (32,))" in wrong
 
 
+def test_a_damaged_local_copy_of_a_hub_id_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = saved(tmp_path / "weights" / "who" / "What", QWEN2)
+    (folder / "model.safetensors").write_bytes(b"")
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path / "weights"))
+    said = refusal("who/What")
+    assert said.startswith("who/What: the weights are damaged or truncated")
+    assert said.endswith(f"into {folder}")
+
+
 def test_damaged_and_unsafe_weights_are_refused(tmp_path: Path):
     folder = saved(tmp_path / "llm", QWEN2)
     file = folder / "model.safetensors"
@@ -232,7 +241,7 @@ def test_a_config_that_cannot_be_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        (Gemma2Config(**SMALL, **HEADS, head_dim=16), "'gemma2', whose attention takes no mask of who sees whom"),
+        (Gemma2Config(**SMALL, **HEADS, head_dim=16), "'gemma2', which transformers cannot run with torch's attention"),
         (CohereConfig(**SMALL, num_attention_heads=2, **RANGE, logit_scale=0.1), "log-probabilities differ by"),
         (
             Qwen2Config(**SMALL, **HEADS, layer_types=["full_attention", "linear_attention"]),
