@@ -193,7 +193,7 @@ def price(config: TrialConfig, label: str, pricing: Pricing) -> Budget:
         flops=flops,
         stages=stages,
         weights_gib=_to_fetch(model),
-        notes=(*_licences(model), *_unknowns(model)),
+        notes=(*_licences(model), *_unknowns(model), *_too_long(model, max(load.length for load in videos))),
         on_gpu=_on_gpu(config, label, model, stages, pricing),
     )
 
@@ -382,6 +382,14 @@ def _unknowns(model: Model) -> list[str]:
         for card in model.encoders
         if card.kind == "custom"
     ]
+
+
+def _too_long(model: Model, length: float) -> list[str]:
+    """An LLM is seldom good beyond the positions that it was made for."""
+    most = model.llm.max_positions
+    if most is None or length <= most:
+        return []
+    return [f"{model.llm.id}: the longest video makes {length:,.0f} tokens, its positions go to {most:,}"]
 
 
 def _to_fetch(model: Model) -> dict[str, float]:

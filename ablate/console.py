@@ -63,8 +63,8 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     OUT.print(f"\n{counts(plan)}")
     if plan.is_priced:
         _print_sums(plan)
-    for warning in plan.warnings:
-        ERR.print(f"note: {warning}", style="yellow")
+    for note in [*(plan.notes() if plan.pricing else []), *plan.warnings]:
+        ERR.print(f"note: {note}", style="yellow")
 
 
 def _budget_cells(budget: Budget) -> list[str]:
@@ -116,8 +116,6 @@ def _print_sums(plan: Plan) -> None:
     )
     if any(on.checkpointing for on in on_gpus):
         OUT.print("* with gradient checkpointing, without which it does not fit")
-    for note in plan.notes():
-        ERR.print(f"note: {note}", style="yellow")
 
 
 def counts(plan: Plan) -> str:

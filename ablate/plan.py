@@ -16,6 +16,7 @@ from ablate.job import Job
 from ablate.paths import StudyPaths, cache_root, study_paths
 from ablate.record import About, folder_of
 from ablate.spec import SweepSpec, known_metric
+from models.cards import UncountedError
 from models.design import AssumedData, CustomEncoder, Design, ManifestData
 from models.ladder import rung_of
 from models.manifest import ManifestError, load_test, load_train
@@ -36,7 +37,9 @@ class Planned:
     cpus: float
     gpus: float
     budget: Budget | None = None
-    """What it is made of and takes; None where it was not asked for."""
+    """What it is made of and takes; None where it was not asked for, or nobody can tell."""
+    unpriced: str | None = None
+    """Why nobody can."""
 
     @property
     def to_run(self) -> bool:
@@ -123,10 +126,11 @@ class Plan:
                 f"{len(self.to_run) - len(trained)} of the trials differ from another in test_sampling alone; each is "
                 "trained anew and counted, for trained weights are not shared yet"
             )
+        told += [f"not priced: {why}" for why in dict.fromkeys(p.unpriced for p in self.planned) if why]
         return [*told, *dict.fromkeys(note for p in self.planned if p.budget for note in p.budget.notes)]
 
     def _prices(self) -> dict[str, Any]:
-        if not self.is_priced or self.pricing is None:
+        if self.pricing is None:
             return {}
         return {
             "utilisation": self.pricing.utilisation,
@@ -204,9 +208,16 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
         step = rung_of(trial.config)
         cpus = step.cpus if spec.resources.cpus is None else spec.resources.cpus
         gpus = step.gpus if spec.resources.gpus is None else spec.resources.gpus
-        budget = _priced(spec, trial, gpus, pricing) if pricing else None
+        priced = _priced(spec, trial, gpus, pricing) if pricing else None
         planned.append(
-            Planned(trial=trial, status=record.status if record else "new", cpus=cpus, gpus=gpus, budget=budget)
+            Planned(
+                trial=trial,
+                status=record.status if record else "new",
+                cpus=cpus,
+                gpus=gpus,
+                budget=priced if isinstance(priced, Budget) else None,
+                unpriced=priced if isinstance(priced, str) else None,
+            )
         )
     return Plan(
         spec=spec,
@@ -222,12 +233,14 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
     )
 
 
-def _priced(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricing) -> Budget:
-    """A trial's budget; one that asks for no GPU is priced on one only where it was named."""
+def _priced(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricing) -> Budget | str:
+    """A trial's budget, or why nobody can tell it; one that asks for no GPU is priced on one where it was named."""
     if pricing.gpu is None and gpus:
         pricing = replace(pricing, gpu=gpu(DEFAULT))
     try:
         return price(trial.config, trial.label, pricing)
+    except UncountedError as error:
+        return str(error)
     except (ValueError, FileNotFoundError) as error:
         raise spec.source.error((), f"{trial.label}: {error}") from None
 
@@ -246,6 +259,8 @@ def _check_model(spec: SweepSpec, trial: Trial) -> None:
     """Parts must fit together, also where no price asks for their sizes: else a worker would find out."""
     try:
         model_of(trial.config)
+    except UncountedError:  # a trial will tell
+        return
     except ValueError as error:
         raise spec.source.error((), f"{trial.label}: {error}") from None
 

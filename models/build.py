@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import assert_never
 
-import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from models.design import (
@@ -45,9 +44,9 @@ from models.encoders.videomae import VideoMaeEncoder
 from models.encoders.vjepa import VjepaEncoder
 from models.encoders.vjepa2 import Vjepa2Encoder
 from models.ladder import rung_of
+from models.llm import load_llm, load_tokenizer, refuse_unpackable
 from models.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
 from models.video_lmm import ImagePath, VideoLMM
-from models.weights import locate, locate_tokenizer
 
 Grid = tuple[int, int, int]
 
@@ -121,12 +120,18 @@ def build_image_path(design: Design, encoder: CombinedEncoder, width: int) -> Im
 
 
 def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
-    """The model of a trial, in evaluation mode, and its tokenizer. Fresh weights come from torch's generator."""
+    """The model of a trial, in evaluation mode, and its tokenizer. Fresh weights come from torch's generator.
+
+    Raises:
+        CheckpointError: an encoder's or the LLM's files cannot be used.
+    """
     weights = rung_of(config).llm
     disable_progress_bar()  # a worker has no terminal
-    llm = AutoModelForCausalLM.from_pretrained(locate(weights), dtype=torch.float32, attn_implementation="sdpa")
-    design, width = config.design, llm.config.hidden_size
+    llm = load_llm(weights)
+    tokenizer = load_tokenizer(weights, llm)
+    design, width = config.design, llm.get_input_embeddings().embedding_dim
     encoder = CombinedEncoder([build_encoder(one) for one in design.encoders])
     resampler = build_resampler(design.resampler, encoder.width, width, encoder.grid, design.tokens_per_clip)
-    model = VideoLMM(encoder, resampler, llm, build_image_path(design, encoder, width))
-    return model.eval(), AutoTokenizer.from_pretrained(locate_tokenizer(weights))
+    model = VideoLMM(encoder, resampler, llm, build_image_path(design, encoder, width)).eval()
+    refuse_unpackable(weights, model)
+    return model, tokenizer

@@ -12,9 +12,23 @@ from difflib import get_close_matches
 from models.encoder_cards import ENCODERS, EncoderCard, encoder_card
 from models.weights import local_config
 
-__all__ = ["ENCODERS", "LLMS", "SCALES", "EncoderCard", "LlmCard", "encoder_card", "llm_card"]
+__all__ = [
+    "ENCODERS",
+    "LLMS",
+    "SCALES",
+    "EncoderCard",
+    "LlmCard",
+    "UncountedError",
+    "encoder_card",
+    "llm_card",
+    "misspelt",
+]
 
 TABLE = "config.json of the model's page; the facts and how each was checked are in docs/encoders.md"
+
+
+class UncountedError(ValueError):
+    """There is no card of an LLM, so that it cannot be priced; it can run all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +55,8 @@ class LlmCard:
     """Whether queries and keys are normalised by the head (Qwen3)."""
     head_width: int | None = None
     """Width of one head where it is not hidden / heads."""
+    max_positions: int | None = None
+    """Tokens of a sequence that it was made for (`max_position_embeddings`); None where its config does not say."""
     licence: str
     commercial: bool
     """Whether the licence allows commercial use."""
@@ -79,8 +95,30 @@ def _qwen(
         mlp=mlp,
         vocab=152_064 if hidden == 3584 else 151_936,
         tied=hidden not in (2560, 3584),
+        max_positions=32_768,
         licence=licence,
         commercial=licence == "apache-2.0",
+        source=TABLE,
+    )
+
+
+def _qwen3(name: str, hidden: int, layers: int, heads: int, mlp: int) -> LlmCard:
+    """All have 8 heads of keys and heads of 128; the largest alone is not tied."""
+    return LlmCard(
+        id=f"Qwen/{name}",
+        hidden=hidden,
+        layers=layers,
+        heads=heads,
+        kv_heads=8,
+        mlp=mlp,
+        vocab=151_936,
+        tied=hidden != 4096,
+        qkv_bias=False,
+        qk_norm=True,
+        head_width=128,
+        max_positions=40_960,
+        licence="apache-2.0",
+        commercial=True,
         source=TABLE,
     )
 
@@ -96,6 +134,10 @@ LLMS: dict[str, LlmCard] = {
         _qwen("Qwen2.5-1.5B-Instruct", 1536, 28, 12, 2, 8960),
         _qwen("Qwen2.5-3B-Instruct", 2048, 36, 16, 2, 11008, "qwen-research"),
         _qwen("Qwen2.5-7B-Instruct", 3584, 28, 28, 4, 18944),
+        _qwen3("Qwen3-0.6B", 1024, 28, 16, 3072),
+        _qwen3("Qwen3-1.7B", 2048, 28, 16, 6144),
+        _qwen3("Qwen3-4B", 2560, 36, 32, 9728),
+        _qwen3("Qwen3-8B", 4096, 36, 32, 12288),
     )
 }
 
@@ -114,15 +156,30 @@ SCALES: dict[str, str] = {
     "Qwen2.5-1.5B": "Qwen/Qwen2.5-1.5B-Instruct",
     "Qwen2.5-3B": "Qwen/Qwen2.5-3B-Instruct",
     "Qwen2.5-7B": "Qwen/Qwen2.5-7B-Instruct",
+    "Qwen3-0.6B": "Qwen/Qwen3-0.6B",
+    "Qwen3-1.7B": "Qwen/Qwen3-1.7B",
+    "Qwen3-4B": "Qwen/Qwen3-4B",
+    "Qwen3-8B": "Qwen/Qwen3-8B",
 }
 """Label of a scale -> the LLM that it means."""
+
+
+def misspelt(weights: str) -> str | None:
+    """The published id that a hub id misses by a letter or so; None where it may well be another model."""
+    near = get_close_matches(weights, LLMS, n=1, cutoff=0.95)
+    return near[0] if near and weights != near[0] and _digits(weights) == _digits(near[0]) else None
+
+
+def _digits(text: str) -> str:
+    return "".join(filter(str.isdigit, text))
 
 
 def llm_card(weights: str) -> LlmCard:
     """The card of an LLM: a published one, else from the `config.json` of a folder or a shipped part.
 
     Raises:
-        ValueError: neither is known; or the architecture is none that the formula covers.
+        UncountedError: neither is known; or the architecture is none that the formula covers.
+        ValueError: its `config.json` is no JSON object.
         FileNotFoundError: no such shipped part.
     """
     if weights in LLMS:
@@ -131,13 +188,15 @@ def llm_card(weights: str) -> LlmCard:
     if config is None:
         near = get_close_matches(weights, LLMS, n=1, cutoff=0.8)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(
+        raise UncountedError(
             f"unknown LLM {weights!r}; {hint}A plan needs a local config.json (a folder, or a copy below "
             f"$ABLATE_WEIGHTS) or a known id: {', '.join(LLMS)}"
         )
     family = str(config.get("model_type"))
     if family not in ("qwen2", "qwen3", "llama", "mistral") or config.get("mlp_bias"):
-        raise ValueError(f"{weights}: {family!r} is no LLM that cards can count; qwen2, qwen3, llama and mistral are")
+        raise UncountedError(
+            f"{weights}: {family!r} is no LLM that cards can count; qwen2, qwen3, llama and mistral are"
+        )
     try:
         heads = int(config["num_attention_heads"])
         biased = bool(config.get("attention_bias", False))
@@ -154,9 +213,10 @@ def llm_card(weights: str) -> LlmCard:
             out_bias=family != "qwen2" and biased,
             qk_norm=family == "qwen3",
             head_width=config.get("head_dim") or (128 if family == "qwen3" else None),
+            max_positions=config.get("max_position_embeddings"),
             licence="unknown",
             commercial=False,
             source=f"computed from {weights}/config.json",
         )
     except KeyError as error:
-        raise ValueError(f"{weights}: its config.json lacks {error.args[0]!r}") from None
+        raise UncountedError(f"{weights}: its config.json lacks {error.args[0]!r}") from None

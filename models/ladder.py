@@ -1,7 +1,8 @@
 """Scale label -> the LLM behind it and what a trial at that scale asks for. No torch here.
 
 The embedded ladder is the 1:10,000 image of the paper's 0.5B / 1.5B / 4B / 7B (docs/tiny-study.md). The other labels
-are published LLMs (models/cards.py, SCALES). A label of the user's own stands for the LLM that the spec gives it.
+are published LLMs (models/cards.py, SCALES). A label of the user's own stands for the LLM that the spec gives it, which
+may be one that nothing is known of before it is fetched.
 
 Recipe at every published size (Apollo, Table 7: the same at 1.5B, 3B and 7B): batch 256 and a warm-up of 3% of a
 stage's steps, as the schedules and optimisers of designs say; the learning rate of the LLM alone differs, by
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 from pydantic import Field
 
-from models.cards import LLMS, SCALES, LlmCard, llm_card
+from models.cards import LLMS, SCALES, LlmCard, UncountedError, llm_card, misspelt
 from models.design import Part, TrialConfig
+from models.weights import local_config, stored_params, why_not_here
 
 REFERENCE = "Qwen/Qwen2.5-3B-Instruct"
 """Schedules for published LLMs give the learning rate at this one: Apollo's ablations use it."""
@@ -80,8 +83,12 @@ def rung(label: str, own: Iterable[str] = ()) -> Rung:
 def own_rung(label: str, llm: str) -> Rung:
     """The step of a label of the user's own.
 
+    An LLM without a card keeps the schedule's own rates, and asks for a GPU unless its files are small. So does a hub
+    id that is not in the table even where a copy of it lies here: the rates enter a trial's key and must be the same on
+    every machine.
+
     Raises:
-        ValueError: the ladder has this label; or nothing is known of this LLM.
+        ValueError: the ladder has this label; or there can be no such LLM.
         FileNotFoundError: no such shipped part.
     """
     if label in LADDER:
@@ -89,20 +96,39 @@ def own_rung(label: str, llm: str) -> Rung:
     shipped = next((step for step in LADDER.values() if step.llm == llm and not step.gpus), None)
     if shipped is not None:
         return shipped.model_copy(update={"label": label})
-    card = llm_card(llm)
+    if llm not in LLMS:
+        _refuse_impossible(llm)
+    card = _card(llm)
+    params = card.params if card else stored_params(llm)
+    is_told = llm in LLMS or Path(llm).exists()
     return Rung(
         label=label,
         llm=llm,
-        llm_lr_factor=published_factor(card),
-        gpus=1 if card.params >= SMALLEST_RULED else 0,
+        llm_lr_factor=published_factor(card) if card and is_told else 1.0,
+        gpus=0 if params is not None and params < SMALLEST_RULED else 1,
     )
+
+
+def _card(llm: str) -> LlmCard | None:
+    try:
+        return llm_card(llm)
+    except UncountedError:
+        return None
+
+
+def _refuse_impossible(llm: str) -> None:
+    reason, meant = why_not_here(llm), misspelt(llm)
+    if reason is not None:
+        raise ValueError(reason)
+    if meant is not None and local_config(llm) is None:
+        raise ValueError(f"unknown LLM {llm!r}; did you mean {meant!r}?")
 
 
 def rung_of(config: TrialConfig) -> Rung:
     """The ladder's step that a trial stands on.
 
     Raises:
-        ValueError: there is no such scale, or nothing is known of its LLM.
+        ValueError: there is no such scale, or can be no such LLM.
         FileNotFoundError: no such shipped part.
     """
     return rung(config.scale) if config.llm is None else own_rung(config.scale, config.llm)

@@ -100,7 +100,7 @@ class VideoLMM(nn.Module):
             embeddings = _filled(embeddings, batch.is_image_BL, self.image_path.resampler(features))
         hidden = self.llm.base_model(
             inputs_embeds=embeddings,
-            attention_mask=_additive(batch.sees_BLL, embeddings.dtype)[:, None],
+            attention_mask=_masks(self.llm, batch, embeddings.dtype),
             position_ids=batch.positions_BL,
             use_cache=False,
         ).last_hidden_state
@@ -117,10 +117,25 @@ class VideoLMM(nn.Module):
         return (p for p in self.parameters() if p.requires_grad)
 
 
+def _masks(llm: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    """What attention adds to its scores, (B, 1, L, L); by the kind of layer where some look back over a window alone.
+
+    transformers leaves a mask as it is given, so that the window is ours to cut: by positions, as packed branches all
+    start behind their prefix.
+    """
+    window = getattr(llm.config, "sliding_window", None)
+    if window is None:
+        return _additive(batch.sees_BLL, dtype)
+    near = batch.sees_BLL & (batch.positions_BL[:, :, None] - batch.positions_BL[:, None] < window)
+    if not getattr(llm.config, "layer_types", None):
+        return _additive(near, dtype)
+    return {"full_attention": _additive(batch.sees_BLL, dtype), "sliding_attention": _additive(near, dtype)}
+
+
 def _additive(sees_BLL: Tensor, dtype: torch.dtype) -> Tensor:
-    """What attention adds to its scores: 0 or minus infinity. Made once: of a boolean mask every layer would make one
-    of its own and keep it for the backward pass, gigabytes for a long video."""
-    return torch.zeros(sees_BLL.shape, dtype=dtype, device=sees_BLL.device).masked_fill_(~sees_BLL, -torch.inf)
+    """0 or minus infinity. Made once: of a boolean mask every layer would make one of its own and keep it for the
+    backward pass, gigabytes for a long video."""
+    return torch.zeros(sees_BLL.shape, dtype=dtype, device=sees_BLL.device).masked_fill_(~sees_BLL, -torch.inf)[:, None]
 
 
 def _filled(embeddings_BLD: Tensor, where_BL: Tensor, tokens_CRD: Tensor) -> Tensor:

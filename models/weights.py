@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +51,53 @@ def locate_tokenizer(weights: str) -> str:
     return str(TINY_PARTS / "tokenizer") if weights.startswith("tiny/") else locate(weights)
 
 
+def why_not_here(weights: str) -> str | None:
+    """What is wrong with weights in transformers' format; None for a folder with `config.json`, and for a hub id.
+
+    Raises:
+        FileNotFoundError: no such shipped part.
+    """
+    place = Path(locate(weights))
+    if place.exists():
+        if (place / "config.json").is_file():
+            return None
+        return f"{place} holds no config.json; put it there, with the weights and the tokenizer of the same model"
+    if re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", weights):
+        return None
+    return f"there is no folder {weights}; an LLM is a folder with config.json, or a hub id such as Qwen/Qwen3-1.7B"
+
+
 def local_config(weights: str) -> dict[str, Any] | None:
-    """`config.json` of weights that lie here in transformers' format; None if there is none."""
+    """`config.json` of weights that lie here in transformers' format; None if there is none.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
     path = Path(locate(weights)) / "config.json"
     if not path.is_file():
         return None
-    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); fetch it again") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold an object; fetch it again")
     return config
+
+
+def stored_params(weights: str) -> int | None:
+    """Numbers that the safetensors files of a folder hold, by their headers; None where that cannot be told."""
+    files = sorted(Path(locate(weights)).glob("*.safetensors"))
+    try:
+        return sum(map(_numbers, files)) if files else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged; loading will say how
+        return None
+
+
+def _numbers(file: Path) -> int:
+    with file.open("rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        if size > file.stat().st_size:
+            raise ValueError("truncated")
+        header = json.loads(opened.read(size))
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

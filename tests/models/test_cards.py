@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from models.cards import ENCODERS, LLMS, encoder_card, llm_card
+from models.cards import ENCODERS, LLMS, UncountedError, encoder_card, llm_card
 from models.design import (
     Clip,
     CustomEncoder,
@@ -38,11 +38,39 @@ PUBLISHED_LLMS = {  # parameters, and without embeddings (llms.json: computed by
     "Qwen/Qwen2.5-1.5B-Instruct": (1_543_714_304, 1_310_340_608),
     "Qwen/Qwen2.5-3B-Instruct": (3_085_938_688, 2_774_773_760),
     "Qwen/Qwen2.5-7B-Instruct": (7_615_616_512, 6_525_621_760),
+    "Qwen/Qwen3-0.6B": (596_049_920, 440_467_456),
+    "Qwen/Qwen3-1.7B": (1_720_574_976, 1_409_410_048),
+    "Qwen/Qwen3-4B": (4_022_468_096, 3_633_511_936),
+    "Qwen/Qwen3-8B": (8_190_735_360, 6_946_075_648),
 }
 
 
 def test_llms_have_the_published_parameters():
     assert {name: (card.params, card.params_without_embeddings) for name, card in LLMS.items()} == PUBLISHED_LLMS
+
+
+def test_llms_say_how_long_a_sequence_may_be():
+    assert {card.max_positions for name, card in LLMS.items() if "Qwen3" not in name} == {32_768}
+    assert {card.max_positions for name, card in LLMS.items() if "Qwen3" in name} == {40_960}
+    assert llm_card("tiny/llm-0.15M@2").max_positions == 4096
+
+
+@pytest.mark.parametrize("name", [name for name in LLMS if "Qwen3" in name])
+def test_qwen3s_are_counted_as_transformers_does(name: str):
+    card = LLMS[name]
+    config = transformers.Qwen3Config(
+        hidden_size=card.hidden,
+        num_hidden_layers=card.layers,
+        num_attention_heads=card.heads,
+        num_key_value_heads=card.kv_heads,
+        head_dim=card.head_dim,
+        intermediate_size=card.mlp,
+        vocab_size=card.vocab,
+        tie_word_embeddings=card.tied,
+    )
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    assert card.params == count(model)
 
 
 PUBLISHED_ENCODERS = {  # tower in the file, what is run, grid, places of a sequence (encoders.json)
@@ -88,14 +116,16 @@ def test_shipped_llms_are_counted():
     assert {label: llm_card(f"tiny/llm-{label}@2").hidden for label in ("0.05M", "0.7M")} == {"0.05M": 48, "0.7M": 112}
 
 
-def test_unknown_llms_are_refused_with_the_mend(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"did you mean 'Qwen/Qwen2.5-3B-Instruct'\? A plan needs a local config.json"):
+def test_llms_that_cannot_be_counted_are_told_with_the_mend(tmp_path: Path):
+    with pytest.raises(
+        UncountedError, match=r"did you mean 'Qwen/Qwen2.5-3B-Instruct'\? A plan needs a local config.json"
+    ):
         llm_card("Qwen/Qwen2.5-3B-Instrct")
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
-    with pytest.raises(ValueError, match="'mamba' is no LLM that cards can count"):
+    with pytest.raises(UncountedError, match="'mamba' is no LLM that cards can count"):
         llm_card(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
-    with pytest.raises(ValueError, match="its config.json lacks 'num_attention_heads'"):
+    with pytest.raises(UncountedError, match="its config.json lacks 'num_attention_heads'"):
         llm_card(str(tmp_path))
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.cards import LLMS, SCALES
+from models.cards import LLMS, SCALES, llm_card
 from models.design import TrialConfig
-from models.ladder import LADDER, REFERENCE, published_factor, rung, rung_of
+from models.ladder import LADDER, REFERENCE, SMALLEST_RULED, published_factor, rung, rung_of
 from models.presets import PRESETS
 
 TABLE_7 = {1_543_714_304: 5e-5, 3_085_938_688: 2e-5, 7_615_616_512: 1e-5}
@@ -83,10 +83,57 @@ def test_small_llms_of_ones_own_keep_the_schedules_rate_and_need_no_gpu(tmp_path
     assert (rung_of(config("mine", str(tmp_path))).llm_lr_factor, rung_of(config("mine", str(tmp_path))).gpus) == (1, 0)
 
 
+def test_an_llm_that_nothing_is_known_of_keeps_the_schedules_rate_and_asks_for_a_gpu():
+    for llm in ("meta-llama/Llama-3.2-1B", "gpt2", "Qwen/Qwen2.5-14B-Instruct", "Qwen/Qwen2.5-7B"):
+        step = rung_of(config("mine", llm))
+        assert (step.llm, step.llm_lr_factor, step.cpus, step.gpus) == (llm, 1.0, 1, 1)
+    assert rung_of(config("1.7B", "Qwen/Qwen3-1.7B")).llm_lr_factor == rung("Qwen3-1.7B").llm_lr_factor
+
+
+def test_an_llm_without_a_card_needs_no_gpu_where_its_files_are_small(tmp_path: Path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_embd": 64}))
+    assert rung_of(config("mine", str(tmp_path))).gpus == 1
+    write_header(tmp_path / "model-1.safetensors", rows=1_000)
+    step = rung_of(config("mine", str(tmp_path)))
+    assert (step.llm_lr_factor, step.gpus) == (1.0, 0)
+    write_header(tmp_path / "model-2.safetensors", rows=SMALLEST_RULED // 64)
+    assert rung_of(config("mine", str(tmp_path))).gpus == 1
+
+
+def test_a_hub_ids_rate_is_the_same_whether_or_not_a_copy_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    away = rung_of(config("mine", "who/Llama-1B"))
+    folder = tmp_path / "who" / "Llama-1B"
+    folder.mkdir(parents=True)
+    sizes = {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8}
+    rest = {"model_type": "llama", "intermediate_size": 8192, "vocab_size": 128_256, "tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(sizes | rest))
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    assert llm_card("who/Llama-1B").params == 1_235_814_400
+    assert rung_of(config("mine", "who/Llama-1B")) == away
+
+
+def test_an_llm_that_cannot_be_is_refused_with_the_mend(tmp_path: Path):
+    for llm, says in (
+        (str(tmp_path / "nowhere"), "there is no folder .*nowhere; an LLM is a folder with config.json, or a hub id"),
+        (str(tmp_path), "holds no config.json; put it there, with the weights"),
+        ("Qwen/Qwen2.5-7B-Instrct", r"unknown LLM .*did you mean 'Qwen/Qwen2.5-7B-Instruct'\?"),
+        ("https://huggingface.co/Qwen/Qwen3-1.7B", "there is no folder https"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            rung_of(config("mine", llm))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json is no JSON"):
+        rung_of(config("mine", str(tmp_path)))
+
+
 def test_unknown_scales_and_taken_labels_are_refused_with_the_mend():
     with pytest.raises(ValueError, match=r"unknown scale 'Qwen2.5-3', did you mean 'Qwen2.5-3B'\? Known scales: 0.05M"):
         rung("Qwen2.5-3")
     with pytest.raises(ValueError, match="'3B' is one of the ladder's scales"):
         rung_of(config("3B", "Qwen/Qwen2.5-7B-Instruct"))
-    with pytest.raises(ValueError, match="unknown LLM 'nobody/none'"):
-        rung_of(config("1.7B", "nobody/none"))
+
+
+def write_header(file: Path, rows: int) -> None:
+    """A safetensors file that says it holds (rows, 64) numbers, without them."""
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [rows, 64], "data_offsets": [0, 0]}, "__metadata__": {}})
+    file.write_bytes(len(header).to_bytes(8, "little") + header.encode())

@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from models.weights import PARTS_VERSION, TINY_PARTS, locate
+from models.cards import llm_card
+from models.weights import PARTS_VERSION, TINY_PARTS, local_config, locate, stored_params, why_not_here
 
 PINNED = {
     "image-encoder/model.safetensors": "f3df099be3abf8c0",
@@ -48,3 +49,33 @@ def test_a_local_copy_stands_in_for_a_hub_id_or_an_address(tmp_path, monkeypatch
     assert locate("https://dl.example/jepa/vith16-384.pth.tar") == str(tmp_path / "vith16-384.pth.tar")
     assert locate("Qwen/Qwen2-7B") == "Qwen/Qwen2-7B"
     assert locate(str(tmp_path)) == str(tmp_path)
+
+
+def test_numbers_that_a_folder_stores_are_counted_by_its_headers(tmp_path):
+    assert stored_params("tiny/llm-0.15M@2") == llm_card("tiny/llm-0.15M@2").params
+    assert stored_params(str(tmp_path)) is None
+    for content in (b"", b"\xff" * 99, (4).to_bytes(8, "little") + b"[[]]"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        assert stored_params(str(tmp_path)) is None
+
+
+def test_a_folder_holds_a_config_and_a_hub_id_looks_like_one(tmp_path):
+    for weights in ("tiny/llm-0.15M@2", "Qwen/Qwen3-1.7B", "gpt2", str(TINY_PARTS / "llm-0.7M")):
+        assert why_not_here(weights) is None
+    assert "holds no config.json" in why_not_here(str(tmp_path))
+    for weights in (
+        str(tmp_path / "none"),
+        "./none",
+        "../Qwen/none",
+        "a/b/c",
+        "https://huggingface.co/Qwen/Qwen3-1.7B",
+    ):
+        assert why_not_here(weights).startswith(f"there is no folder {weights}; ")
+
+
+def test_a_config_that_is_none_is_told(tmp_path):
+    assert local_config(str(tmp_path)) is None
+    for content, says in (("{", "is no JSON"), ("[]", "must hold an object")):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=f"config.json {says}"):
+            local_config(str(tmp_path))
