@@ -32,7 +32,8 @@ class Siglip2Encoder(VisionEncoder):
             sizes,
             config.weights,
             foreign=("text_model.", "logit_"),
-            unused=("vision_model.head.", "head.", "vision_model.encoder.layers.", "encoder.layers."),
+            unused=("vision_model.head.", "head."),
+            blocks=("vision_model.encoder.layers.", "encoder.layers."),
         )
         side = math.isqrt(sizes.num_patches)
         self.patch = sizes.patch_size

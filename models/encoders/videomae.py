@@ -30,7 +30,8 @@ class VideoMaeEncoder(VisionEncoder):
             sizes,
             config.weights,
             foreign=("decoder.", "encoder_to_decoder.", "mask_token", "classifier.", "fc_norm."),
-            unused=("videomae.encoder.layer.", "encoder.layer.", "videomae.layernorm.", "layernorm."),
+            unused=("videomae.layernorm.", "layernorm."),
+            blocks=("videomae.encoder.layer.", "encoder.layer."),
         )
         side = sizes.image_size // sizes.patch_size
         self.frames, self.width, self.resolution = config.frames, sizes.hidden_size, sizes.image_size

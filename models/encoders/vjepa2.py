@@ -28,7 +28,7 @@ class Vjepa2Encoder(VisionEncoder):
         self.is_normed = self.blocks == depth
         """Whether the feature is the last block's output, which alone goes through the final norm."""
         whole = load_tower(
-            VJEPA2Model, sizes, config.weights, foreign=("classifier.", "pooler."), unused=("encoder.layer.",)
+            VJEPA2Model, sizes, config.weights, foreign=("classifier.", "pooler."), blocks=("encoder.layer.",)
         )
         self.tower = whole.encoder
         side = sizes.crop_size // sizes.patch_size

@@ -98,6 +98,8 @@ KINDS: dict[str, Callable[[str], Encoder]] = {
     "videomae": lambda weights: VideoMae(kind="videomae", weights=weights, frames=4),
     "vjepa2": lambda weights: Vjepa2(kind="vjepa2", weights=weights, frames=4),
 }
+OTHERS = ("text_model", "decoder", "predictor")
+"""Prefixes of what is no vision tower in these files."""
 GRIDS = {
     "siglip": (1, 2, 2),
     "siglip2": (1, 3, 3),
@@ -188,6 +190,21 @@ def test_blocks_behind_the_layer_are_not_even_loaded(name: str, saved):
     assert blocks == [3, 1]
     with pytest.raises(CheckpointError, match="has hidden states 0 to 3"):
         build_encoder(config_of(name, folder).model_copy(update={"layer": 4}))
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("extra", ["temporal_attn.q_proj.weight", "attention.lora_A.default.weight"])
+def test_what_stands_besides_in_a_block_that_is_run_is_refused(name: str, extra: str, saved):
+    """Another architecture's tensors in a kept block would be dropped in silence; in one behind, nothing is lost."""
+    folder, _ = saved(name)
+    file = folder / "model.safetensors"
+    tensors = load(file.read_bytes())
+    second = next(key for key in sorted(tensors) if re.search(r"layers?\.1\.", key) and not key.startswith(OTHERS))
+    start = re.split(r"(?<=layer\.)1\.|(?<=layers\.)1\.", second)[0]
+    save_file(tensors | {f"{start}1.{extra}": torch.ones(2)}, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"it has besides \S*1\.{re.escape(extra)}"):
+        build_encoder(config_of(name, folder))
+    assert build_encoder(config_of(name, folder).model_copy(update={"layer": 1}))
 
 
 def under_published_names(folder: Path, renames: list[tuple[str, str]]) -> None:
@@ -368,8 +385,7 @@ def test_bad_checkpoints_are_refused_in_a_sentence(name: str, saved, tmp_path: P
     with pytest.raises(CheckpointError, match="damaged or truncated"):
         build_encoder(config)
 
-    others = ("text_model", "decoder")
-    blocks = [k for k in tensors if "layer" in k and ".0." in k and k.endswith("weight") and not k.startswith(others)]
+    blocks = [k for k in tensors if "layer" in k and ".0." in k and k.endswith("weight") and not k.startswith(OTHERS)]
     save_file({k: v for k, v in tensors.items() if k not in blocks[:1]}, file, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="no checkpoint of this encoder: it misses"):
         build_encoder(config)
