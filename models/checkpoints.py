@@ -1,17 +1,15 @@
 """Opening published checkpoints for our own towers: found, read without running code, filtered, and loaded strictly.
 
-A file may be safetensors or a pickle of tensors, may wrap the weights (`module`, `target_encoder`), may put a prefix
-before the tower's names, and may hold foreign parts. What belongs to the tower must fit to the last tensor.
+A file may be safetensors or a pickle of tensors, laid out as models/encoders/layouts.py tells. What belongs to the
+tower must fit to the last tensor.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +18,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.encoders.layouts import CheckpointError, Layout, tower_part
 from models.weights import locate
 
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used; says which, why, and the mend."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How a family's published files are laid out."""
-
-    files: tuple[str, ...]
-    """Names that a file may have in its folder, the first found is taken."""
-    published: str
-    """Where it is to be fetched: an address."""
-    containers: tuple[str, ...] = ()
-    """Keys under which the file may hold the weights, the first found is taken; else it holds them bare."""
-    prefixes: tuple[str, ...] = ("",)
-    """Prefixes of the tower's names, the first that occurs is taken and stripped."""
-    foreign: tuple[str, ...] = ()
-    """Prefixes (after stripping) and endings of what may stand there besides and is left out."""
+__all__ = [
+    "CheckpointError",
+    "blocks_read",
+    "find_file",
+    "load_strictly",
+    "shapes_of",
+    "tower_tensors",
+    "without_blocks",
+]
 
 
 def find_file(weights: str, layout: Layout) -> Path:
@@ -113,22 +102,13 @@ def tower_tensors(path: Path, layout: Layout) -> dict[str, Tensor]:
     Raises:
         CheckpointError: as `read_tensors`, or nothing in it belongs to such a tower.
     """
-    content = read_tensors(path)
-    for name in layout.containers:
-        if isinstance(content.get(name), Mapping):
-            content = dict(content[name])
-            break
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    prefix = next((p for p in layout.prefixes if any(key.startswith(p) for key in tensors)), None)
-    if prefix is None:
-        shown = ", ".join(sorted(tensors)[:3]) or "no tensor"
-        raise CheckpointError(f"{path} holds nothing under {' or '.join(layout.prefixes)}; it holds {shown}")
-    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    return {
-        key: value.float()
-        for key, value in own.items()
-        if not key.startswith(layout.foreign) and not key.endswith("position_ids")
-    }
+    part = tower_part(read_tensors(path), layout, Tensor, path)
+    return {key: tensor.float() for key, tensor in part.items()}
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape."""
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -153,24 +133,6 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def config_beside(path: Path) -> dict[str, Any]:
-    """`config.json` beside a file; empty where there is none.
-
-    Raises:
-        CheckpointError: it is no JSON object.
-    """
-    config = path.with_name("config.json")
-    if not config.is_file():
-        return {}
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{config} is no JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{config} must hold an object")
-    return content
 
 
 def blocks_read(layer: int, depth: int, weights: str) -> int:

@@ -17,9 +17,11 @@ from models.build import build_encoder
 from models.checkpoints import CheckpointError
 from models.design import CustomEncoder, Encoder, InternVideo2, LanguageBindImage, LanguageBindVideo, Vjepa
 from models.encoders.base import VisionEncoder
-from models.encoders.internvideo2 import TRAINING_ONLY, InternVideo2Sizes, InternVideo2Tower
-from models.encoders.languagebind import LanguageBindSizes, LanguageBindTower
-from models.encoders.vjepa import VjepaSizes, VjepaTower, sincos_positions
+from models.encoders.internvideo2 import InternVideo2Tower
+from models.encoders.languagebind import LanguageBindTower
+from models.encoders.layouts import TRAINING_ONLY
+from models.encoders.sizes import InternVideo2Sizes, LanguageBindSizes, VjepaSizes
+from models.encoders.vjepa import VjepaTower, sincos_positions
 from tests.models.encoders.published import filled, golden, manifest
 
 CLOSE = {"atol": 1e-4, "rtol": 0.0}
