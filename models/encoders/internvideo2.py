@@ -149,6 +149,9 @@ class InternVideo2Tower(nn.Module):
 class InternVideo2Encoder(VisionEncoder):
     """uint8 RGB clips -> patches of each frame, of one block, without the class token."""
 
+    interpolation = "bilinear"
+    antialias = False
+
     def __init__(self, config: InternVideo2) -> None:
         super().__init__()
         path = find_file(config.weights, INTERNVIDEO2)

@@ -178,6 +178,9 @@ class LanguageBindImageEncoder(_LanguageBindEncoder):
 class LanguageBindVideoEncoder(_LanguageBindEncoder):
     """uint8 RGB clips -> patches of each frame, of one hidden state. The number of frames is the weights'."""
 
+    interpolation = "bilinear"
+    antialias = False
+
     def __init__(self, config: LanguageBindVideo) -> None:
         super().__init__(config.weights, config.layer, LANGUAGEBIND_VIDEO)
         if self.frames != config.frames:

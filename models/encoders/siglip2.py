@@ -18,6 +18,7 @@ class Siglip2Encoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, on the square grid that the positions were learned for."""
 
     normalisation = HALF
+    interpolation = "bilinear"  # as the published processor, unlike SigLIP's
 
     def __init__(self, config: Siglip2) -> None:
         super().__init__()

@@ -14,6 +14,9 @@ from models.encoders.pretrained import load_tower, read_config
 class VideoMaeEncoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state. Positions are a formula, so any number of tubelets will do."""
 
+    interpolation = "bilinear"
+    antialias = False
+
     def __init__(self, config: VideoMae) -> None:
         super().__init__()
         sizes: VideoMAEConfig = read_config(VideoMAEModel, config.weights, ("videomae",))

@@ -116,6 +116,9 @@ class VjepaTower(nn.Module):
 class VjepaEncoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state."""
 
+    interpolation = "bilinear"
+    antialias = False
+
     def __init__(self, config: Vjepa) -> None:
         super().__init__()
         path = find_file(config.weights, VJEPA)

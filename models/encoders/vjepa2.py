@@ -14,6 +14,8 @@ from models.encoders.pretrained import load_tower, read_config
 class Vjepa2Encoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state. Positions are rotary, so any number of tubelets will do."""
 
+    interpolation = "bilinear"  # as the published processor, which smooths; Apollo did not have this tower
+
     def __init__(self, config: Vjepa2) -> None:
         super().__init__()
         sizes: VJEPA2Config = read_config(VJEPA2Model, config.weights, ("vjepa2",))
