@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.encoders.layouts import CheckpointError, Layout, tower_part
+from models.encoders.layouts import CheckpointError, Layout, find_local, tower_part
 from models.weights import locate
 
 __all__ = [
@@ -38,35 +38,45 @@ def find_file(weights: str, layout: Layout) -> Path:
     Raises:
         CheckpointError: there is none; says what to fetch from where.
     """
-    place = Path(locate(weights))
-    if place.is_file():
-        return place
+    found = find_local(weights, layout)
+    if found is not None:
+        return found
+    place, first = Path(locate(weights)), layout.files[0]
     if place.is_dir():
-        for name in layout.files:
-            if (place / name).is_file():
-                return place / name
-        raise CheckpointError(f"{place} holds none of {', '.join(layout.files)}; fetch it from {layout.published}")
+        names = ", ".join(layout.files)
+        raise CheckpointError(f"{place} holds none of {names}; fetch {first} from {layout.published}")
     if place.is_absolute():
-        raise CheckpointError(f"there is no {place}; fetch {layout.files[0]} from {layout.published}")
+        raise CheckpointError(f"there is no {place}; fetch {first} from {layout.published}")
+    if weights.startswith("https://"):
+        name = weights.rsplit("/", 1)[-1]
+        raise CheckpointError(
+            f"{weights} is not at hand; fetch {name} from {weights} and put it at $ABLATE_WEIGHTS/{name}, or name the "
+            "file as `weights`"
+        )
     return _from_hub(weights, layout)
 
 
 def _from_hub(weights: str, layout: Layout) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-    mend = f"fetch {layout.files[0]} from {layout.published} and name it as `weights`, or put it below $ABLATE_WEIGHTS"
-    if weights.startswith("https://"):
-        raise CheckpointError(f"{weights} is not at hand; {mend}")
-    reason = "not found"
+    reason = f"it has no {' or '.join(layout.files)}"
     for name in layout.files:
         try:
-            return Path(hf_hub_download(weights, name))
+            path = Path(hf_hub_download(weights, name))
+        except LocalEntryNotFoundError:  # which is an EntryNotFoundError too
+            reason = "the hub cannot be reached"
         except EntryNotFoundError:
             continue
-        except (OSError, ValueError, HfHubHTTPError) as error:  # offline, gated, no such repository
+        except (OSError, ValueError, HfHubHTTPError) as error:  # gated, no such repository, no space
             reason = str(error).strip().splitlines()[0]
-    raise CheckpointError(f"{weights} cannot be fetched from the hub ({reason}); {mend}")
+        else:
+            return path
+    first = layout.files[0]
+    raise CheckpointError(
+        f"{weights} cannot be fetched from the hub ({reason}); fetch {first} from {layout.published} and put it at "
+        f"$ABLATE_WEIGHTS/{weights}/{first}, or name the file as `weights`"
+    )
 
 
 def read_tensors(path: Path) -> dict[str, Any]:

@@ -53,7 +53,7 @@ INTERNVIDEO2 = Layout(
     foreign=TRAINING_ONLY,
 )
 LANGUAGEBIND_IMAGE = Layout(
-    files=("model.safetensors", "pytorch_model.bin"),
+    files=("pytorch_model.bin", "model.safetensors"),
     published="https://huggingface.co/LanguageBind/LanguageBind_Image",
     prefixes=("vision_model.", ""),
     foreign=("text_model.", "text_projection.", "visual_projection.", "logit_scale"),

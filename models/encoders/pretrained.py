@@ -117,6 +117,11 @@ def _unavailable(weights: str, error: Exception) -> CheckpointError:
     if Path(weights).is_absolute() and not Path(weights).exists():
         return CheckpointError(f"there is no folder {weights}; `weights` is a folder with config.json, or a hub id")
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(locate(weights)).is_dir():
+        return CheckpointError(
+            f"{weights} cannot be loaded ({reason}); the folder must hold config.json and model.safetensors (or "
+            "pytorch_model.bin) in transformers' format"
+        )
     return CheckpointError(
         f"{weights} cannot be loaded ({reason}); fetch config.json and model.safetensors from "
         f"https://huggingface.co/{weights} and name their folder, or put it below $ABLATE_WEIGHTS"

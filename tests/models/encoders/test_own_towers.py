@@ -343,13 +343,76 @@ def test_a_tensor_that_misses_or_is_too_much_or_misshapen_is_named(name: str, tm
             build_encoder(config(str(where)))
 
 
-def test_a_hub_that_cannot_be_reached_and_an_address_tell_what_to_fetch(monkeypatch):
+@pytest.mark.parametrize(
+    ("config", "file"),
+    [
+        (
+            InternVideo2(kind="internvideo2", weights="OpenGVLab/InternVideo2-Stage2_1B-224p-f4"),
+            "InternVideo2-stage2_1b-224p-f4.pt",
+        ),
+        (
+            LanguageBindVideo(kind="languagebind_video", weights="LanguageBind/LanguageBind_Video_V1.5_FT"),
+            "pytorch_model.bin",
+        ),
+        (
+            LanguageBindImage(kind="languagebind_image", weights="LanguageBind/LanguageBind_Image"),
+            "pytorch_model.bin",
+        ),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_is_told_with_what_to_put_where(config, file: str, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match=r"cannot be fetched from the hub .* put it below \$ABLATE_WEIGHTS"):
-        build_encoder(InternVideo2(kind="internvideo2", weights="OpenGVLab/InternVideo2-Stage2_1B-224p-f4"))
-    address = "https://dl.fbaipublicfiles.com/jepa/vith16-384/vith16-384.pth.tar"
-    with pytest.raises(CheckpointError, match=rf"is not at hand; fetch vith16-384\.pth\.tar from {address}"):
-        build_encoder(Vjepa(kind="vjepa", weights=address))
+    with pytest.raises(CheckpointError) as error:
+        build_encoder(config)
+    told = str(error.value)
+    assert "cannot be fetched from the hub (the hub cannot be reached); " in told
+    assert f"fetch {file} from https://huggingface.co/{config.weights}" in told
+    assert f"put it at $ABLATE_WEIGHTS/{config.weights}/{file}" in told
+
+
+@pytest.mark.parametrize("name", ["vith16-384", "vith16", "vitl16"])
+def test_a_published_address_tells_what_to_put_where(name: str, tmp_path: Path, monkeypatch):
+    config = Vjepa(kind="vjepa", weights=f"https://dl.fbaipublicfiles.com/jepa/{name}/{name}.pth.tar")
+    with pytest.raises(CheckpointError) as error:
+        build_encoder(config)
+    file = f"{name}.pth.tar"
+    assert f"fetch {file} from {config.weights} and put it at $ABLATE_WEIGHTS/{file}" in str(error.value)
+    _, saved = save_vjepa(tmp_path)
+    saved.rename(tmp_path / file)
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    assert build_encoder(config).grid == (8, 2, 2)
+
+
+def hub(folder: Path, monkeypatch, errors: dict[str, Exception] | None = None) -> list[str]:
+    """A hub that holds the folder's files; returns what is asked of it."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    asked = []
+
+    def download(repo: str, name: str) -> str:
+        asked.append(name)
+        if name in (errors or {}):
+            raise (errors or {})[name]
+        if not (folder / name).is_file():
+            raise EntryNotFoundError(f"404: {name}")
+        cache = folder / "cache"
+        cache.mkdir(exist_ok=True)
+        (cache / name).write_bytes((folder / name).read_bytes())
+        return str(cache / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    return asked
+
+
+def test_what_the_hub_has_not_and_what_it_refuses_is_told(tmp_path: Path, monkeypatch):
+    config = InternVideo2(kind="internvideo2", weights="some/where")
+    asked = hub(tmp_path, monkeypatch)
+    with pytest.raises(CheckpointError, match=r"\(it has no InternVideo2-stage2_1b-224p-f4\.pt or "):
+        build_encoder(config)
+    assert len(asked) == 3
+    hub(tmp_path, monkeypatch, {asked[0]: OSError("Access is restricted\nmore")})
+    with pytest.raises(CheckpointError, match=r"\(Access is restricted\); fetch .*gated: ask there"):
+        build_encoder(config)
 
 
 def test_the_number_of_frames_must_suit_the_weights(tmp_path: Path):
