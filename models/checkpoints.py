@@ -10,6 +10,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,9 @@ def _from_hub(weights: str, layout: Layout) -> Path:
         except (OSError, ValueError, HfHubHTTPError) as error:  # gated, no such repository, no space
             reason = str(error).strip().splitlines()[0]
         else:
+            if layout.reads_config:
+                with suppress(EntryNotFoundError):
+                    hf_hub_download(weights, "config.json")  # lands beside it, for `config_beside`
             return path
     first = layout.files[0]
     raise CheckpointError(

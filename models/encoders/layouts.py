@@ -35,6 +35,8 @@ class Layout:
     """Prefixes of the tower's names, the first that occurs is taken and stripped."""
     foreign: tuple[str, ...] = ()
     """Prefixes (after stripping) of what may stand there besides and is left out."""
+    reads_config: bool = False
+    """Whether `config.json` beside the file tells what the tensors do not, if it is there."""
 
 
 VJEPA = Layout(
@@ -57,6 +59,7 @@ LANGUAGEBIND_IMAGE = Layout(
     published="https://huggingface.co/LanguageBind/LanguageBind_Image",
     prefixes=("vision_model.", ""),
     foreign=("text_model.", "text_projection.", "visual_projection.", "logit_scale"),
+    reads_config=True,
 )
 LANGUAGEBIND_VIDEO = replace(
     LANGUAGEBIND_IMAGE, published="https://huggingface.co/LanguageBind/LanguageBind_Video_V1.5_FT"

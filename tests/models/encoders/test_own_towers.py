@@ -193,7 +193,7 @@ def save_internvideo2(folder: Path) -> tuple[nn.Module, Path]:
     return tower, folder / "InternVideo2-stage2_1b-224p-f4.pt"
 
 
-def save_languagebind(folder: Path, *, frames: int) -> tuple[nn.Module, Path]:
+def save_languagebind(folder: Path, *, frames: int, act: str = "gelu") -> tuple[nn.Module, Path]:
     """As published: a whole CLIP with buffers of positions, its config beside it (for videos under another name)."""
     sizes = LanguageBindSizes(image=28, width=64, depth=3, heads=4, mlp=96, frames=frames, is_conv3d=frames > 1)
     tower = filled(LanguageBindTower(sizes))
@@ -207,7 +207,7 @@ def save_languagebind(folder: Path, *, frames: int) -> tuple[nn.Module, Path]:
         "logit_scale": torch.ones(()),
     }
     torch.save(state, folder / "pytorch_model.bin")
-    vision = {"num_attention_heads": 4, "hidden_act": "gelu"}
+    vision = {"num_attention_heads": 4, "hidden_act": act}
     (folder / "config.json").write_text(json.dumps({"vision_config_dict" if frames > 1 else "vision_config": vision}))
     return tower, folder
 
@@ -413,6 +413,40 @@ def test_what_the_hub_has_not_and_what_it_refuses_is_told(tmp_path: Path, monkey
     hub(tmp_path, monkeypatch, {asked[0]: OSError("Access is restricted\nmore")})
     with pytest.raises(CheckpointError, match=r"\(Access is restricted\); fetch .*gated: ask there"):
         build_encoder(config)
+
+
+@pytest.mark.parametrize("frames", [1, 8])  # `vision_config`, `vision_config_dict`
+def test_languagebinds_config_comes_from_the_hub_too(frames: int, tmp_path: Path, monkeypatch):
+    save_languagebind(tmp_path, frames=frames, act="quick_gelu")
+    kind = LanguageBindImage if frames == 1 else LanguageBindVideo
+    config = kind(kind="languagebind_image" if frames == 1 else "languagebind_video", weights="some/where")
+    asked = hub(tmp_path, monkeypatch)
+    encoder = build_encoder(config)
+    assert asked == ["pytorch_model.bin", "config.json"]
+    layer = encoder.tower.encoder.layers[0]
+    assert layer.mlp.is_quick
+    assert layer.self_attn.heads == 4
+
+    (tmp_path / "cache" / "config.json").unlink()
+    (tmp_path / "config.json").unlink()
+    bare = build_encoder(config).tower.encoder.layers[0]
+    assert not bare.mlp.is_quick  # as the published towers are, whatever their class's default
+    assert bare.self_attn.heads == 1  # 64 wide each
+
+
+def test_quick_gelu_is_another_function(tmp_path: Path):
+    """By hand: x * sigmoid(1.702 x) instead of x * Phi(x)."""
+    x = torch.tensor([-1.0, 0.5, 2.0])
+    for act, expected in (
+        ("gelu", [-0.158655, 0.345731, 1.954500]),
+        ("quick_gelu", [-0.154209, 0.350386, 1.935666]),
+    ):
+        _, folder = save_languagebind(tmp_path, frames=1, act=act)
+        mlp = (
+            build_encoder(LanguageBindImage(kind="languagebind_image", weights=str(folder))).tower.encoder.layers[0].mlp
+        )
+        mlp.fc1 = mlp.fc2 = nn.Identity()
+        torch.testing.assert_close(mlp(x), torch.tensor(expected), atol=1e-5, rtol=0)
 
 
 def test_the_number_of_frames_must_suit_the_weights(tmp_path: Path):

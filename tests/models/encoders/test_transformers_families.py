@@ -285,7 +285,7 @@ def test_published_key_names_load_alike(name: str, renames, sign: str, saved):
             DINOV2,
             304_368_640,
         ),
-        (
+        pytest.param(
             "videomae-large",
             lambda: VideoMAEModel(
                 VideoMAEConfig(
@@ -298,6 +298,7 @@ def test_published_key_names_load_alike(name: str, renames, sign: str, saved):
             ),
             VIDEOMAE,
             303_860_736,
+            marks=pytest.mark.slow,  # its table of positions is computed
         ),
     ],
 )
