@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.build import build_encoder
+from models.cards import encoder_card
 from models.checkpoints import CheckpointError
 from models.design import CustomEncoder, Encoder, InternVideo2, LanguageBindImage, LanguageBindVideo, Vjepa
 from models.encoders.base import VisionEncoder
@@ -252,6 +253,46 @@ def test_published_layouts_load_unchanged_and_give_the_studys_feature(name: str,
     torch.testing.assert_close(features.flatten(1, 3), rows, **CLOSE)
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
     assert not any(parameter.is_meta for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "containers"),
+    [
+        ("vjepa", ("target_encoder",)),
+        ("vjepa", ("encoder",)),
+        ("vjepa", ("encoder", "target_encoder")),
+        ("internvideo2", ("module",)),
+        ("internvideo2", ("model",)),
+        ("internvideo2", ("model", "module")),
+    ],
+)
+def test_the_container_that_stands_last_here_is_the_one_read(name: str, containers: tuple[str, ...], tmp_path: Path):
+    """`target_encoder`, else `encoder`; `module`, else `model`: the plan and the trial alike."""
+    save, config, grid = CASES[name]
+    tower, where = save(tmp_path)
+    state = {}
+    for depth, container in enumerate(containers, start=4 - len(containers)):  # the last has all three blocks
+        kept = {k: v for k, v in tower.state_dict().items() if not k.startswith("blocks.") or int(k[7]) < depth}
+        state[container] = under("module.backbone." if name == "vjepa" else "vision_encoder.", kept)
+    torch.save(state | {"epoch": 3}, where)
+    encoder = build_encoder(config(str(where)).model_copy(update={"layer": 3}))
+    assert encoder.grid == grid
+    own = encoder.tower.state_dict()
+    assert all(torch.equal(own[key], tensor) for key, tensor in tower.state_dict().items())
+    assert encoder_card(config(str(where))).depth == 3
+
+
+@torch.inference_mode()
+def test_internvideo2s_gelu_is_an_option(tmp_path: Path):
+    """By hand, of x: x * Phi(x), and 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    _, where = save_internvideo2(tmp_path)
+    x = torch.tensor([-1.0, 0.5, 2.0])
+    for gelu, expected in (("exact", [-0.158655, 0.345731, 1.954500]), ("tanh", [-0.158808, 0.345714, 1.954598])):
+        config = InternVideo2(kind="internvideo2", weights=str(where), gelu=gelu)
+        encoder = build_encoder(config)
+        for block in encoder.tower.blocks:
+            block.mlp.fc1 = block.mlp.fc2 = nn.Identity()
+            torch.testing.assert_close(block.mlp(x), torch.tensor(expected), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", CASES)
