@@ -77,8 +77,9 @@ def _from_hub(weights: str, layout: Layout) -> Path:
                     hf_hub_download(weights, "config.json")  # lands beside it, for `config_beside`
             return path
     first = layout.files[0]
+    source = layout.published if weights in layout.published else f"https://huggingface.co/{weights}"
     raise CheckpointError(
-        f"{weights} cannot be fetched from the hub ({reason}); fetch {first} from {layout.published} and put it at "
+        f"{weights} cannot be fetched from the hub ({reason}); fetch {first} from {source} and put it at "
         f"$ABLATE_WEIGHTS/{weights}/{first}, or name the file as `weights`"
     )
 

@@ -396,7 +396,7 @@ def test_a_tensor_that_misses_or_is_too_much_or_misshapen_is_named(name: str, tm
             "pytorch_model.bin",
         ),
         (
-            LanguageBindImage(kind="languagebind_image", weights="LanguageBind/LanguageBind_Image"),
+            LanguageBindImage(kind="languagebind_image", weights="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"),
             "pytorch_model.bin",
         ),
     ],
@@ -446,7 +446,7 @@ def hub(folder: Path, monkeypatch, errors: dict[str, Exception] | None = None) -
 
 
 def test_what_the_hub_has_not_and_what_it_refuses_is_told(tmp_path: Path, monkeypatch):
-    config = InternVideo2(kind="internvideo2", weights="some/where")
+    config = InternVideo2(kind="internvideo2", weights="OpenGVLab/InternVideo2-Stage2_1B-224p-f4")
     asked = hub(tmp_path, monkeypatch)
     with pytest.raises(CheckpointError, match=r"\(it has no InternVideo2-stage2_1b-224p-f4\.pt or "):
         build_encoder(config)
