@@ -1,17 +1,16 @@
 """Opening published checkpoints for our own towers: found, read without running code, filtered, and loaded strictly.
 
-A file may be safetensors or a pickle of tensors, may wrap the weights (`module`, `target_encoder`), may put a prefix
-before the tower's names, and may hold foreign parts. What belongs to the tower must fit to the last tensor.
+A file may be safetensors or a pickle of tensors, laid out as models/encoders/layouts.py tells. What belongs to the
+tower must fit to the last tensor.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.encoders.layouts import CheckpointError, Layout, find_local, tower_part
 from models.weights import locate
 
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used; says which, why, and the mend."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """How a family's published files are laid out."""
-
-    files: tuple[str, ...]
-    """Names that a file may have in its folder, the first found is taken."""
-    published: str
-    """Where it is to be fetched: an address."""
-    containers: tuple[str, ...] = ()
-    """Keys under which the file may hold the weights, the first found is taken; else it holds them bare."""
-    prefixes: tuple[str, ...] = ("",)
-    """Prefixes of the tower's names, the first that occurs is taken and stripped."""
-    foreign: tuple[str, ...] = ()
-    """Prefixes (after stripping) and endings of what may stand there besides and is left out."""
+__all__ = [
+    "CheckpointError",
+    "blocks_read",
+    "find_file",
+    "load_strictly",
+    "shapes_of",
+    "tower_tensors",
+    "without_blocks",
+]
 
 
 def find_file(weights: str, layout: Layout) -> Path:
@@ -49,35 +39,49 @@ def find_file(weights: str, layout: Layout) -> Path:
     Raises:
         CheckpointError: there is none; says what to fetch from where.
     """
-    place = Path(locate(weights))
-    if place.is_file():
-        return place
+    found = find_local(weights, layout)
+    if found is not None:
+        return found
+    place, first = Path(locate(weights)), layout.files[0]
     if place.is_dir():
-        for name in layout.files:
-            if (place / name).is_file():
-                return place / name
-        raise CheckpointError(f"{place} holds none of {', '.join(layout.files)}; fetch it from {layout.published}")
+        names = ", ".join(layout.files)
+        raise CheckpointError(f"{place} holds none of {names}; fetch {first} from {layout.published}")
     if place.is_absolute():
-        raise CheckpointError(f"there is no {place}; fetch {layout.files[0]} from {layout.published}")
+        raise CheckpointError(f"there is no {place}; fetch {first} from {layout.published}")
+    if weights.startswith("https://"):
+        name = weights.rsplit("/", 1)[-1]
+        raise CheckpointError(
+            f"{weights} is not at hand; fetch {name} from {weights} and put it at $ABLATE_WEIGHTS/{name}, or name the "
+            "file as `weights`"
+        )
     return _from_hub(weights, layout)
 
 
 def _from_hub(weights: str, layout: Layout) -> Path:
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
-    mend = f"fetch {layout.files[0]} from {layout.published} and name it as `weights`, or put it below $ABLATE_WEIGHTS"
-    if weights.startswith("https://"):
-        raise CheckpointError(f"{weights} is not at hand; {mend}")
-    reason = "not found"
+    reason = f"it has no {' or '.join(layout.files)}"
     for name in layout.files:
         try:
-            return Path(hf_hub_download(weights, name))
+            path = Path(hf_hub_download(weights, name))
+        except LocalEntryNotFoundError:  # which is an EntryNotFoundError too
+            reason = "the hub cannot be reached"
         except EntryNotFoundError:
             continue
-        except (OSError, ValueError, HfHubHTTPError) as error:  # offline, gated, no such repository
+        except (OSError, ValueError, HfHubHTTPError) as error:  # gated, no such repository, no space
             reason = str(error).strip().splitlines()[0]
-    raise CheckpointError(f"{weights} cannot be fetched from the hub ({reason}); {mend}")
+        else:
+            if layout.reads_config:
+                with suppress(EntryNotFoundError):
+                    hf_hub_download(weights, "config.json")  # lands beside it, for `config_beside`
+            return path
+    first = layout.files[0]
+    source = layout.published if weights in layout.published else f"https://huggingface.co/{weights}"
+    raise CheckpointError(
+        f"{weights} cannot be fetched from the hub ({reason}); fetch {first} from {source} and put it at "
+        f"$ABLATE_WEIGHTS/{weights}/{first}, or name the file as `weights`"
+    )
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -113,22 +117,13 @@ def tower_tensors(path: Path, layout: Layout) -> dict[str, Tensor]:
     Raises:
         CheckpointError: as `read_tensors`, or nothing in it belongs to such a tower.
     """
-    content = read_tensors(path)
-    for name in layout.containers:
-        if isinstance(content.get(name), Mapping):
-            content = dict(content[name])
-            break
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
-    prefix = next((p for p in layout.prefixes if any(key.startswith(p) for key in tensors)), None)
-    if prefix is None:
-        shown = ", ".join(sorted(tensors)[:3]) or "no tensor"
-        raise CheckpointError(f"{path} holds nothing under {' or '.join(layout.prefixes)}; it holds {shown}")
-    own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    return {
-        key: value.float()
-        for key, value in own.items()
-        if not key.startswith(layout.foreign) and not key.endswith("position_ids")
-    }
+    part = tower_part(read_tensors(path), layout, Tensor, path)
+    return {key: tensor.float() for key, tensor in part.items()}
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Name -> shape."""
+    return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -153,24 +148,6 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def config_beside(path: Path) -> dict[str, Any]:
-    """`config.json` beside a file; empty where there is none.
-
-    Raises:
-        CheckpointError: it is no JSON object.
-    """
-    config = path.with_name("config.json")
-    if not config.is_file():
-        return {}
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{config} is no JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{config} must hold an object")
-    return content
 
 
 def blocks_read(layer: int, depth: int, weights: str) -> int:

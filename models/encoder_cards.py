@@ -2,142 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Any
 
 from models.design import CustomEncoder, Encoder
 from models.encoder_counts import (
     DINOV2_PIXELS,
     FAMILIES,
     LANGUAGEBIND_FRAMES,
+    EncoderCard,
     Tower,
+    card_of,
     resolution_of,
     siglip_head,
     tower_of,
 )
+from models.encoders.from_file import OWN, tower_in
+from models.encoders.layouts import find_local
 from models.weights import local_config
 
-IMAGE_KINDS = ("siglip", "siglip2", "clip", "dinov2", "languagebind_image")
-"""These see one frame at a time."""
-
-Arrangement = Literal["clip", "frame", "frame and time"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderCard:
-    """A vision encoder as it is run: some blocks of a tower, on one clip."""
-
-    kind: str
-    id: str
-    """Hub id, address, folder, `tiny/NAME@VERSION`, or a custom encoder's import path."""
-    file: str
-    """Published file or files."""
-    published: str
-    """Where to fetch it."""
-    params: int
-    """Of the tower in the file."""
-    params_run: int
-    """Of what is run."""
-    depth: int
-    """Blocks of the tower; 0 where they are not known (custom encoders)."""
-    blocks_run: int
-    """Blocks before the hidden state that is the feature."""
-    width: int
-    heads: int
-    mlp: int
-    """Hidden width of a block's MLP."""
-    patch: int
-    """Side of a patch in pixels."""
-    tubelet: int
-    """Frames of a patch."""
-    frames: int
-    """Frames of one clip."""
-    resolution: int
-    """Side in pixels of what the tower sees."""
-    grid: tuple[int, int, int]
-    """Features of one clip in time, height and width."""
-    tokens_run: int
-    """Places of one sequence that attention sees, class token included; `arrangement` says what a sequence is."""
-    arrangement: Arrangement = "clip"
-    """`clip`: one sequence is the whole clip; `frame`: one is a frame; `frame and time`: besides, in each block, each
-    place of the frame attends over the clip's `frames` (LanguageBind's video tower)."""
-    gated_mlp: bool = False
-    """Whether a block's MLP has three matrices."""
-    licence: str
-    commercial: bool
-    """Whether the licence allows commercial use."""
-    source: str
-    tower: Tower | None = field(default=None, repr=False)
-    """What the counts follow from; None for custom encoders."""
-
-    @property
-    def sequences(self) -> int:
-        """Sequences of `tokens_run` places that one clip makes."""
-        return 1 if self.arrangement == "clip" else self.frames
-
-
-def _card(
-    tower: Tower,
-    *,
-    layer: int,
-    heads: int,
-    resolution: int,
-    frames: int = 1,
-    id: str,
-    file: str,
-    published: str,
-    licence: str,
-    commercial: bool,
-    source: str,
-) -> EncoderCard:
-    """A card with all that follows from a tower's shape.
-
-    Raises:
-        ValueError: the tower has no such layer, or takes no clip of so many frames.
-    """
-    blocks = layer if layer >= 0 else tower.depth + 1 + layer
-    if not 0 <= blocks <= tower.depth:
-        depth = tower.depth
-        raise ValueError(f"{id} has hidden states 0 to {depth} (or -{depth + 1} to -1); layer is {layer}")
-    if frames % tower.tubelet:
-        raise ValueError(
-            f"{id} takes tubelets of {tower.tubelet} frames, which do not divide a clip of {frames}; "
-            "set the encoder's `frames` to a multiple"
-        )
-    if tower.kind == "languagebind_video" and frames != LANGUAGEBIND_FRAMES:
-        raise ValueError(f"{id} takes clips of {LANGUAGEBIND_FRAMES} frames, not {frames}")
-    side = resolution // tower.patch
-    by_frame: Arrangement = "frame and time" if tower.kind == "languagebind_video" else "frame"
-    arrangement: Arrangement = by_frame if tower.kind in IMAGE_KINDS or tower.kind == "languagebind_video" else "clip"
-    times = frames // tower.tubelet
-    places = side * side * (times if arrangement == "clip" else 1)
-    return EncoderCard(
-        kind=tower.kind,
-        id=id,
-        file=file,
-        published=published,
-        params=tower.params,
-        params_run=tower.params_run(blocks),
-        depth=tower.depth,
-        blocks_run=blocks,
-        width=tower.width,
-        heads=heads,
-        mlp=tower.mlp,
-        patch=tower.patch,
-        tubelet=tower.tubelet,
-        frames=frames,
-        resolution=resolution,
-        grid=(times, side, side),
-        tokens_run=places + tower.has_class_token,
-        arrangement=arrangement,
-        gated_mlp=tower.gated_mlp,
-        licence=licence,
-        commercial=commercial,
-        source=source,
-        tower=tower,
-    )
-
+__all__ = ["ENCODERS", "EncoderCard", "encoder_card"]
 
 # --- published ----------------------------------------------------------------------------------
 
@@ -164,6 +48,23 @@ def _hub(repo: str, file: str, licence: str, source: str, commercial: bool = Tru
     }
 
 
+def _vjepa_h(side: int) -> Tower:
+    return Tower(kind="vjepa", depth=32, width=1280, mlp=5120, patch=16, tubelet=2, positions=8 * side**2)
+
+
+def _meta(name: str) -> dict[str, Any]:
+    """V-JEPA's files are published by address, not on the hub."""
+    address = f"https://dl.fbaipublicfiles.com/jepa/{name}/{name}.pth.tar"
+    return {
+        "id": address,
+        "file": f"{name}.pth.tar",
+        "published": address,
+        "licence": "cc-by-nc-4.0",
+        "commercial": False,
+        "source": _TABLE,
+    }
+
+
 _INTERNVIDEO2 = Tower(
     kind="internvideo2",
     depth=40,
@@ -178,35 +79,65 @@ _INTERNVIDEO2 = Tower(
 ENCODERS: dict[str, EncoderCard] = {
     card.id: card
     for card in (
-        _card(
+        card_of(
             _SIGLIP_L,
             layer=-2,
             heads=16,
             resolution=384,
             **_hub("google/siglip-so400m-patch14-384", "model.safetensors", "apache-2.0", _TABLE),
         ),
-        _card(
+        card_of(
             _SIGLIP_L,
             layer=-2,
             heads=16,
             resolution=384,
             **_hub("google/siglip2-so400m-patch14-384", "model.safetensors", "apache-2.0", _COMPUTED),
         ),
-        _card(
+        *(
+            card_of(
+                Tower(
+                    kind="siglip2",
+                    depth=depth,
+                    width=width,
+                    mlp=mlp,
+                    patch=16,
+                    positions=16**2,
+                    extra=siglip_head(width, mlp),
+                ),
+                layer=-2,
+                heads=heads,
+                resolution=16 * 16,
+                **_hub(f"google/siglip2-{name}-patch16-naflex", "model.safetensors", "apache-2.0", _COMPUTED),
+            )
+            for name, depth, width, heads, mlp in (("base", 12, 768, 12, 3072), ("so400m", 27, 1152, 16, 4304))
+        ),
+        card_of(
             _vit_l("dinov2", 14, 37**2 + 1, extra=1024),  # a mask token
             layer=-2,
             heads=16,
             resolution=DINOV2_PIXELS,
             **_hub("facebook/dinov2-large", "model.safetensors", "apache-2.0", _TABLE),
         ),
-        _card(
+        card_of(
             _vit_l("languagebind_image", 14, 16**2 + 1),
             layer=-2,
             heads=16,
             resolution=224,
             **_hub("LanguageBind/LanguageBind_Image", "pytorch_model.bin", "mit", _TABLE),
         ),
-        _card(
+        card_of(
+            _vit_l("languagebind_image", 14, 16**2 + 1),
+            layer=-2,
+            heads=16,
+            resolution=224,
+            **_hub(
+                "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+                "pytorch_model.bin",
+                "mit (of laion's sibling models; this one's page was not read)",
+                "LanguageBind's authors state it to be their image encoder (their issue 34); keys are the same",
+            ),
+        ),
+        card_of(
             _vit_l("clip", 14, 16**2 + 1),
             layer=-2,
             heads=16,
@@ -218,7 +149,7 @@ ENCODERS: dict[str, EncoderCard] = {
                 _COMPUTED,
             ),
         ),
-        _card(
+        card_of(
             _vit_l("languagebind_video", 14, 16**2 + 1),
             layer=-2,
             heads=16,
@@ -226,7 +157,7 @@ ENCODERS: dict[str, EncoderCard] = {
             frames=LANGUAGEBIND_FRAMES,
             **_hub("LanguageBind/LanguageBind_Video_V1.5_FT", "pytorch_model.bin", "mit", _TABLE),
         ),
-        _card(
+        card_of(
             _vit_l("videomae", 16, tubelet=2),
             layer=-2,
             heads=16,
@@ -240,20 +171,31 @@ ENCODERS: dict[str, EncoderCard] = {
                 commercial=False,
             ),
         ),
-        _card(
-            Tower(kind="vjepa", depth=32, width=1280, mlp=5120, patch=16, tubelet=2, positions=8 * 24**2),
+        card_of(
+            _vjepa_h(24),
             layer=-1,
             heads=16,
             resolution=384,
             frames=16,
-            id="https://dl.fbaipublicfiles.com/jepa/vith16-384/vith16-384.pth.tar",
-            file="vith16-384.pth.tar",
-            published="https://dl.fbaipublicfiles.com/jepa/vith16-384/vith16-384.pth.tar",
-            licence="cc-by-nc-4.0",
-            commercial=False,
-            source=_TABLE,
+            **_meta("vith16-384"),
         ),
-        _card(
+        card_of(
+            _vjepa_h(14),
+            layer=-1,
+            heads=16,
+            resolution=224,
+            frames=16,
+            **_meta("vith16"),
+        ),
+        card_of(
+            _vit_l("vjepa", 16, 8 * 14**2, tubelet=2),
+            layer=-1,
+            heads=16,
+            resolution=224,
+            frames=16,
+            **_meta("vitl16"),
+        ),
+        card_of(
             _vit_l("vjepa2", 16, tubelet=2),
             layer=-1,
             heads=16,
@@ -261,7 +203,7 @@ ENCODERS: dict[str, EncoderCard] = {
             frames=16,
             **_hub("facebook/vjepa2-vitl-fpc64-256", "model.safetensors", "mit", _COMPUTED),
         ),
-        _card(
+        card_of(
             _INTERNVIDEO2,
             layer=-2,
             heads=16,
@@ -287,10 +229,12 @@ def encoder_card(config: Encoder) -> EncoderCard:
         return _custom(config)
     known = ENCODERS.get(config.weights)
     if known is None:
-        return _local(config)
+        return _local_file(config) if config.kind in OWN else _local(config)
+    if known.kind != config.kind and config.kind not in OWN and local_config(config.weights) is not None:
+        return _local(config)  # says for itself what it is: laion's CLIP is a `clip` too
     if known.kind != config.kind or known.tower is None:
         raise ValueError(f"{config.weights} is of kind {known.kind!r}, not {config.kind!r}")
-    return _card(
+    return card_of(
         known.tower,
         layer=config.layer,
         heads=known.heads,
@@ -331,33 +275,69 @@ def _custom(config: CustomEncoder) -> EncoderCard:
     )
 
 
-# --- local folders ------------------------------------------------------------------------------
+# --- local files and folders --------------------------------------------------------------------
+
+
+def _local_file(config: Any) -> EncoderCard:
+    """The card of a file that one of our own towers reads, by the shapes that it tells.
+
+    Raises:
+        ValueError: there is no such file, or it holds no such tower.
+    """
+    weights, kind = config.weights, config.kind
+    path = find_local(weights, OWN[kind])
+    if path is None:
+        raise _unknown(config, "the file itself: a path, or a copy below $ABLATE_WEIGHTS")
+    told = tower_in(kind, path)
+    if told is None:
+        like = next(card for card in ENCODERS.values() if card.kind == kind)
+        tower, heads, resolution = like.tower, like.heads, like.resolution
+        source = f"assumed to be of the shape of {like.id}: {path} cannot be read without torch"
+    else:
+        tower, heads, resolution = told
+        source = f"computed from the shapes in {path}"
+    assert tower is not None  # published cards have theirs
+    return card_of(
+        tower,
+        layer=config.layer,
+        heads=heads,
+        resolution=resolution,
+        frames=config.frames,
+        id=weights,
+        file=path.name,
+        published="",
+        licence="unknown",
+        commercial=False,
+        source=source,
+    )
+
+
+def _unknown(config: Any, other: str) -> ValueError:
+    published = [card.id for card in ENCODERS.values() if card.kind == config.kind]
+    near = get_close_matches(config.weights, published, n=1, cutoff=0.8)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    names = f"a published name ({', '.join(published)})" if published else "a folder"
+    return ValueError(
+        f"unknown weights {config.weights!r} of kind {config.kind!r}; {hint}a plan needs {names}, or {other}"
+    )
 
 
 def _local(config: Any) -> EncoderCard:
-    """The card of a folder in transformers' format."""
+    """The card of a folder in transformers' format.
+
+    Raises:
+        ValueError: there is no such folder, or it is of another family.
+    """
     weights, kind = config.weights, config.kind
-    published = [card.id for card in ENCODERS.values() if card.kind == kind]
-    near = get_close_matches(weights, published, n=1, cutoff=0.8)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    names = f"a published name ({', '.join(published)})" if published else "a folder"
-    if kind not in FAMILIES:
-        raise ValueError(
-            f"unknown weights {weights!r} of kind {kind!r}; {hint}a plan needs {names}, with the file itself below "
-            "$ABLATE_WEIGHTS; or describe the encoder by kind: custom"
-        )
     found = local_config(weights)
     if found is None:
-        raise ValueError(
-            f"unknown weights {weights!r} of kind {kind!r}; {hint}a plan needs {names}, or a local config.json "
-            "(a folder, or a copy below $ABLATE_WEIGHTS)"
-        )
+        raise _unknown(config, "a local config.json (a folder, or a copy below $ABLATE_WEIGHTS)")
     model_types, defaults = FAMILIES[kind]
     if found.get("model_type") not in model_types:
         told = " or ".join(model_types)
         raise ValueError(f"{weights} is of model type {found.get('model_type')!r}; kind {kind!r} takes {told}")
     sizes = {**defaults, **found, **found.get("vision_config", {})}
-    return _card(
+    return card_of(
         tower_of(kind, sizes),
         layer=config.layer,
         heads=sizes["num_attention_heads"],

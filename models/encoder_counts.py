@@ -1,16 +1,20 @@
-"""Parameters of vision towers by closed formula, and the shapes that `config.json` files give. No torch here."""
+"""Vision towers by their shape: parameters by closed formula, cards, what `config.json` files give. No torch here."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 CLIP_LIKE = ("clip", "languagebind_image", "languagebind_video")
 LANGUAGEBIND_FRAMES = 8
-"""LanguageBind's tables of time have so many entries, so a clip has so many frames."""
+"""The published tables of time of LanguageBind have so many entries, so a clip has so many frames."""
 DINOV2_PIXELS = 224
 """DINOv2 is run at this side whatever its table of positions (models/design.py)."""
+IMAGE_KINDS = ("siglip", "siglip2", "clip", "dinov2", "languagebind_image")
+"""These see one frame at a time."""
+
+Arrangement = Literal["clip", "frame", "frame and time"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,10 @@ class Tower:
     gated_mlp: bool = False
     qkv_bias: bool = True
     final_norm: bool = True
+    clip: int = LANGUAGEBIND_FRAMES
+    """Entries of the tables of time of LanguageBind's tower for videos."""
+    is_conv3d: bool = True
+    """Whether that tower has a class token for each frame (V1.5) or one for all."""
     extra: int = 0
     """Parameters of the tower's file that no feature needs: pooling heads, mask tokens."""
 
@@ -36,7 +44,8 @@ class Tower:
         """Before the first block: patches, class tokens, positions, CLIP's norm."""
         clip_like = self.kind in CLIP_LIKE
         patches = 3 * self.tubelet * self.patch**2 + (0 if clip_like else 1)
-        classes = {"languagebind_video": LANGUAGEBIND_FRAMES}.get(self.kind, int(self.has_class_token))
+        by_frame = self.kind == "languagebind_video" and self.is_conv3d
+        classes = self.clip if by_frame else int(self.has_class_token)
         return self.width * (patches + classes + self.positions + 2 * clip_like)
 
     @property
@@ -57,7 +66,7 @@ class Tower:
         if self.kind == "dinov2":
             block += 2 * w  # scales
         if self.kind == "languagebind_video":
-            block += LANGUAGEBIND_FRAMES * w + 4 * w * w + 4 * w + 2 * w  # positions in time, attention, its norm
+            block += self.clip * w + 4 * w * w + 4 * w + 2 * w  # positions in time, attention, its norm
         return block
 
     @property
@@ -74,6 +83,124 @@ class Tower:
 def siglip_head(width: int, mlp: int) -> int:
     """SigLIP's attention pooling: probe, attention, norm, MLP."""
     return width + 4 * width * (width + 1) + 2 * width + 2 * width * mlp + mlp + width
+
+
+# --- cards --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderCard:
+    """A vision encoder as it is run: some blocks of a tower, on one clip."""
+
+    kind: str
+    id: str
+    """Hub id, address, folder, `tiny/NAME@VERSION`, or a custom encoder's import path."""
+    file: str
+    """Published file or files."""
+    published: str
+    """Where to fetch it."""
+    params: int
+    """Of the tower in the file."""
+    params_run: int
+    """Of what is run."""
+    depth: int
+    """Blocks of the tower; 0 where they are not known (custom encoders)."""
+    blocks_run: int
+    """Blocks before the hidden state that is the feature."""
+    width: int
+    heads: int
+    mlp: int
+    """Hidden width of a block's MLP."""
+    patch: int
+    """Side of a patch in pixels."""
+    tubelet: int
+    """Frames of a patch."""
+    frames: int
+    """Frames of one clip."""
+    resolution: int
+    """Side in pixels of what the tower sees."""
+    grid: tuple[int, int, int]
+    """Features of one clip in time, height and width."""
+    tokens_run: int
+    """Places of one sequence that attention sees, class token included; `arrangement` says what a sequence is."""
+    arrangement: Arrangement = "clip"
+    """`clip`: one sequence is the whole clip; `frame`: one is a frame; `frame and time`: besides, in each block, each
+    place of the frame attends over the clip's `frames` (LanguageBind's video tower)."""
+    gated_mlp: bool = False
+    """Whether a block's MLP has three matrices."""
+    licence: str
+    commercial: bool
+    """Whether the licence allows commercial use."""
+    source: str
+    tower: Tower | None = field(default=None, repr=False)
+    """What the counts follow from; None for custom encoders."""
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of `tokens_run` places that one clip makes."""
+        return 1 if self.arrangement == "clip" else self.frames
+
+
+def card_of(
+    tower: Tower,
+    *,
+    layer: int,
+    heads: int,
+    resolution: int,
+    frames: int = 1,
+    id: str,
+    file: str,
+    published: str,
+    licence: str,
+    commercial: bool,
+    source: str,
+) -> EncoderCard:
+    """A card with all that follows from a tower's shape.
+
+    Raises:
+        ValueError: the tower has no such layer, or takes no clip of so many frames.
+    """
+    blocks = layer if layer >= 0 else tower.depth + 1 + layer
+    if not 0 <= blocks <= tower.depth:
+        depth = tower.depth
+        raise ValueError(f"{id} has hidden states 0 to {depth} (or -{depth + 1} to -1); layer is {layer}")
+    if frames % tower.tubelet:
+        raise ValueError(
+            f"{id} takes tubelets of {tower.tubelet} frames, which do not divide a clip of {frames}; "
+            "set the encoder's `frames` to a multiple"
+        )
+    if tower.kind == "languagebind_video" and frames != tower.clip:
+        raise ValueError(f"{id} takes clips of {tower.clip} frames, not {frames}; set its `frames` to {tower.clip}")
+    side = resolution // tower.patch
+    by_frame: Arrangement = "frame and time" if tower.kind == "languagebind_video" else "frame"
+    arrangement: Arrangement = by_frame if tower.kind in IMAGE_KINDS or tower.kind == "languagebind_video" else "clip"
+    times = frames // tower.tubelet
+    places = side * side * (times if arrangement == "clip" else 1)
+    return EncoderCard(
+        kind=tower.kind,
+        id=id,
+        file=file,
+        published=published,
+        params=tower.params,
+        params_run=tower.params_run(blocks),
+        depth=tower.depth,
+        blocks_run=blocks,
+        width=tower.width,
+        heads=heads,
+        mlp=tower.mlp,
+        patch=tower.patch,
+        tubelet=tower.tubelet,
+        frames=frames,
+        resolution=resolution,
+        grid=(times, side, side),
+        tokens_run=places + tower.has_class_token,
+        arrangement=arrangement,
+        gated_mlp=tower.gated_mlp,
+        licence=licence,
+        commercial=commercial,
+        source=source,
+        tower=tower,
+    )
 
 
 # --- local folders ------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
 class VisionEncoder(nn.Module, metaclass=ABCMeta):
     """Clips -> features. Resizing and normalisation are the encoder's own affair.
 
-    A subclass sets all four attributes below in its `__init__`.
+    A subclass sets the first four attributes below in its `__init__`.
     """
 
     frames: int
@@ -32,6 +32,10 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
     """Height and width in pixels at which frames are best read; others are resized."""
     normalisation: ClassVar[Statistics] = IMAGENET
     """Mean and deviation of RGB in [0, 1]."""
+    interpolation: ClassVar[Literal["bicubic", "bilinear"]] = "bicubic"
+    """How frames are resized."""
+    antialias: ClassVar[bool] = True
+    """Whether frames are smoothed where they shrink: Apollo's towers for videos were run without (cv2's linear)."""
 
     @abstractmethod
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
@@ -44,8 +48,9 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
         """
         frames_FCHW = clips_BNHWC.flatten(0, 1).movedim(-1, 1).float()
         if frames_FCHW.shape[-2:] != (size, size):
-            frames_FCHW = nn.functional.interpolate(frames_FCHW, size=(size, size), mode="bicubic", antialias=True)
-            frames_FCHW = frames_FCHW.clamp(0, 255)
+            frames_FCHW = nn.functional.interpolate(
+                frames_FCHW, size=(size, size), mode=self.interpolation, antialias=self.antialias
+            ).clamp(0, 255)
         if self.normalisation == HALF:
             return (frames_FCHW / 127.5 - 1).unflatten(0, clips_BNHWC.shape[:2])
         mean, deviation = (

@@ -26,7 +26,7 @@ class ClipEncoder(VisionEncoder):
             sizes,
             config.weights,
             foreign=("text_model.", "logit_scale", "text_projection.", "visual_projection."),
-            unused=("vision_model.encoder.layers.", "encoder.layers."),
+            blocks=("vision_model.encoder.layers.", "encoder.layers."),
         )
         side = sizes.image_size // sizes.patch_size
         self.frames, self.grid, self.width, self.resolution = 1, (1, side, side), sizes.hidden_size, sizes.image_size

@@ -31,7 +31,11 @@ class Dinov2Encoder(VisionEncoder):
         self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
         sizes.num_hidden_layers = max(1, self.blocks)
         self.tower = load_tower(
-            Dinov2Model, sizes, config.weights, foreign=("classifier.",), unused=("encoder.layer.", "dinov2.encoder.")
+            Dinov2Model,
+            sizes,
+            config.weights,
+            foreign=("classifier.",),
+            blocks=("encoder.layer.", "dinov2.encoder.layer."),
         )
         side = CROP // sizes.patch_size
         table = self.tower.embeddings.position_embeddings

@@ -5,56 +5,24 @@ Shapes: B clip, N frame, L place (class token, then time, height and width in th
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
 from models.checkpoints import (
-    CheckpointError,
-    Layout,
     blocks_read,
     find_file,
     load_strictly,
+    shapes_of,
     tower_tensors,
     without_blocks,
 )
 from models.design import InternVideo2
 from models.encoders.base import VisionEncoder
-
-TRAINING_ONLY = ("clip_pos_embed", "clip_img_pos_embed", "clip_projector.", "clip_decoder.", "final_clip_decoder.")
-LAYOUT = Layout(
-    files=("InternVideo2-stage2_1b-224p-f4.pt", "InternVideo2-1B_f4_vision.pt", "model.safetensors"),
-    published="https://huggingface.co/OpenGVLab/InternVideo2-Stage2_1B-224p-f4 (gated: ask there for access)",
-    containers=("module", "model"),
-    prefixes=("vision_encoder.", ""),
-    foreign=TRAINING_ONLY,
-)
-HEADS = {1408: 16}
-"""Heads of the 1B tower by its width; a file does not tell them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InternVideo2Sizes:
-    """Shape of a tower; the defaults are those of the published 1B one."""
-
-    image: int = 224
-    patch: int = 14
-    frames: int = 4
-    """Frames that the positions are stored for."""
-    width: int = 1408
-    depth: int = 40
-    heads: int = 16
-    mlp: int = 6144
-    gelu: Literal["exact", "tanh"] = "exact"
-
-    @property
-    def side(self) -> int:
-        """Patches along a frame's side."""
-        return self.image // self.patch
+from models.encoders.layouts import INTERNVIDEO2
+from models.encoders.sizes import InternVideo2Sizes, internvideo2_sizes
 
 
 class RmsNorm(nn.Module):
@@ -181,11 +149,14 @@ class InternVideo2Tower(nn.Module):
 class InternVideo2Encoder(VisionEncoder):
     """uint8 RGB clips -> patches of each frame, of one block, without the class token."""
 
+    interpolation = "bilinear"
+    antialias = False
+
     def __init__(self, config: InternVideo2) -> None:
         super().__init__()
-        path = find_file(config.weights, LAYOUT)
-        tensors = tower_tensors(path, LAYOUT)
-        sizes = replace(sizes_of(tensors, config.weights), gelu=config.gelu)
+        path = find_file(config.weights, INTERNVIDEO2)
+        tensors = tower_tensors(path, INTERNVIDEO2)
+        sizes = replace(internvideo2_sizes(shapes_of(tensors), config.weights), gelu=config.gelu)
         blocks = blocks_read(config.layer, sizes.depth, config.weights)
         with torch.device("meta"):
             self.tower = InternVideo2Tower(replace(sizes, depth=blocks))
@@ -197,29 +168,3 @@ class InternVideo2Encoder(VisionEncoder):
         """See `VisionEncoder`."""
         states = self.tower(self.pixels(clips_BNHWC, self.resolution).transpose(1, 2))
         return states[:, 1:].unflatten(1, self.grid)
-
-
-def sizes_of(tensors: dict[str, Tensor], weights: str) -> InternVideo2Sizes:
-    """A tower's shape from its tensors.
-
-    Raises:
-        CheckpointError: they are none of such a tower.
-    """
-    try:
-        width, _, _, patch, _ = tensors["patch_embed.proj.weight"].shape
-        in_image = tensors["img_pos_embed"].shape[1] - 1
-        in_clip = tensors["pos_embed"].shape[1] - 1
-        mlp = tensors["blocks.0.mlp.fc1.weight"].shape[0]
-    except (KeyError, ValueError):
-        raise CheckpointError(
-            f"{weights} is no checkpoint of InternVideo2: it has no pos_embed, img_pos_embed, patch_embed and blocks"
-        ) from None
-    return InternVideo2Sizes(
-        image=math.isqrt(in_image) * patch,
-        patch=patch,
-        frames=in_clip // in_image,
-        width=width,
-        depth=len({key.split(".")[1] for key in tensors if key.startswith("blocks.")}),
-        heads=HEADS.get(width, max(1, width // 64)),
-        mlp=mlp,
-    )

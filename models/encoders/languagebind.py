@@ -6,8 +6,7 @@ B clip, N frame, L place in a frame (class token first), D width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -15,43 +14,17 @@ from torch.nn.functional import conv2d, gelu, scaled_dot_product_attention
 
 from models.checkpoints import (
     CheckpointError,
-    Layout,
     blocks_read,
-    config_beside,
     find_file,
     load_strictly,
+    shapes_of,
     tower_tensors,
     without_blocks,
 )
 from models.design import LanguageBindImage, LanguageBindVideo
 from models.encoders.base import CLIP, VisionEncoder
-
-FOREIGN = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
-IMAGE = Layout(
-    files=("model.safetensors", "pytorch_model.bin"),
-    published="https://huggingface.co/LanguageBind/LanguageBind_Image",
-    prefixes=("vision_model.", ""),
-    foreign=FOREIGN,
-)
-VIDEO = replace(IMAGE, published="https://huggingface.co/LanguageBind/LanguageBind_Video_V1.5_FT")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageBindSizes:
-    """Shape of a tower; the defaults are those of both published ones."""
-
-    image: int = 224
-    patch: int = 14
-    width: int = 1024
-    depth: int = 24
-    heads: int = 16
-    mlp: int = 4096
-    frames: int = 1
-    """Frames of a clip; 1 for a tower of images, which has no attention over time."""
-    is_conv3d: bool = False
-    """Whether patches are cut by a convolution over time too and each frame has a class token of its own (V1.5)."""
-    is_quick: bool = False
-    """Whether GELU is approximated by x * sigmoid(1.702 x); not so in the published towers."""
+from models.encoders.layouts import LANGUAGEBIND_IMAGE, LANGUAGEBIND_VIDEO, Layout
+from models.encoders.sizes import LanguageBindSizes, languagebind_sizes
 
 
 class PatchWeight(nn.Module):
@@ -178,7 +151,7 @@ class _LanguageBindEncoder(VisionEncoder):
         super().__init__()
         path = find_file(weights, layout)
         tensors = tower_tensors(path, layout)
-        sizes = sizes_of(tensors, path)
+        sizes = languagebind_sizes(shapes_of(tensors), path)
         blocks = blocks_read(layer, sizes.depth, weights)
         with torch.device("meta"):
             self.tower = LanguageBindTower(replace(sizes, depth=blocks))
@@ -197,7 +170,7 @@ class LanguageBindImageEncoder(_LanguageBindEncoder):
     """uint8 RGB frames -> patches of one hidden state."""
 
     def __init__(self, config: LanguageBindImage) -> None:
-        super().__init__(config.weights, config.layer, IMAGE)
+        super().__init__(config.weights, config.layer, LANGUAGEBIND_IMAGE)
         if self.frames > 1:
             raise CheckpointError(f"{config.weights} is a tower for videos; use kind: languagebind_video")
 
@@ -205,39 +178,13 @@ class LanguageBindImageEncoder(_LanguageBindEncoder):
 class LanguageBindVideoEncoder(_LanguageBindEncoder):
     """uint8 RGB clips -> patches of each frame, of one hidden state. The number of frames is the weights'."""
 
+    interpolation = "bilinear"
+    antialias = False
+
     def __init__(self, config: LanguageBindVideo) -> None:
-        super().__init__(config.weights, config.layer, VIDEO)
+        super().__init__(config.weights, config.layer, LANGUAGEBIND_VIDEO)
         if self.frames != config.frames:
             raise CheckpointError(
                 f"{config.weights} takes clips of {self.frames} frames, not {config.frames}; set its `frames` "
                 f"to {self.frames}"
             )
-
-
-def sizes_of(tensors: dict[str, Tensor], path: Path) -> LanguageBindSizes:
-    """A tower's shape from its tensors, and what they do not tell from the config beside them.
-
-    Raises:
-        CheckpointError: they are none of such a tower.
-    """
-    try:
-        patches = tensors["embeddings.patch_embedding.weight"]
-        places = tensors["embeddings.position_embedding.weight"].shape[0]
-        mlp = tensors["encoder.layers.0.mlp.fc1.weight"].shape[0]
-    except KeyError as error:
-        raise CheckpointError(f"{path} is no checkpoint of LanguageBind: it misses {error}") from None
-    config = config_beside(path)
-    vision = config.get("vision_config") or config.get("vision_config_dict") or config
-    width, patch = patches.shape[0], patches.shape[-1]
-    temporal = tensors.get("encoder.layers.0.temporal_embedding")
-    return LanguageBindSizes(
-        image=round((places - 1) ** 0.5) * patch,
-        patch=patch,
-        width=width,
-        depth=len({key.split(".")[2] for key in tensors if key.startswith("encoder.layers.")}),
-        heads=int(vision.get("num_attention_heads", max(1, width // 64))),
-        mlp=mlp,
-        frames=1 if temporal is None else temporal.shape[1],
-        is_conv3d=patches.ndim == 5,
-        is_quick=vision.get("hidden_act", "gelu") == "quick_gelu",
-    )

@@ -44,7 +44,13 @@ def read_config(kind: type[PreTrainedModel], weights: str, model_types: Iterable
 
 
 def load_tower(
-    kind: type[Tower], config: Any, weights: str, *, foreign: Iterable[str] = (), unused: Iterable[str] = ()
+    kind: type[Tower],
+    config: Any,
+    weights: str,
+    *,
+    foreign: Iterable[str] = (),
+    unused: Iterable[str] = (),
+    blocks: Iterable[str] = (),
 ) -> Tower:
     """A tower with its weights in fp32, in evaluation mode.
 
@@ -54,6 +60,7 @@ def load_tower(
         weights: a folder, a hub id, or `tiny/NAME@VERSION`.
         foreign: prefixes of what else a published file may hold.
         unused: prefixes of parts of the tower that are not run.
+        blocks: what may stand before a block's number; those from `config.num_hidden_layers` on are not run.
 
     Raises:
         CheckpointError: the files are missing, damaged, unsafe, or do not fit.
@@ -79,17 +86,28 @@ def load_tower(
         raise CheckpointError(f"{weights}: the weights are damaged or truncated ({error}); fetch them again") from None
     except (OSError, ValueError, RuntimeError) as error:
         raise _unavailable(weights, error) from None
-    _refuse_misfits(weights, info, tuple(foreign) + tuple(unused))
+    left_out, starts = (*foreign, *unused), tuple(blocks)
+    strange = [
+        key
+        for key in info["unexpected_keys"]
+        if not key.startswith(left_out)
+        and not key.endswith("position_ids")
+        and not _is_behind(key, starts, config.num_hidden_layers)
+    ]
+    _refuse_misfits(weights, info, strange)
     return tower.eval()
 
 
-def _refuse_misfits(weights: str, info: dict[str, Any], left_out: tuple[str, ...]) -> None:
+def _is_behind(key: str, blocks: tuple[str, ...], keep: int) -> bool:
+    """Whether a name is that of a block from number `keep` on."""
+    numbers = (key.removeprefix(start).split(".", 1)[0] for start in blocks if key.startswith(start))
+    return any(number.isdecimal() and int(number) >= keep for number in numbers)
+
+
+def _refuse_misfits(weights: str, info: dict[str, Any], strange: list[str]) -> None:
     wrong = sorted(str(entry) for entry in info["mismatched_keys"])
     missing = sorted(info["missing_keys"])
-    strange = sorted(
-        key for key in info["unexpected_keys"] if not key.startswith(left_out) and not key.endswith("position_ids")
-    )
-    for what, names in (("misses", missing), ("has in another shape", wrong), ("has besides", strange)):
+    for what, names in (("misses", missing), ("has in another shape", wrong), ("has besides", sorted(strange))):
         if names:
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise CheckpointError(f"{weights} is no checkpoint of this encoder: it {what} {shown}")
@@ -99,6 +117,11 @@ def _unavailable(weights: str, error: Exception) -> CheckpointError:
     if Path(weights).is_absolute() and not Path(weights).exists():
         return CheckpointError(f"there is no folder {weights}; `weights` is a folder with config.json, or a hub id")
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(locate(weights)).is_dir():
+        return CheckpointError(
+            f"{weights} cannot be loaded ({reason}); the folder must hold config.json and model.safetensors (or "
+            "pytorch_model.bin) in transformers' format"
+        )
     return CheckpointError(
         f"{weights} cannot be loaded ({reason}); fetch config.json and model.safetensors from "
         f"https://huggingface.co/{weights} and name their folder, or put it below $ABLATE_WEIGHTS"

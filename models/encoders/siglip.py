@@ -29,7 +29,8 @@ class SiglipEncoder(VisionEncoder):
             sizes,
             config.weights,
             foreign=("text_model.", "logit_"),
-            unused=("vision_model.head.", "head.", "vision_model.encoder.layers.", "encoder.layers."),
+            unused=("vision_model.head.", "head."),
+            blocks=("vision_model.encoder.layers.", "encoder.layers."),
         )
         side = sizes.image_size // sizes.patch_size  # what is left over at the right and bottom is not seen
         self.frames, self.grid, self.width, self.resolution = 1, (1, side, side), sizes.hidden_size, sizes.image_size

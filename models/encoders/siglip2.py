@@ -18,6 +18,7 @@ class Siglip2Encoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, on the square grid that the positions were learned for."""
 
     normalisation = HALF
+    interpolation = "bilinear"  # as the published processor, unlike SigLIP's
 
     def __init__(self, config: Siglip2) -> None:
         super().__init__()
@@ -32,7 +33,8 @@ class Siglip2Encoder(VisionEncoder):
             sizes,
             config.weights,
             foreign=("text_model.", "logit_"),
-            unused=("vision_model.head.", "head.", "vision_model.encoder.layers.", "encoder.layers."),
+            unused=("vision_model.head.", "head."),
+            blocks=("vision_model.encoder.layers.", "encoder.layers."),
         )
         side = math.isqrt(sizes.num_patches)
         self.patch = sizes.patch_size

@@ -14,6 +14,9 @@ from models.encoders.pretrained import load_tower, read_config
 class VideoMaeEncoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state. Positions are a formula, so any number of tubelets will do."""
 
+    interpolation = "bilinear"
+    antialias = False
+
     def __init__(self, config: VideoMae) -> None:
         super().__init__()
         sizes: VideoMAEConfig = read_config(VideoMAEModel, config.weights, ("videomae",))
@@ -30,7 +33,8 @@ class VideoMaeEncoder(VisionEncoder):
             sizes,
             config.weights,
             foreign=("decoder.", "encoder_to_decoder.", "mask_token", "classifier.", "fc_norm."),
-            unused=("videomae.encoder.layer.", "encoder.layer.", "videomae.layernorm.", "layernorm."),
+            unused=("videomae.layernorm.", "layernorm."),
+            blocks=("videomae.encoder.layer.", "encoder.layer."),
         )
         side = sizes.image_size // sizes.patch_size
         self.frames, self.width, self.resolution = config.frames, sizes.hidden_size, sizes.image_size

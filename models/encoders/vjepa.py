@@ -6,7 +6,7 @@ Shapes: B clip, N frame, L tubelet (time, height, width in that order), D width.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,42 +14,17 @@ from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
 from models.checkpoints import (
     CheckpointError,
-    Layout,
     blocks_read,
     find_file,
     load_strictly,
+    shapes_of,
     tower_tensors,
     without_blocks,
 )
 from models.design import Vjepa
 from models.encoders.base import VisionEncoder
-
-LAYOUT = Layout(
-    files=("vith16-384.pth.tar", "vith16.pth.tar", "vitl16.pth.tar", "model.safetensors"),
-    published="https://dl.fbaipublicfiles.com/jepa/vith16-384/vith16-384.pth.tar",
-    containers=("target_encoder", "encoder"),
-    prefixes=("module.backbone.", "backbone.", ""),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class VjepaSizes:
-    """Shape of a tower; the defaults are those of the published ViT-H/16 at 384 pixels."""
-
-    image: int = 384
-    patch: int = 16
-    frames: int = 16
-    tubelet: int = 2
-    width: int = 1280
-    depth: int = 32
-    heads: int = 16
-    mlp: int = 5120
-
-    @property
-    def grid(self) -> tuple[int, int, int]:
-        """Tubelets in time, height and width that the positions are stored for."""
-        side = self.image // self.patch
-        return self.frames // self.tubelet, side, side
+from models.encoders.layouts import VJEPA
+from models.encoders.sizes import VjepaSizes, vjepa_sizes
 
 
 class Attention(nn.Module):
@@ -141,11 +116,14 @@ class VjepaTower(nn.Module):
 class VjepaEncoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state."""
 
+    interpolation = "bilinear"
+    antialias = False
+
     def __init__(self, config: Vjepa) -> None:
         super().__init__()
-        path = find_file(config.weights, LAYOUT)
-        tensors = tower_tensors(path, LAYOUT)
-        sizes = sizes_of(tensors, config.weights)
+        path = find_file(config.weights, VJEPA)
+        tensors = tower_tensors(path, VJEPA)
+        sizes = vjepa_sizes(shapes_of(tensors), config.weights)
         if config.frames % sizes.tubelet:
             raise CheckpointError(
                 f"{config.weights} takes tubelets of {sizes.tubelet} frames, which do not divide a clip of "
@@ -155,7 +133,7 @@ class VjepaEncoder(VisionEncoder):
         self.is_normed = blocks == sizes.depth
         """Whether the feature is the last block's output, which alone goes through the final norm."""
         with torch.device("meta"):
-            self.tower = VjepaTower(VjepaSizes(**{**vars(sizes), "depth": blocks}))
+            self.tower = VjepaTower(replace(sizes, depth=blocks))
         load_strictly(self.tower, without_blocks(tensors, "blocks.", blocks), path)
         self.frames, self.width, self.resolution = config.frames, sizes.width, sizes.image
         self.grid = (config.frames // sizes.tubelet, *sizes.grid[1:])
@@ -164,35 +142,6 @@ class VjepaEncoder(VisionEncoder):
         """See `VisionEncoder`."""
         pixels = self.pixels(clips_BNHWC, self.resolution).transpose(1, 2)
         return self.tower(pixels, is_normed=self.is_normed).unflatten(1, self.grid)
-
-
-HEADS = {1024: 16, 1280: 16}
-"""Heads of ViT-L and ViT-H by their width; a file does not tell them."""
-
-
-def sizes_of(tensors: dict[str, Tensor], weights: str) -> VjepaSizes:
-    """A tower's shape from its tensors; clips of 16 frames, as published.
-
-    Raises:
-        CheckpointError: they are none of such a tower.
-    """
-    try:
-        width, _, tubelet, patch, _ = tensors["patch_embed.proj.weight"].shape
-        places = tensors["pos_embed"].shape[1]
-        mlp = tensors["blocks.0.mlp.fc1.weight"].shape[0]
-    except (KeyError, ValueError):
-        raise CheckpointError(
-            f"{weights} is no checkpoint of V-JEPA: no pos_embed, patch_embed and blocks in it"
-        ) from None
-    depth = len({key.split(".")[1] for key in tensors if key.startswith("blocks.")})
-    frames = VjepaSizes.frames
-    side = math.isqrt(places * tubelet // frames)
-    if side * side * frames != places * tubelet:
-        raise CheckpointError(f"{weights} has {places} positions, which are no square grid of clips of {frames} frames")
-    heads = HEADS.get(width, max(1, width // 64))
-    return VjepaSizes(
-        image=side * patch, patch=patch, frames=frames, tubelet=tubelet, width=width, depth=depth, heads=heads, mlp=mlp
-    )
 
 
 def sincos_positions(sizes: VjepaSizes) -> Tensor:

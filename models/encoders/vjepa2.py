@@ -14,6 +14,8 @@ from models.encoders.pretrained import load_tower, read_config
 class Vjepa2Encoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state. Positions are rotary, so any number of tubelets will do."""
 
+    interpolation = "bilinear"  # as the published processor, which smooths; Apollo did not have this tower
+
     def __init__(self, config: Vjepa2) -> None:
         super().__init__()
         sizes: VJEPA2Config = read_config(VJEPA2Model, config.weights, ("vjepa2",))
@@ -28,7 +30,7 @@ class Vjepa2Encoder(VisionEncoder):
         self.is_normed = self.blocks == depth
         """Whether the feature is the last block's output, which alone goes through the final norm."""
         whole = load_tower(
-            VJEPA2Model, sizes, config.weights, foreign=("classifier.", "pooler."), unused=("encoder.layer.",)
+            VJEPA2Model, sizes, config.weights, foreign=("classifier.", "pooler."), blocks=("encoder.layer.",)
         )
         self.tower = whole.encoder
         side = sizes.crop_size // sizes.patch_size

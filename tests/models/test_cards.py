@@ -80,10 +80,15 @@ PUBLISHED_ENCODERS = {  # tower in the file, what is run, grid, places of a sequ
     "LanguageBind/LanguageBind_Video_V1.5_FT": (404_194_304, 387_387_392, (8, 16, 16), 257),
     "MCG-NJU/videomae-large": (303_860_736, 291_263_488, (8, 14, 14), 1568),
     "https://dl.fbaipublicfiles.com/jepa/vith16-384/vith16-384.pth.tar": (637_546_240, 637_546_240, (8, 24, 24), 4608),
+    "https://dl.fbaipublicfiles.com/jepa/vith16/vith16.pth.tar": (633_655_040, 633_655_040, (8, 14, 14), 1568),
+    "https://dl.fbaipublicfiles.com/jepa/vitl16/vitl16.pth.tar": (305_490_944, 305_490_944, (8, 14, 14), 1568),
     "OpenGVLab/InternVideo2-Stage2_1B-224p-f4": (1_049_117_056, 986_975_872, (4, 16, 16), 1025),
     "openai/clip-vit-large-patch14": (303_179_776, 290_581_504, (1, 16, 16), 257),
     "facebook/vjepa2-vitl-fpc64-256": (303_885_312, 303_885_312, (8, 16, 16), 2048),
+    "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K": (303_179_776, 290_581_504, (1, 16, 16), 257),
     "google/siglip2-so400m-patch14-384": (428_225_600, 397_745_440, (1, 27, 27), 729),
+    "google/siglip2-base-patch16-naflex": (92_930_304, 78_753_792, (1, 16, 16), 256),
+    "google/siglip2-so400m-patch16-naflex": (427_888_064, 397_407_904, (1, 16, 16), 256),
 }
 
 
@@ -165,6 +170,10 @@ def test_the_shipped_image_encoder_has_a_card():
     assert (card.depth, card.blocks_run, card.width, card.grid, card.resolution) == (4, 3, 64, (1, 4, 4), 32)
 
 
+SO400M = {"hidden_size": 1152, "num_hidden_layers": 27, "num_attention_heads": 16, "intermediate_size": 4304}
+BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "family", "sizes"),
@@ -173,6 +182,8 @@ def test_the_shipped_image_encoder_has_a_card():
         ("facebook/vjepa2-vitl-fpc64-256", "VJEPA2", {}),
         ("facebook/dinov2-large", "Dinov2", {"image_size": 518, "patch_size": 14}),
         ("MCG-NJU/videomae-large", "VideoMAE", {"intermediate_size": 4096, "use_mean_pooling": False}),
+        ("google/siglip2-so400m-patch16-naflex", "Siglip2Vision", SO400M | {"num_patches": 256, "patch_size": 16}),
+        ("google/siglip2-base-patch16-naflex", "Siglip2Vision", BASE | {"num_patches": 256, "patch_size": 16}),
     ],
 )
 def test_published_towers_are_counted_as_transformers_does(name: str, family: str, sizes: dict[str, int]):
@@ -212,12 +223,22 @@ def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path):
     assert "clips of 8 frames, not 16" in refused(
         LanguageBindVideo, kind="languagebind_video", weights=video, frames=16
     )
+    assert "the file itself: a path, or a copy" in refused(Vjepa, kind="vjepa", weights="/nowhere/vitl16.pth.tar")
     assert "is of kind 'siglip', not 'clip'" in refused(Clip, kind="clip", weights=siglip)
     assert f"did you mean {siglip!r}?" in refused(Siglip, kind="siglip", weights=siglip.replace("so400m", "so40m"))
     assert "below $ABLATE_WEIGHTS" in refused(Vjepa, kind="vjepa", weights="/nowhere/vitl16.pth.tar")
     assert "a local config.json" in refused(Clip, kind="clip", weights="laion/none")
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     assert "is of model type 'vit'; kind 'clip' takes" in refused(Clip, kind="clip", weights=str(tmp_path))
+
+
+def test_a_local_copy_says_for_itself_of_which_kind_it_is(tmp_path: Path, monkeypatch):
+    laion = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"
+    with pytest.raises(ValueError, match="is of kind 'languagebind_image', not 'clip'"):
+        encoder_card(Clip(kind="clip", weights=laion))
+    transformers.CLIPVisionConfig(**SMALL, intermediate_size=48).save_pretrained(tmp_path / laion)
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    assert encoder_card(Clip(kind="clip", weights=laion)).width == 32
 
 
 def test_custom_encoders_are_what_they_declare():

@@ -14,12 +14,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.build import build_encoder
+from models.cards import encoder_card
 from models.checkpoints import CheckpointError
 from models.design import CustomEncoder, Encoder, InternVideo2, LanguageBindImage, LanguageBindVideo, Vjepa
 from models.encoders.base import VisionEncoder
-from models.encoders.internvideo2 import TRAINING_ONLY, InternVideo2Sizes, InternVideo2Tower
-from models.encoders.languagebind import LanguageBindSizes, LanguageBindTower
-from models.encoders.vjepa import VjepaSizes, VjepaTower, sincos_positions
+from models.encoders.internvideo2 import InternVideo2Tower
+from models.encoders.languagebind import LanguageBindTower
+from models.encoders.layouts import TRAINING_ONLY
+from models.encoders.sizes import InternVideo2Sizes, LanguageBindSizes, VjepaSizes
+from models.encoders.vjepa import VjepaTower, sincos_positions
 from tests.models.encoders.published import filled, golden, manifest
 
 CLOSE = {"atol": 1e-4, "rtol": 0.0}
@@ -191,7 +194,7 @@ def save_internvideo2(folder: Path) -> tuple[nn.Module, Path]:
     return tower, folder / "InternVideo2-stage2_1b-224p-f4.pt"
 
 
-def save_languagebind(folder: Path, *, frames: int) -> tuple[nn.Module, Path]:
+def save_languagebind(folder: Path, *, frames: int, act: str = "gelu") -> tuple[nn.Module, Path]:
     """As published: a whole CLIP with buffers of positions, its config beside it (for videos under another name)."""
     sizes = LanguageBindSizes(image=28, width=64, depth=3, heads=4, mlp=96, frames=frames, is_conv3d=frames > 1)
     tower = filled(LanguageBindTower(sizes))
@@ -205,7 +208,7 @@ def save_languagebind(folder: Path, *, frames: int) -> tuple[nn.Module, Path]:
         "logit_scale": torch.ones(()),
     }
     torch.save(state, folder / "pytorch_model.bin")
-    vision = {"num_attention_heads": 4, "hidden_act": "gelu"}
+    vision = {"num_attention_heads": 4, "hidden_act": act}
     (folder / "config.json").write_text(json.dumps({"vision_config_dict" if frames > 1 else "vision_config": vision}))
     return tower, folder
 
@@ -250,6 +253,46 @@ def test_published_layouts_load_unchanged_and_give_the_studys_feature(name: str,
     torch.testing.assert_close(features.flatten(1, 3), rows, **CLOSE)
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
     assert not any(parameter.is_meta for parameter in encoder.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "containers"),
+    [
+        ("vjepa", ("target_encoder",)),
+        ("vjepa", ("encoder",)),
+        ("vjepa", ("encoder", "target_encoder")),
+        ("internvideo2", ("module",)),
+        ("internvideo2", ("model",)),
+        ("internvideo2", ("model", "module")),
+    ],
+)
+def test_the_container_that_stands_last_here_is_the_one_read(name: str, containers: tuple[str, ...], tmp_path: Path):
+    """`target_encoder`, else `encoder`; `module`, else `model`: the plan and the trial alike."""
+    save, config, grid = CASES[name]
+    tower, where = save(tmp_path)
+    state = {}
+    for depth, container in enumerate(containers, start=4 - len(containers)):  # the last has all three blocks
+        kept = {k: v for k, v in tower.state_dict().items() if not k.startswith("blocks.") or int(k[7]) < depth}
+        state[container] = under("module.backbone." if name == "vjepa" else "vision_encoder.", kept)
+    torch.save(state | {"epoch": 3}, where)
+    encoder = build_encoder(config(str(where)).model_copy(update={"layer": 3}))
+    assert encoder.grid == grid
+    own = encoder.tower.state_dict()
+    assert all(torch.equal(own[key], tensor) for key, tensor in tower.state_dict().items())
+    assert encoder_card(config(str(where))).depth == 3
+
+
+@torch.inference_mode()
+def test_internvideo2s_gelu_is_an_option(tmp_path: Path):
+    """By hand, of x: x * Phi(x), and 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    _, where = save_internvideo2(tmp_path)
+    x = torch.tensor([-1.0, 0.5, 2.0])
+    for gelu, expected in (("exact", [-0.158655, 0.345731, 1.954500]), ("tanh", [-0.158808, 0.345714, 1.954598])):
+        config = InternVideo2(kind="internvideo2", weights=str(where), gelu=gelu)
+        encoder = build_encoder(config)
+        for block in encoder.tower.blocks:
+            block.mlp.fc1 = block.mlp.fc2 = nn.Identity()
+            torch.testing.assert_close(block.mlp(x), torch.tensor(expected), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -341,13 +384,110 @@ def test_a_tensor_that_misses_or_is_too_much_or_misshapen_is_named(name: str, tm
             build_encoder(config(str(where)))
 
 
-def test_a_hub_that_cannot_be_reached_and_an_address_tell_what_to_fetch(monkeypatch):
+@pytest.mark.parametrize(
+    ("config", "file"),
+    [
+        (
+            InternVideo2(kind="internvideo2", weights="OpenGVLab/InternVideo2-Stage2_1B-224p-f4"),
+            "InternVideo2-stage2_1b-224p-f4.pt",
+        ),
+        (
+            LanguageBindVideo(kind="languagebind_video", weights="LanguageBind/LanguageBind_Video_V1.5_FT"),
+            "pytorch_model.bin",
+        ),
+        (
+            LanguageBindImage(kind="languagebind_image", weights="laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"),
+            "pytorch_model.bin",
+        ),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_is_told_with_what_to_put_where(config, file: str, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match=r"cannot be fetched from the hub .* put it below \$ABLATE_WEIGHTS"):
-        build_encoder(InternVideo2(kind="internvideo2", weights="OpenGVLab/InternVideo2-Stage2_1B-224p-f4"))
-    address = "https://dl.fbaipublicfiles.com/jepa/vith16-384/vith16-384.pth.tar"
-    with pytest.raises(CheckpointError, match=rf"is not at hand; fetch vith16-384\.pth\.tar from {address}"):
-        build_encoder(Vjepa(kind="vjepa", weights=address))
+    with pytest.raises(CheckpointError) as error:
+        build_encoder(config)
+    told = str(error.value)
+    assert "cannot be fetched from the hub (the hub cannot be reached); " in told
+    assert f"fetch {file} from https://huggingface.co/{config.weights}" in told
+    assert f"put it at $ABLATE_WEIGHTS/{config.weights}/{file}" in told
+
+
+@pytest.mark.parametrize("name", ["vith16-384", "vith16", "vitl16"])
+def test_a_published_address_tells_what_to_put_where(name: str, tmp_path: Path, monkeypatch):
+    config = Vjepa(kind="vjepa", weights=f"https://dl.fbaipublicfiles.com/jepa/{name}/{name}.pth.tar")
+    with pytest.raises(CheckpointError) as error:
+        build_encoder(config)
+    file = f"{name}.pth.tar"
+    assert f"fetch {file} from {config.weights} and put it at $ABLATE_WEIGHTS/{file}" in str(error.value)
+    _, saved = save_vjepa(tmp_path)
+    saved.rename(tmp_path / file)
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    assert build_encoder(config).grid == (8, 2, 2)
+
+
+def hub(folder: Path, monkeypatch, errors: dict[str, Exception] | None = None) -> list[str]:
+    """A hub that holds the folder's files; returns what is asked of it."""
+    from huggingface_hub.errors import EntryNotFoundError
+
+    asked = []
+
+    def download(repo: str, name: str) -> str:
+        asked.append(name)
+        if name in (errors or {}):
+            raise (errors or {})[name]
+        if not (folder / name).is_file():
+            raise EntryNotFoundError(f"404: {name}")
+        cache = folder / "cache"
+        cache.mkdir(exist_ok=True)
+        (cache / name).write_bytes((folder / name).read_bytes())
+        return str(cache / name)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    return asked
+
+
+def test_what_the_hub_has_not_and_what_it_refuses_is_told(tmp_path: Path, monkeypatch):
+    config = InternVideo2(kind="internvideo2", weights="OpenGVLab/InternVideo2-Stage2_1B-224p-f4")
+    asked = hub(tmp_path, monkeypatch)
+    with pytest.raises(CheckpointError, match=r"\(it has no InternVideo2-stage2_1b-224p-f4\.pt or "):
+        build_encoder(config)
+    assert len(asked) == 3
+    hub(tmp_path, monkeypatch, {asked[0]: OSError("Access is restricted\nmore")})
+    with pytest.raises(CheckpointError, match=r"\(Access is restricted\); fetch .*gated: ask there"):
+        build_encoder(config)
+
+
+@pytest.mark.parametrize("frames", [1, 8])  # `vision_config`, `vision_config_dict`
+def test_languagebinds_config_comes_from_the_hub_too(frames: int, tmp_path: Path, monkeypatch):
+    save_languagebind(tmp_path, frames=frames, act="quick_gelu")
+    kind = LanguageBindImage if frames == 1 else LanguageBindVideo
+    config = kind(kind="languagebind_image" if frames == 1 else "languagebind_video", weights="some/where")
+    asked = hub(tmp_path, monkeypatch)
+    encoder = build_encoder(config)
+    assert asked == ["pytorch_model.bin", "config.json"]
+    layer = encoder.tower.encoder.layers[0]
+    assert layer.mlp.is_quick
+    assert layer.self_attn.heads == 4
+
+    (tmp_path / "cache" / "config.json").unlink()
+    (tmp_path / "config.json").unlink()
+    bare = build_encoder(config).tower.encoder.layers[0]
+    assert not bare.mlp.is_quick  # as the published towers are, whatever their class's default
+    assert bare.self_attn.heads == 1  # 64 wide each
+
+
+def test_quick_gelu_is_another_function(tmp_path: Path):
+    """By hand: x * sigmoid(1.702 x) instead of x * Phi(x)."""
+    x = torch.tensor([-1.0, 0.5, 2.0])
+    for act, expected in (
+        ("gelu", [-0.158655, 0.345731, 1.954500]),
+        ("quick_gelu", [-0.154209, 0.350386, 1.935666]),
+    ):
+        _, folder = save_languagebind(tmp_path, frames=1, act=act)
+        mlp = (
+            build_encoder(LanguageBindImage(kind="languagebind_image", weights=str(folder))).tower.encoder.layers[0].mlp
+        )
+        mlp.fc1 = mlp.fc2 = nn.Identity()
+        torch.testing.assert_close(mlp(x), torch.tensor(expected), atol=1e-5, rtol=0)
 
 
 def test_the_number_of_frames_must_suit_the_weights(tmp_path: Path):

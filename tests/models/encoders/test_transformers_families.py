@@ -98,6 +98,8 @@ KINDS: dict[str, Callable[[str], Encoder]] = {
     "videomae": lambda weights: VideoMae(kind="videomae", weights=weights, frames=4),
     "vjepa2": lambda weights: Vjepa2(kind="vjepa2", weights=weights, frames=4),
 }
+OTHERS = ("text_model", "decoder", "predictor")
+"""Prefixes of what is no vision tower in these files."""
 GRIDS = {
     "siglip": (1, 2, 2),
     "siglip2": (1, 3, 3),
@@ -190,6 +192,21 @@ def test_blocks_behind_the_layer_are_not_even_loaded(name: str, saved):
         build_encoder(config_of(name, folder).model_copy(update={"layer": 4}))
 
 
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("extra", ["temporal_attn.q_proj.weight", "attention.lora_A.default.weight"])
+def test_what_stands_besides_in_a_block_that_is_run_is_refused(name: str, extra: str, saved):
+    """Another architecture's tensors in a kept block would be dropped in silence; in one behind, nothing is lost."""
+    folder, _ = saved(name)
+    file = folder / "model.safetensors"
+    tensors = load(file.read_bytes())
+    second = next(key for key in sorted(tensors) if re.search(r"layers?\.1\.", key) and not key.startswith(OTHERS))
+    start = re.split(r"(?<=layer\.)1\.|(?<=layers\.)1\.", second)[0]
+    save_file(tensors | {f"{start}1.{extra}": torch.ones(2)}, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=rf"it has besides \S*1\.{re.escape(extra)}"):
+        build_encoder(config_of(name, folder))
+    assert build_encoder(config_of(name, folder).model_copy(update={"layer": 1}))
+
+
 def under_published_names(folder: Path, renames: list[tuple[str, str]]) -> None:
     """Rewrite the file with the names that the published one has; transformers 5 may write other ones."""
     tensors = load((folder / "model.safetensors").read_bytes())
@@ -225,15 +242,15 @@ def published(key: str, renames: list[tuple[str, str]]) -> str:
         ("clip", PREFIXED, "vision_model.encoder.layers.0.self_attn.q_proj.weight"),
         ("dinov2", DINOV2, "encoder.layer.0.attention.attention.query.weight"),
         ("videomae", VIDEOMAE, "videomae.encoder.layer.0.attention.attention.q_bias"),
+        ("siglip2", PREFIXED, "vision_model.encoder.layers.0.self_attn.q_proj.weight"),
+        ("vjepa2", [], "encoder.layer.0.attention.query.weight"),  # as transformers' convert_vjepa2_to_hf.py names them
     ],
 )
 def test_published_key_names_load_alike(name: str, renames, sign: str, saved):
     folder, _ = saved(name)
     before = build_encoder(config_of(name, folder))
     under_published_names(folder, renames)
-    assert sign in load((folder / "model.safetensors").read_bytes()), sorted(
-        load((folder / "model.safetensors").read_bytes())
-    )[:20]
+    assert sign in load((folder / "model.safetensors").read_bytes())
     after = build_encoder(config_of(name, folder))
     clips = clips_for(before)
     with torch.inference_mode():
@@ -268,7 +285,7 @@ def test_published_key_names_load_alike(name: str, renames, sign: str, saved):
             DINOV2,
             304_368_640,
         ),
-        (
+        pytest.param(
             "videomae-large",
             lambda: VideoMAEModel(
                 VideoMAEConfig(
@@ -281,6 +298,7 @@ def test_published_key_names_load_alike(name: str, renames, sign: str, saved):
             ),
             VIDEOMAE,
             303_860_736,
+            marks=pytest.mark.slow,  # its table of positions is computed
         ),
     ],
 )
@@ -357,7 +375,9 @@ class Evil:
         return (Path.touch, (self.path,))
 
 
-@pytest.mark.parametrize("name", ["siglip-bundled", "dinov2", "videomae-bundled"])
+@pytest.mark.parametrize(
+    "name", ["siglip-bundled", "siglip2-bundled", "clip-bundled", "dinov2", "videomae-bundled", "vjepa2"]
+)
 def test_bad_checkpoints_are_refused_in_a_sentence(name: str, saved, tmp_path: Path):
     folder, _ = saved(name)
     config, file = config_of(name, folder), folder / "model.safetensors"
@@ -368,9 +388,13 @@ def test_bad_checkpoints_are_refused_in_a_sentence(name: str, saved, tmp_path: P
     with pytest.raises(CheckpointError, match="damaged or truncated"):
         build_encoder(config)
 
-    others = ("text_model", "decoder")
-    blocks = [k for k in tensors if "layer" in k and ".0." in k and k.endswith("weight") and not k.startswith(others)]
+    blocks = [k for k in tensors if "layer" in k and ".0." in k and k.endswith("weight") and not k.startswith(OTHERS)]
     save_file({k: v for k, v in tensors.items() if k not in blocks[:1]}, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="no checkpoint of this encoder: it misses"):
+        build_encoder(config)
+
+    foreign = {f"bert.encoder.{at}.weight": torch.ones(2) for at in range(3)}
+    save_file(foreign, file, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="no checkpoint of this encoder: it misses"):
         build_encoder(config)
 
@@ -389,8 +413,9 @@ def test_bad_checkpoints_are_refused_in_a_sentence(name: str, saved, tmp_path: P
     assert not (tmp_path / "pwned").exists()
 
     (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(CheckpointError, match="cannot be loaded .*ABLATE_WEIGHTS"):
+    with pytest.raises(CheckpointError, match="the folder must hold config.json and model.safetensors") as missing:
         build_encoder(config)
+    assert "huggingface.co" not in str(missing.value).partition("; ")[2]
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(CheckpointError, match="is of model type 'bert'; this encoder takes"):
         build_encoder(config)
