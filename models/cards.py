@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from models.encoder_cards import ENCODERS, EncoderCard, encoder_card
-from models.weights import local_config
+from models.weights import UncountedError, local_config
 
 __all__ = [
     "ENCODERS",
@@ -25,10 +25,6 @@ __all__ = [
 ]
 
 TABLE = "config.json of the model's page; the facts and how each was checked are in docs/encoders.md"
-
-
-class UncountedError(ValueError):
-    """There is no card of an LLM, so that it cannot be priced; it can run all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)

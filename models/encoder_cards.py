@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,7 +20,9 @@ from models.encoder_counts import (
 )
 from models.encoders.from_file import OWN, tower_in
 from models.encoders.layouts import find_local
-from models.weights import local_config
+from models.weights import UncountedError, local_config
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 __all__ = ["ENCODERS", "EncoderCard", "encoder_card"]
 
@@ -313,19 +316,22 @@ def _local_file(config: Any) -> EncoderCard:
 
 
 def _unknown(config: Any, other: str) -> ValueError:
+    """What to raise of weights without a card: a hub id may well run, a slip of a known one or a path will not."""
+    weights = config.weights
     published = [card.id for card in ENCODERS.values() if card.kind == config.kind]
-    near = get_close_matches(config.weights, published, n=1, cutoff=0.8)
+    near = get_close_matches(weights, published, n=1, cutoff=0.8)
     hint = f"did you mean {near[0]!r}? " if near else ""
     names = f"a published name ({', '.join(published)})" if published else "a folder"
-    return ValueError(
-        f"unknown weights {config.weights!r} of kind {config.kind!r}; {hint}a plan needs {names}, or {other}"
-    )
+    told = f"unknown weights {weights!r} of kind {config.kind!r}; {hint}a plan needs {names}, or {other}"
+    is_slip = any(len(weights) != len(one) for one in get_close_matches(weights, published, n=1, cutoff=0.95))
+    return UncountedError(told) if HUB_ID.fullmatch(weights) and not is_slip else ValueError(told)
 
 
 def _local(config: Any) -> EncoderCard:
     """The card of a folder in transformers' format.
 
     Raises:
+        UncountedError: a hub id without a card.
         ValueError: there is no such folder, or it is of another family.
     """
     weights, kind = config.weights, config.kind

@@ -15,6 +15,10 @@ PARTS_VERSION = 2
 """Raised when the shipped parts are trained anew: it stands in the configs that name them, so in keys."""
 
 
+class UncountedError(ValueError):
+    """Nothing is known of the sizes of a part, so it cannot be priced; it may well run."""
+
+
 def locate(weights: str) -> str:
     """Where weights are to be read from.
 

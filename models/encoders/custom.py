@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 
 from models.design import CustomEncoder
 from models.encoders.base import VisionEncoder
@@ -28,11 +29,15 @@ def load_custom(config: CustomEncoder) -> VisionEncoder:
     if missing := sorted(getattr(kind, "__abstractmethods__", ())):
         raise ValueError(f"encoder {config.path}: it lacks {', '.join(missing)}")
     try:
-        encoder = kind(**config.options)
+        inspect.signature(kind).bind(**config.options)
     except TypeError as error:
         raise ValueError(f"encoder {config.path} does not take `options` {config.options}: {error}") from None
+    encoder = kind(**config.options)
+    if not isinstance(getattr(encoder, "resolution", None), int):
+        raise ValueError(f"encoder {config.path} does not set `resolution`, the pixels at which frames are read")
     for name in ("frames", "grid", "width"):
         declared, built = getattr(config, name), getattr(encoder, name, None)
+        built = tuple(built) if isinstance(built, list) else built
         if declared != built:
             raise ValueError(f"encoder {config.path}: `{name}` is declared as {declared}, but the encoder's is {built}")
     return encoder.eval()

@@ -41,6 +41,21 @@ VJEPA_HEADS = {1024: 16, 1280: 16}
 """Heads of ViT-L and ViT-H by their width; a file does not tell them."""
 
 
+def heads_of(width: int, published: dict[int, int], weights: str) -> int:
+    """Heads of a tower by its width. Small ones of one's own are taken to have 64 a head.
+
+    Raises:
+        CheckpointError: as wide as published ones, but none of them: any number of heads would load, and compute wrong
+            features.
+    """
+    if width in published:
+        return published[width]
+    if width >= min(published) // 2:
+        known = ", ".join(f"{one} has {heads}" for one, heads in published.items())
+        raise CheckpointError(f"{weights}: how many heads a tower of width {width} has is not known ({known})")
+    return max(1, width // 64)
+
+
 def vjepa_sizes(shapes: Shapes, weights: str) -> VjepaSizes:
     """A tower's shape; clips of 16 frames, as published.
 
@@ -66,7 +81,7 @@ def vjepa_sizes(shapes: Shapes, weights: str) -> VjepaSizes:
         tubelet=tubelet,
         width=width,
         depth=_depth(shapes, "blocks."),
-        heads=VJEPA_HEADS.get(width, max(1, width // 64)),
+        heads=heads_of(width, VJEPA_HEADS, weights),
         mlp=mlp,
     )
 
@@ -119,7 +134,7 @@ def internvideo2_sizes(shapes: Shapes, weights: str) -> InternVideo2Sizes:
         frames=in_clip // in_image,
         width=width,
         depth=_depth(shapes, "blocks."),
-        heads=INTERNVIDEO2_HEADS.get(width, max(1, width // 64)),
+        heads=heads_of(width, INTERNVIDEO2_HEADS, weights),
         mlp=mlp,
     )
 

@@ -200,13 +200,48 @@ def test_every_spec_of_the_study_is_priced():
         assert all(p.budget.on_gpu.hours > 0 for p in plan.planned), path
 
 
-def test_an_encoder_nobody_knows_is_told_at_the_spec(tmp_path: Path):
+ONE_ENCODER = (
+    "study: s\nbase: apollo\nscales: [3B]\naxes:\n  encoders:\n"
+    "    - {name: mine, value: [{kind: siglip, weights: WEIGHTS}]}\n"
+)
+
+
+def test_a_slip_in_an_encoders_name_is_told_at_the_spec(tmp_path: Path):
+    (tmp_path / "s.yaml").write_text(ONE_ENCODER.replace("WEIGHTS", "google/siglip-so400m-patch14-38"))
+    for pricing in (Pricing(gpu=None), None):  # a plan, a sweep
+        with pytest.raises(SpecError, match="did you mean 'google/siglip-so400m-patch14-384'"):
+            make_plan(load_spec(tmp_path / "s.yaml"), pricing)
+
+
+def test_what_no_card_knows_runs_without_a_price(tmp_path: Path):
+    (tmp_path / "s.yaml").write_text(ONE_ENCODER.replace("WEIGHTS", "somebody/siglip-of-theirs"))
+    plan = make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
+    assert [p.budget for p in plan.planned] == [None]
+    assert any(note.startswith("not priced: unknown weights 'somebody/siglip-of-theirs'") for note in plan.notes())
+    assert plan.to_json()["notes"]
+    assert make_plan(load_spec(tmp_path / "s.yaml")).to_run
+
+
+@pytest.mark.parametrize("is_priced", [True, False])
+def test_what_would_fail_in_a_trial_is_refused_before(tmp_path: Path, is_priced: bool):
+    spec = "study: s\nbase: tiny\nscales: [0.05M]\naxes:\n  resampler:\n    - {kind: mlp_pool, tokens_per_frame: 17}\n"
+    (tmp_path / "s.yaml").write_text(spec)
+    with pytest.raises(SpecError, match="17 tokens a clip cannot be pooled from a grid of 1 x 4 x 4"):
+        make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None) if is_priced else None)
+
+
+def test_a_mix_of_what_a_manifest_lacks_is_refused(tmp_path: Path):
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    talk = [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]
+    asked = {"id": "q", "question": "x", "options": ["a", "b"], "answer": 0, "category": "c"}
+    (tmp_path / "train.json").write_text(json.dumps([{"video": "v.mp4", "duration": 5, "conversations": talk}]))
+    (tmp_path / "test.json").write_text(json.dumps([{"video": "v.mp4", "questions": [asked]}]))
     (tmp_path / "s.yaml").write_text(
-        "study: s\nbase: apollo\nscales: [3B]\naxes:\n  encoders:\n"
-        "    - {name: mine, value: [{kind: siglip, weights: no/such}]}\n"
+        "study: s\nbase: tiny\nscales: [0.05M]\naxes: {sampling: [{kind: fps, fps: 1}]}\n"
+        f"set: {{data: {{kind: manifest, benchmark: b, folder: '{tmp_path}'}}}}\n"
     )
-    with pytest.raises(SpecError, match="no/such"):
-        make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
+    with pytest.raises(SpecError, match=r"stage 'align' learns from image, of which .* has no record"):
+        make_plan(load_spec(tmp_path / "s.yaml"))
 
 
 def test_a_manifest_tells_durations_or_has_its_videos_opened(tmp_path: Path):

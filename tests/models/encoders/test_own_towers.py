@@ -21,7 +21,7 @@ from models.encoders.base import VisionEncoder
 from models.encoders.internvideo2 import InternVideo2Tower
 from models.encoders.languagebind import LanguageBindTower
 from models.encoders.layouts import TRAINING_ONLY
-from models.encoders.sizes import InternVideo2Sizes, LanguageBindSizes, VjepaSizes
+from models.encoders.sizes import INTERNVIDEO2_HEADS, InternVideo2Sizes, LanguageBindSizes, VjepaSizes, heads_of
 from models.encoders.vjepa import VjepaTower, sincos_positions
 from tests.models.encoders.published import filled, golden, manifest
 
@@ -549,3 +549,11 @@ def test_an_encoder_of_ones_own_enters_by_its_import_path(changes, says, tmp_pat
     else:
         with pytest.raises(ValueError, match=says):
             build_encoder(config)
+
+
+def test_heads_that_nobody_told_are_not_guessed_for_wide_towers():
+    """Any number of heads loads strictly, and all but one compute wrong features."""
+    assert heads_of(1408, INTERNVIDEO2_HEADS, "w") == 16
+    assert heads_of(128, INTERNVIDEO2_HEADS, "w") == 2
+    with pytest.raises(CheckpointError, match="how many heads a tower of width 3200 has is not known"):
+        heads_of(3200, INTERNVIDEO2_HEADS, "6B.pt")
