@@ -1,7 +1,7 @@
 """What came out for each axis of the embedded study, beside what the paper found.
 
-Run `python -m benchmarks.axes [STUDY ...]` after the sweeps (`ablate sweep tokens`, and so on). docs/axes.md quotes
-what it prints.
+Run `python -m benchmarks.axes [STUDY ...]` after the sweeps (`ablate sweep tokens`, and so on). docs/tiny-study.md
+quotes what it prints.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PAPER: dict[str, tuple[str, dict[str, int]]] = {
         "training_schedules_t12",
         {"cl": 1, "vcl": 3, "c.cl": 5, "vc.cl": 7, "vc.vcl": 10, "c.vc.cl": 13, "c.vc.vcl": 16},
     ),
-    "mixes": ("data_mix_t13", {"quarters": 1, "apollo-best": 2, "images": 6, "no-images": 8, "no-text": 13}),
+    "mixes": ("data_mix_t13", {"apollo-best": 2, "images": 6, "no-images": 8, "no-text": 13}),
 }
 """Study -> the paper's table (analysis/published/apollo) and, for each of our designs, its row there or the row of what
 is nearest to it: the encoder that was trained alike, the run at the middle rate of the vision encoder (5e-6)."""

@@ -21,7 +21,7 @@ from models.ladder import rung_of
 from models.muon import Muon32
 from models.video_lmm import VideoLMM
 
-NOT_HIDDEN = ("embed", "lm_head", "latents")
+NOT_HIDDEN = ("embed", "lm_head", "latents", "wte", "wpe")
 """Two-dimensional parameters that are no hidden weights, so not Muon's (Jordan et al., "Muon", 2024)."""
 
 
