@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -88,6 +89,9 @@ def plan(
     from ablate.gpus import gpu as gpu_named
     from ablate.plan import refuse_infeasible
 
+    for name, value in (("--noise", noise), ("--utilisation", utilisation)):
+        if not math.isfinite(value):
+            raise UsageError(f"{name} {value}: give a number, e.g. {name} 0.5")
     pricing = Pricing(gpu=gpu_named(gpu) if gpu else None, utilisation=utilisation, max_gpus=max_gpus)
     planned = _plan(spec, seeds, scales, pricing, noise)
     console.show_plan(planned, as_json=as_json)

@@ -280,9 +280,13 @@ class Perceiver(_Tokens):
     kind: Literal["perceiver"]
     VERSION: ClassVar[int] = 2  # starts with attention of unit variance
     depth: int = Field(default=1, ge=1)
+    """Layers."""
     heads: int = Field(default=16, ge=1)
+    """Heads of queries."""
     head_dim: int = Field(default=96, ge=1)
+    """Width of a head."""
     kv_heads: int = Field(default=4, ge=1)
+    """Heads of keys and values; each serves `heads / kv_heads` of queries."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Perceiver:
@@ -340,17 +344,24 @@ class LearningRates(Part):
     """Peak learning rate of each part; 0 freezes it."""
 
     vision: LearningRate = 0.0
+    """Of the encoders."""
     connector: LearningRate = 0.0
+    """Of the resamplers."""
     llm: LearningRate = 0.0
+    """Of the LLM; multiplied by the factor of the scale (models/ladder.py), which is 1 at 3B and 0.15M."""
 
 
 class Mix(Part):
     """Share of each kind of sample in what a stage trains on; they sum to 1 (Apollo, Table 13)."""
 
     text: Share = 0.0
+    """Conversations without media."""
     image: Share = 0.0
+    """About one image."""
     multi_image: Share = 0.0
+    """About several images."""
     video: Share = 0.0
+    """About one video."""
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Mix:
@@ -412,7 +423,9 @@ class Muon(Part):
     VERSION: ClassVar[int] = 2  # computes in float32 on a CPU, not in bfloat16
     weight_decay: float = Field(default=0.05, ge=0)
     grad_clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient of all parameters together."""
     warmup: Share = 0.03
+    """Share of a stage's steps in which the learning rate rises from 0."""
 
 
 Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]
