@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("patient")  # the machine may be busy
+settings.register_profile("patient", deadline=None)  # the machine may be busy
 settings.load_profile("patient")
 
 

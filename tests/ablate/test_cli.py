@@ -160,7 +160,7 @@ def test_a_trial_that_no_gpu_holds_is_refused_with_code_3():
     told = refused("plan", "apollo/resamplers", "--gpu", "t4-16gb", "--max-gpus", "1", code=3)
     assert "on each of 1 x t4-16gb" in told
     assert "did you mean h100-80gb?" in refused("plan", "apollo/resamplers", "--gpu", "h100")
-    assert "--noise nan: give a number" in refused("plan", "apollo/resamplers", "--noise", "nan")
+    assert "--noise inf: give a number" in refused("plan", "apollo/resamplers", "--noise", "inf")
 
 
 def test_import_then_consistency(tmp_path):

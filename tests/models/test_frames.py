@@ -5,13 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.design import Fps, Uniform
 from models.frames import TOLERANCE_S, Clip, duration, image_clip, num_clips, sample
-
-patient = settings(deadline=None)  # the machine may be busy
 
 RATES = st.sampled_from([1.0, 5.0, 10.0, 23.976, 25.0, 29.97, 30.0, 50.0, 60.0])
 CLIP_FRAMES = st.integers(1, 8)
@@ -52,7 +50,6 @@ def distance_to_shown(times_s: np.ndarray, index: int, instant_s: float) -> floa
 # --- what holds for every video and every sampling --------------------------------------------------
 
 
-@patient
 @given(CFR | VFR, UNIFORM | FPS, CLIP_FRAMES)
 def test_clips_are_full_valid_and_in_order(times_s, sampling, clip_frames):
     clips = sample(times_s, sampling, clip_frames)
@@ -66,7 +63,6 @@ def test_clips_are_full_valid_and_in_order(times_s, sampling, clip_frames):
     assert starts == sorted(starts)
 
 
-@patient
 @given(CFR | VFR, UNIFORM | FPS, CLIP_FRAMES)
 def test_each_frame_is_the_one_on_display_at_its_instant(times_s, sampling, clip_frames):
     clips = sample(times_s, sampling, clip_frames)
@@ -97,7 +93,6 @@ def test_instants_at_the_begin_of_a_frame_fall_alike_in_every_container(rate, ta
 # --- uniform ----------------------------------------------------------------------------------------------
 
 
-@patient
 @given(CFR | VFR, st.integers(1, 70), CLIP_FRAMES)
 def test_uniform_takes_exactly_n_frames_and_fills_up_with_the_last(times_s, frames, clip_frames):
     clips = sample(times_s, uniform(frames), clip_frames)
@@ -107,7 +102,6 @@ def test_uniform_takes_exactly_n_frames_and_fills_up_with_the_last(times_s, fram
     assert flat[:frames] == indices(sample(times_s, uniform(frames), 1))
 
 
-@patient
 @given(CFR, st.integers(1, 70), CLIP_FRAMES)
 def test_uniform_spans_tile_the_video(times_s, frames, clip_frames):
     clips = sample(times_s, uniform(frames), clip_frames)
@@ -117,7 +111,6 @@ def test_uniform_spans_tile_the_video(times_s, frames, clip_frames):
         assert before.end_s == pytest.approx(after.start_s)
 
 
-@patient
 @given(st.integers(2, 200), RATES, st.integers(1, 70))
 def test_uniform_is_off_by_half_a_frame_at_most(frames, rate, wanted):
     times_s = constant(frames, rate)
@@ -127,7 +120,6 @@ def test_uniform_is_off_by_half_a_frame_at_most(frames, rate, wanted):
     assert off.max() <= 0.5 / rate + 1.01 * TOLERANCE_S
 
 
-@patient
 @given(st.integers(1, 200), RATES)
 def test_as_many_as_there_are_takes_each_once(frames, rate):
     assert indices(sample(constant(frames, rate), uniform(frames), 1)) == list(range(frames))
@@ -157,7 +149,6 @@ def test_uniform_goes_by_time_not_by_index():
 # --- at a rate --------------------------------------------------------------------------------------------
 
 
-@patient
 @given(st.integers(1, 200), RATES, FPS, CLIP_FRAMES)
 def test_the_rate_inside_a_clip_is_constant(frames, rate, sampling, clip_frames):
     times_s = constant(frames, rate)
@@ -170,7 +161,6 @@ def test_the_rate_inside_a_clip_is_constant(frames, rate, sampling, clip_frames)
         assert all(index == frames - 1 for index, is_inside in zip(clip.frames, inside, strict=True) if not is_inside)
 
 
-@patient
 @given(CFR | VFR, FPS, CLIP_FRAMES)
 def test_clips_follow_each_other_or_are_evenly_spaced(times_s, sampling, clip_frames):
     clips = sample(times_s, sampling, clip_frames)
@@ -189,7 +179,6 @@ def test_clips_follow_each_other_or_are_evenly_spaced(times_s, sampling, clip_fr
         assert [clip.end_s - clip.start_s for clip in clips] == pytest.approx([length_s] * len(clips))
 
 
-@patient
 @given(FPS, CLIP_FRAMES, st.floats(0, 1e5), st.floats(0, 1e5))
 def test_longer_videos_have_no_fewer_clips(sampling, clip_frames, one, other):
     short, long = sorted((one, other))
@@ -197,7 +186,6 @@ def test_longer_videos_have_no_fewer_clips(sampling, clip_frames, one, other):
     assert 1 <= few <= many <= sampling.max_clips
 
 
-@patient
 @given(st.integers(1, 100), st.integers(1, 100))
 def test_one_frame_clips_at_their_limit_are_uniform_sampling(seconds, most):
     assume(most < 2 * seconds)
