@@ -11,20 +11,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from ablate.paths import runs_root, study_paths
-from ablate.plan import Plan, refuse_assumed, refuse_infeasible
+from ablate.plan import Plan, Planned, refuse_assumed, refuse_infeasible
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ablate.budget import Budget
     from ablate.imports import Imported
     from ablate.sweep import Outcome
     from analysis.consistency import Consistency
 
+TOLD_ONCE = {
+    "samples": "samples",
+    "CPU": "CPU",
+    "GPU": "GPU",
+    "vision": "parameters of vision",
+    "connector": "of the connector",
+    "LLM": "of the LLM",
+    "frames": "frames a video",
+    "visual": "visual tokens a video",
+    "text": "text tokens beside them",
+}
+"""Columns of a plan that are left out where all trials agree, and how what they agree on is put."""
 PIPE_WIDTH = 1000  # what is piped is not cut
 OUT = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 ERR = Console(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
@@ -50,16 +62,18 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     """The trials of a sweep and what would be done with each."""
     if as_json:
         return print_json(plan.to_json())
-    numbers = ("samples", "CPU", "GPU")
-    priced = ("vision", "connector", "LLM", "frames", "visual", "text", "PFLOPs")
-    on_gpu = ("GiB/GPU", "GPUs", "GPU-h") if plan.is_priced_on_gpus else ()
-    more = (*priced, *on_gpu) if plan.is_priced else ()
-    rows = table("trial", "key", "state", *numbers, *more, right=(*numbers, *more))
-    for p in plan.planned:
-        state = "done" if not p.to_run else "run" if p.status == "new" else f"run again ({p.status})"
-        cells = [p.trial.label, p.trial.key, state, f"{p.trial.config.samples:,}", f"{p.cpus:g}", f"{p.gpus:g}"]
-        rows.add_row(*cells, *(_budget_cells(p.budget) if p.budget else []))
-    OUT.print(rows)
+    rows = [_plan_row(p) for p in plan.planned]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    once = {name: rows[0].get(name, "") for name in names if name in TOLD_ONCE}
+    once = {name: told for name, told in once.items() if all(row.get(name) == told for row in rows)}
+    shown = [name for name in names if name not in once]
+    trials = _plan_table(shown, rows)
+    needed = Measurement.get(OUT, OUT.options.update(width=PIPE_WIDTH), trials).maximum
+    if needed > OUT.width:  # a narrow terminal: --json has the keys
+        trials = _plan_table([name for name in shown if name != "key"], rows)
+    OUT.print(trials)
+    if once:
+        OUT.print(f"each: {', '.join(f'{told} {TOLD_ONCE[name]}' for name, told in once.items())}")
     OUT.print(f"\n{counts(plan)}")
     if plan.is_priced:
         _print_sums(plan)
@@ -67,18 +81,38 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
         ERR.print(f"note: {note}", style="yellow")
 
 
-def _budget_cells(budget: Budget) -> list[str]:
-    cells = [
-        *(short_number(budget.params[part]) for part in ("vision", "connector", "llm")),
-        f"{budget.frames:.0f}",
-        f"{budget.visual_tokens:.0f}",
-        f"{budget.text_tokens:.0f}",
-        three_digits(budget.flops / 1e15),
-    ]
-    if on := budget.on_gpu:
-        mark = "*" if on.checkpointing else ""
-        cells += [f"{on.memory.peak / 2**30:.1f}{mark}", str(on.gpus), three_digits(on.hours)]
-    return cells
+def _plan_table(names: list[str], rows: list[dict[str, str]]) -> Table:
+    result = table(*names, right=[name for name in names if name not in ("trial", "key", "state")])
+    for row in rows:
+        result.add_row(*(row.get(name, "-") for name in names))
+    return result
+
+
+def _plan_row(p: Planned) -> dict[str, str]:
+    state = "done" if not p.to_run else "run" if p.status == "new" else f"run again ({p.status})"
+    row = {
+        "trial": p.trial.label,
+        "key": p.trial.key,
+        "state": state,
+        "samples": f"{p.trial.config.samples:,}",
+        "CPU": f"{p.cpus:g}",
+        "GPU": f"{p.gpus:g}",
+    }
+    if p.budget is None:
+        return row
+    row |= {
+        "vision": short_number(p.budget.params["vision"]),
+        "connector": short_number(p.budget.params["connector"]),
+        "LLM": short_number(p.budget.params["llm"]),
+        "frames": f"{p.budget.frames:.0f}",
+        "visual": f"{p.budget.visual_tokens:.0f}",
+        "text": f"{p.budget.text_tokens:.0f}",
+        "PFLOPs": three_digits(p.budget.flops / 1e15),
+    }
+    if on := p.budget.on_gpu:
+        row["GiB/GPU"] = f"{on.memory.peak / 2**30:.1f}{'*' * on.checkpointing}"
+        row |= {"GPUs": str(on.gpus), "GPU-h": three_digits(on.hours)}
+    return row
 
 
 def short_number(count: float) -> str:

@@ -156,6 +156,14 @@ def test_a_table_of_the_study_is_priced_in_two_seconds():
     assert best_of(2, "plan", "apollo/scaling_consistency") < 2
 
 
+def test_what_all_trials_share_is_told_once():
+    head, *rows = ablate("plan", "apollo/resamplers").stdout.splitlines()
+    assert head.split() == ["trial", "key", "state", "connector", "PFLOPs", "GiB/GPU", "GPUs", "GPU-h"]
+    (shared,) = (row for row in rows if row.startswith("each: "))
+    assert "750,000 samples" in shared
+    assert "3.09B of the LLM" in shared
+
+
 def test_a_trial_that_no_gpu_holds_is_refused_with_code_3():
     told = refused("plan", "apollo/resamplers", "--gpu", "t4-16gb", "--max-gpus", "1", code=3)
     assert "on each of 1 x t4-16gb" in told
