@@ -34,15 +34,13 @@ from models.encoders.spread import largest, pooled_shape
 from models.frames import num_clips
 from models.ladder import rung_of
 from models.manifest import Kind, Record, load_train
-from models.memory import Memory, on_gpus, training_memory
+from models.memory import PLACES_AT_ONCE, Memory, on_gpus, training_memory
 
 UTILISATION = 0.4
 """Share of a GPU's peak that training reaches: assumed; good video-LMM trainers report 0.3 to 0.5."""
 MAX_GPUS = 64
 MOST_GPUS = 4096
 """Up to which a plan looks for a number of GPUs that would hold a trial, to say so."""
-MICRO_BATCH = 1
-"""Samples that a GPU has in memory at once; the rest of a batch is accumulated."""
 USABLE = 0.9
 """Share of a GPU's memory that a plan fills: the rest is the driver's, the allocator's and the communication's."""
 CHARACTERS_PER_TOKEN = 4.0
@@ -243,14 +241,19 @@ def _hungriest(config: TrialConfig, model: Model, devices: int, *, checkpointing
             Learning.of(stage.lr),
             on_gpus(devices),
             optimizer=config.design.optimizer.kind,
-            batch=MICRO_BATCH,
-            accumulates=stage.batch > MICRO_BATCH * devices,
+            batch=_at_once(load),
+            accumulates=stage.batch > _at_once(load) * devices,
             checkpointing=checkpointing,
         )
         for stage in config.design.schedule
         for load in _longest(config.design, stage)
     ]
     return max(each, key=lambda memory: memory.peak)
+
+
+def _at_once(load: Load) -> int:
+    """Samples that a GPU has in memory at once; the rest of a batch is accumulated."""
+    return max(1, int(PLACES_AT_ONCE["cuda"] // max(1, load.length)))
 
 
 def _longest(design: Design, stage: Stage) -> list[Load]:

@@ -115,8 +115,8 @@ class Plan:
         told = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
         if self.is_priced_on_gpus:
             told.append(
-                "GPU figures are for bf16 under FSDP, one sample at a time, gradients accumulated; `ablate sweep` does "
-                "not train so yet: fp32, one device a trial, a batch at once"
+                "GPU figures are for bf16 under FSDP, with checkpointing where it is needed; `ablate sweep` trains in "
+                "fp32 on one device a trial, so far"
             )
         trained = {
             p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}) for p in self.to_run

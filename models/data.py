@@ -37,8 +37,14 @@ class Corpus:
     features: Mapping[int, Source] = field(default_factory=dict)
     """Place of an encoder of images that stays frozen -> its stored features of all frames."""
 
-    def batches(self, stage: Stage, steps: int, rng: np.random.Generator) -> Iterator[Batch]:
-        """Batches of a stage, as its mix says; all randomness comes from `rng`.
+    def batches(self, stage: Stage, steps: int, rng: np.random.Generator, places: int) -> Iterator[list[Batch]]:
+        """Batches of a stage, as its mix says, each in micro-batches; all randomness comes from `rng`.
+
+        Args:
+            stage: what is drawn, and how much for a step.
+            steps: how many batches.
+            rng: draws records, and questions of each.
+            places: of a micro-batch, see `micro_batches`.
 
         Raises:
             ManifestError: the mix asks for a kind of sample that the data has not.
@@ -49,7 +55,7 @@ class Corpus:
             rows = [self._trained(record, stage.max_questions, rng) for record in records]
             if step == 0:
                 self._check_declared(records, rows)
-            yield collate(rows)
+            yield micro_batches(rows, places)
 
     def _trained(self, record: Record, max_questions: int, rng: np.random.Generator) -> Row:
         if record.independent:
@@ -121,6 +127,17 @@ class Corpus:
                     f"{record.media[0]}: declared {declared} clips and {tokens} video tokens, "
                     f"observed {seen[0]} and {seen[1]}"
                 )
+
+
+def micro_batches(rows: list[Row], places: int) -> list[Batch]:
+    """Rows of similar length together, as many as `places` hold with their padding; a longer row goes alone."""
+    portions: list[list[Row]] = []
+    for row in sorted(rows, key=lambda row: row.length):
+        if portions and (len(portions[-1]) + 1) * row.length <= places:
+            portions[-1].append(row)
+        else:
+            portions.append([row])
+    return [collate(portion) for portion in portions]
 
 
 KINDS: tuple[Kind, ...] = ("text", "image", "video", "multi_image")

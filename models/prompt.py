@@ -50,6 +50,11 @@ class Sequence:
     images: Arrays | None = None
     """What takes the image's own path, as each encoder of images takes it; None where nothing does."""
 
+    @property
+    def length(self) -> int:
+        """Places that it takes."""
+        return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
+
 
 class Prompter:
     """Renders the tokenizer's chat template, split where the video goes; every piece is encoded once."""
@@ -151,7 +156,7 @@ def _user(content: str) -> dict[str, str]:
 
 def collate(sequences: list[Sequence]) -> Batch:
     """Pad sequences to the longest and lay out who sees whom. Every place sees itself, padding too."""
-    length = max(len(s.prefix) + sum(len(b.ids) for b in s.branches) for s in sequences)
+    length = max(s.length for s in sequences)
     shape = (len(sequences), length)
     ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     segment = np.full(shape, -1)  # 0 prefix, 1... branches, -1 padding

@@ -18,8 +18,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from models.data import Corpus
 from models.design import AdamW, LearningRates, Muon, Optimizer, TrialConfig, warmup_steps
 from models.ladder import rung_of
+from models.memory import PLACES_AT_ONCE
 from models.muon import Muon32
-from models.video_lmm import VideoLMM
+from models.video_lmm import Batch, VideoLMM
 
 NOT_HIDDEN = ("embed", "lm_head", "latents", "wte", "wpe")
 """Two-dimensional parameters that are no hidden weights, so not Muon's (Jordan et al., "Muon", 2024)."""
@@ -63,18 +64,17 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
         freeze(model, lr)
         optimizers = make_optimizers(model, config.design.optimizer, lr)
         schedules = [warmup_cosine(o, steps, config.design.optimizer.warmup) for o in optimizers]
-        batches = corpus.batches(stage, steps, np.random.default_rng([config.seed, number]))
+        rng = np.random.default_rng([config.seed, number])
+        batches = corpus.batches(stage, steps, rng, PLACES_AT_ONCE[device.type])
         train_mode(model, lr)
         for _ in range(steps):
             started = time.perf_counter()
             batch = next(batches)
-            loss = model.loss(batch.to(device))
-            value = loss.item()
-            if not math.isfinite(value):
+            loss = accumulate(model, batch, device)
+            if not math.isfinite(loss):
                 raise DivergedError(
-                    f"loss is {value} at step {done + 1} (stage {stage.name}); try a lower learning rate"
+                    f"loss is {loss} at step {done + 1} (stage {stage.name}); try a lower learning rate"
                 )
-            loss.backward()
             nn.utils.clip_grad_norm_(list(model.trainable()), config.design.optimizer.grad_clip)
             for optimizer, schedule in zip(optimizers, schedules, strict=True):
                 optimizer.step()
@@ -86,12 +86,29 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
                 step=done,
                 steps=sum(counts),
                 samples=samples,
-                loss=value,
-                tokens=batch.ids_BL.numel(),
-                padding=batch.padding,
+                loss=loss,
+                tokens=sum(portion.ids_BL.numel() for portion in batch),
+                padding=padding(batch),
                 seconds=time.perf_counter() - started,
             )
     model.eval()
+
+
+def accumulate(model: VideoLMM, batch: list[Batch], device: torch.device) -> float:
+    """Add up the gradients of micro-batches; returns the mean loss of all their targets together, in nats."""
+    targets = sum(len(portion.targets_K) for portion in batch)
+    total = 0.0
+    for portion in batch:
+        loss = model.loss(portion.to(device)) * (len(portion.targets_K) / targets)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def padding(batch: list[Batch]) -> float:
+    """Share of the places of a batch that is padding."""
+    places = sum(portion.ids_BL.numel() for portion in batch)
+    return sum(portion.padding * portion.ids_BL.numel() for portion in batch) / places
 
 
 def freeze(model: VideoLMM, lr: LearningRates) -> None:

@@ -23,7 +23,7 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from models.data import Corpus, draw
+from models.data import Corpus, draw, micro_batches
 from models.design import Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
 from models.encoders.combine import CombinedEncoder
 from models.encoders.siglip import SiglipEncoder
@@ -35,7 +35,7 @@ from models.media import Stored
 from models.presets import PRESETS
 from models.prompt import Prompter, Sequence, collate
 from models.resamplers import ConvPoolResampler, PerceiverResampler
-from models.train import DivergedError, freeze, make_optimizers, train, train_mode
+from models.train import DivergedError, accumulate, freeze, make_optimizers, train, train_mode
 from models.video_lmm import ImagePath, VideoLMM
 from models.weights import locate_tokenizer
 
@@ -367,6 +367,31 @@ def test_a_frozen_part_computes_as_in_evaluation(model):
         "connector": True,
         "llm": False,
     }
+
+
+def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
+    """Any number of places: every row once, none too many at once, and the gradient of all rows together."""
+    rows = [
+        corpus.row(record.kind, record.media, DESIGN.sampling, prompter.training_branches(record, [0]))
+        for record in (VIDEO, IMAGE, PAIR, TEXT, VIDEO, IMAGE)
+    ]
+    freeze(model, LearningRates(connector=1e-3, llm=1e-3))
+
+    def gradients(places: int) -> tuple[float, list[torch.Tensor]]:
+        model.zero_grad()
+        portions = micro_batches(rows, places)
+        assert sum(len(portion.ids_BL) for portion in portions) == len(rows)
+        assert all(portion.ids_BL.numel() <= places or len(portion.ids_BL) == 1 for portion in portions)
+        loss = accumulate(model, portions, CPU)
+        return loss, [p.grad.clone() for p in model.trainable() if p.grad is not None]
+
+    whole, expected = gradients(10**6)
+    for places in (1, 40, 60):
+        loss, found = gradients(places)
+        assert loss == pytest.approx(whole, rel=1e-5)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    assert len(micro_batches(rows, 1)) == len(rows)
+    assert len(micro_batches(rows, 10**6)) == 1
 
 
 def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
