@@ -99,6 +99,8 @@ def _run(job: Job, folder: TrialFolder, attempt: int, started: float) -> Generat
         curve = _Curve(folder)
         for step in train(model, config, corpus, device):
             rate = curve.add(asdict(step))
+            if step.is_shared:
+                continue
             yield Progress(
                 phase="training",
                 detail=step.stage,
@@ -107,6 +109,8 @@ def _run(job: Job, folder: TrialFolder, attempt: int, started: float) -> Generat
                 loss=step.loss,
                 samples_per_s=rate,
             )
+        if curve.shared:
+            log(f"took {curve.shared} first steps over from a trial of this worker that began alike")
         log(f"trained {curve.samples} samples in {time.time() - started:.1f} s")
 
         # 5. Ask the test questions, of the video, its centre frame and nothing.
@@ -213,13 +217,14 @@ class _Curve:
     def __init__(self, folder: TrialFolder) -> None:
         self._folder = folder
         self._window: list[dict[str, float]] = []
-        self.samples = self.steps = 0
+        self.samples = self.steps = self.shared = 0
         self.seconds = 0.0
         self._rate = 0.0
 
     def add(self, step: dict[str, float]) -> float:
         """Take in a step; returns samples per second over the latest window."""
         before, self.samples, self.steps = self.samples, int(step["samples"]), int(step["step"])
+        self.shared += int(step["is_shared"])
         self.seconds += step["seconds"]
         self._window.append(step | {"batch": self.samples - before})
         if self.steps % max(1, int(step["steps"]) // CURVE_POINTS) == 0 or self.steps == step["steps"]:

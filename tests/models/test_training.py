@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +26,7 @@ from transformers import (
 )
 
 from models.data import Corpus, draw, micro_batches
-from models.design import Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
+from models.design import AdamW, Design, Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
 from models.encoders.combine import CombinedEncoder
 from models.encoders.siglip import SiglipEncoder
 from models.evaluate import evaluate, scores
@@ -35,7 +37,7 @@ from models.media import Stored
 from models.presets import PRESETS
 from models.prompt import Prompter, Sequence, collate
 from models.resamplers import ConvPoolResampler, PerceiverResampler
-from models.train import DivergedError, accumulate, freeze, make_optimizers, train, train_mode
+from models.train import DivergedError, Starts, Step, accumulate, freeze, make_optimizers, train, train_mode
 from models.video_lmm import ImagePath, VideoLMM
 from models.weights import locate_tokenizer
 
@@ -392,6 +394,58 @@ def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
     assert len(micro_batches(rows, 1)) == len(rows)
     assert len(micro_batches(rows, 10**6)) == 1
+
+
+def started(model: VideoLMM, corpus: Corpus, design: Design, seed: int = 0) -> tuple[list[Step], VideoLMM]:
+    """A copy of the model, trained."""
+    trained = deepcopy(model)
+    run = replace(corpus, design=design, encoder=trained.encoder)
+    return list(train(trained, config(design=design, samples=16, seed=seed), run, CPU)), trained
+
+
+def test_trials_that_begin_alike_share_their_start_to_the_bit(model, corpus, monkeypatch):
+    """Alignment on pictures does not see how videos are sampled; the second trial takes it over, and ends the same."""
+    stages = (
+        Stage(name="a", share=0.5, batch=4, mix=Mix(image=1.0), lr=LearningRates(connector=1e-2)),
+        Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3, llm=1e-3)),
+    )
+    few = DESIGN.model_copy(update={"schedule": stages})
+    many = few.model_copy(update={"sampling": Uniform(kind="uniform", frames=5)})
+    monkeypatch.setattr("models.train.STARTS", Starts())
+    alone, expected = started(model, corpus, many)
+    monkeypatch.setattr("models.train.STARTS", Starts())
+    first, _ = started(model, corpus, few)
+    steps, found = started(model, corpus, many)
+    assert [step.is_shared for step in first] == [False] * 4
+    assert [step.is_shared for step in steps] == [True, True, False, False]
+    assert [(s.step, s.samples, s.loss) for s in steps] == [(s.step, s.samples, s.loss) for s in alone]
+    for mine, theirs in zip(found.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "seed"),
+    [
+        ({}, 1),
+        ({"integration": Integration(separators=True)}, 0),
+        ({"resampler": RESAMPLER.model_copy(update={"depth": 2})}, 0),
+        ({"optimizer": AdamW(kind="adamw", weight_decay=0.1)}, 0),
+        ({"rate": 2e-2}, 0),
+        ({"mix": Mix(image=0.5, video=0.5), "sampling": Uniform(kind="uniform", frames=5)}, 0),
+        ({"llm": 1e-3}, 0),
+    ],
+)
+def test_trials_that_begin_otherwise_share_nothing(change, seed):
+    def key(change: dict[str, Any], seed: int) -> str | None:
+        given = dict(change)
+        rates = LearningRates(connector=given.pop("rate", 1e-2), llm=given.pop("llm", 0.0))
+        first = Stage(name="a", share=0.5, batch=4, mix=given.pop("mix", Mix(image=1.0)), lr=rates)
+        second = Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(llm=1e-3))
+        design = DESIGN.model_copy(update={"schedule": (first, second), **given})
+        return Starts().key(config(design=design, seed=seed), 0, CPU)
+
+    assert key({}, 0) is not None
+    assert key(change, seed) != key({}, 0)
 
 
 def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
