@@ -276,7 +276,7 @@ def _too_large(config: TrialConfig, label: str, model: Model, pricing: Pricing) 
     large = [o.name for o in others if _fewest(config, model, o, pricing.max_gpus) is not None]
     mends = [
         *([f"{more} of them (--max-gpus {more})"] if more else []),
-        *([f"{pricing.max_gpus} or fewer of {' or '.join(large[:2])} (--gpu)"] if large else []),
+        *([f"{'one' if devices == 1 else f'up to {devices}'} of {' or '.join(large[:2])} (--gpu)"] if large else []),
     ]
     fits = f"It fits on {', or on '.join(mends)}" if mends else f"No GPU known holds it, nor up to {MOST_GPUS} of these"
     return InfeasibleError(

@@ -130,26 +130,36 @@ def three_digits(value: float) -> str:
 
 def _print_sums(plan: Plan) -> None:
     """What is missing in sum, what could be seen, what is assumed."""
-    totals, seen = plan.totals(), plan.power()
-    seen_in_sum = ", ".join(
-        f"{short_number(totals[name] or 0)} {name.replace('_', ' ')}"
-        for name in ("samples", "frames", "visual_tokens", "text_tokens")
-    )
-    told = f"to run: {seen_in_sum}; {totals['flops'] or 0:.3g} FLOPs; weights of {totals['weights_gib'] or 0:.1f} GiB"
+    seen = plan.power()
     on_gpus = [p.budget.on_gpu for p in plan.planned if p.budget and p.budget.on_gpu]
-    if totals["gpu_hours"] is not None and plan.pricing:
-        kinds = " and ".join(dict.fromkeys(on.gpu for on in on_gpus))
-        told += f"; {totals['gpu_hours']:,.0f} GPU-hours on {kinds} at {plan.pricing.utilisation:.0%} of its peak"
-    OUT.print(told)
+    if plan.to_run:
+        OUT.print(_sums(plan, list(dict.fromkeys(on.gpu for on in on_gpus))))
     seeds = f"{seen.seeds} seed{'s' * (seen.seeds > 1)} show{'s' * (seen.seeds == 1)}"
     found = f"; {seen.detectable_paired:.1f} if these seeds must tell it" if seen.detectable_paired else ""
+    any_of = f", {seen.detectable_any:.1f} between any of {seen.designs} and a baseline" if seen.designs > 2 else ""
     OUT.print(
         f"with a seed noise of {seen.noise:g} points, taken for known, {seeds} a difference of {seen.detectable:.1f} "
-        f"points between two designs{found}, {seen.detectable_any:.1f} between any of {seen.designs} and a baseline "
-        "(5% level, 80% power)"
+        f"points between two designs{found}{any_of} (5% level, 80% power)"
     )
     if any(on.checkpointing for on in on_gpus):
         OUT.print("* with gradient checkpointing, without which it does not fit")
+
+
+def _sums(plan: Plan, gpus: list[str]) -> str:
+    totals = plan.totals()
+    missing = sum(p.budget is None for p in plan.to_run)
+    told = "to run" + (f", without {missing} trials that are not priced" if missing else "")
+    told += ": " + ", ".join(
+        f"{short_number(totals[name] or 0)} {name.replace('_', ' ')}"
+        for name in ("samples", "frames", "visual_tokens", "text_tokens")
+    )
+    told += f"; {totals['flops'] or 0:.3g} FLOPs"
+    if totals["weights_gib"]:
+        told += f"; weights of {totals['weights_gib']:.1f} GiB to fetch"
+    if totals["gpu_hours"] is not None and plan.pricing:
+        told += f"; {three_digits(totals['gpu_hours'])} GPU-hours on {' and '.join(gpus)} at "
+        told += f"{plan.pricing.utilisation:.0%} of its peak"
+    return told
 
 
 def counts(plan: Plan) -> str:

@@ -119,7 +119,8 @@ class Plan:
                 "fp32 on one device a trial, so far"
             )
         trained = {
-            p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}) for p in self.to_run
+            p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}).model_dump_json()
+            for p in self.to_run
         }
         if len(trained) < len(self.to_run):
             told.append(

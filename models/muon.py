@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 MOMENTUM = 0.95
 STEPS = 5
+AT_ONCE = 2**22
+"""Values that a step works on together: many small matrices cost one call, large ones no more memory than one."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic Newton-Schulz step, as published."""
 
@@ -49,10 +51,15 @@ class Muon32(torch.optim.Optimizer):
 
 
 def _by_shape(weights: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:
+    """Weights of one shape together, as many as `AT_ONCE` values hold: a step works on copies of them."""
     shapes: dict[torch.Size, list[nn.Parameter]] = {}
     for weight in weights:
         shapes.setdefault(weight.shape, []).append(weight)
-    return list(shapes.values())
+    parted: list[list[nn.Parameter]] = []
+    for shape, same in shapes.items():
+        most = max(1, AT_ONCE // shape.numel())
+        parted += [same[start : start + most] for start in range(0, len(same), most)]
+    return parted
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def test_what_a_refusal_advises_does_hold_the_trial(name: str, most: int, change
     told = str(refused.value)
     for count in re.findall(r"--max-gpus (\d+)", told):
         assert price(config, "t", Pricing(gpu=gpu(name), max_gpus=int(count))).on_gpu.gpus == int(count)
-    large = re.search(r"or fewer of (.*?) \(--gpu\)", told)
+    large = re.search(r"(?:one|up to \d+) of ([^,]*?) \(--gpu\)", told)
     for other in large[1].split(" or ") if large else ():
         assert price(config, "t", Pricing(gpu=gpu(other), max_gpus=most)).on_gpu.gpu == other
     assert "--max-gpus" in told or large or "No GPU known holds it" in told
@@ -192,6 +192,15 @@ def test_a_custom_encoder_costs_what_its_weights_do():
 
     assert priced(300_000_000).flops > 1.2 * priced(0).flops
     assert any("two FLOPs a weight" in note for note in priced(1).notes)
+
+
+def test_an_encoder_with_options_is_planned(tmp_path: Path):
+    """As docs/encoders.md shows it: its options are a mapping, which Python cannot hash."""
+    mine = "{kind: custom, path: 'a.b:C', options: {size: 224}, grid: [1, 16, 16], width: 768, params: 86000000}"
+    (tmp_path / "s.yaml").write_text(f"study: s\nbase: apollo\nscales: [3B]\naxes: {{encoders: [[{mine}]]}}\n")
+    plan = make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
+    assert plan.planned[0].budget.params["vision"] == 86_000_000
+    json.dumps(plan.to_json())
 
 
 def test_every_spec_of_the_study_is_priced():

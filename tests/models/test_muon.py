@@ -43,3 +43,23 @@ def test_groups_keep_their_rates_and_weights_without_a_gradient_stay():
     moved = [float((weight.detach() - torch.eye(4)).norm()) for weight in (fast, slow)]
     assert moved[0] == pytest.approx(10 * moved[1], rel=1e-3)
     assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.01}
+
+
+def test_large_matrices_are_worked_on_a_few_at_a_time_with_the_same_result(monkeypatch):
+    """Copies of all matrices of a shape would take gigabytes of a real LLM."""
+
+    def stepped() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        weights = [torch.nn.Parameter(torch.randn(6, 4)) for _ in range(5)]
+        for weight in weights:
+            weight.grad = torch.randn(6, 4)
+        optimizer = Muon32(weights, lr=0.1)
+        optimizer.step()
+        sizes = [len(group["params"]) for group in optimizer.param_groups]
+        return [torch.tensor(sizes), *(weight.detach() for weight in weights)]
+
+    together = stepped()
+    monkeypatch.setattr("models.muon.AT_ONCE", 2 * 24)
+    apart = stepped()
+    assert (together[0].tolist(), apart[0].tolist()) == ([5], [2, 2, 1])
+    torch.testing.assert_close(apart[1:], together[1:])
