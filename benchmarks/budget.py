@@ -89,7 +89,7 @@ def main() -> None:
     if len(sys.argv) > 2 and sys.argv[1] == "--case":
         return measure(CASES[int(sys.argv[2])])
     cases = QUICK if "--quick" in sys.argv else CASES
-    print("| case | parameters | EFLOPs x 1e6 formula | counted | off | GiB formula | measured | off |")
+    print("| case | parameters | TFLOPs formula | counted | off | GiB formula | measured | off |")
     print("|---|---|---|---|---|---|---|---|")
     bad = 0
     for number, case in enumerate(cases):
