@@ -19,8 +19,8 @@ demo: install  ## a real, tiny study: 12 trials on two cores, then: does the ran
 test: check  ## everything that CI runs
 	$(BIN)/pytest
 
-test-fast: install  ## the unit part, under a minute
-	$(BIN)/pytest -m 'not slow'
+test-fast: install  ## the unit part, about a minute
+	$(BIN)/pytest -m 'not slow' -n 2
 
 check: install  ## format, lint, types, architecture, shipped sweeps
 	$(BIN)/ruff format --check -q .

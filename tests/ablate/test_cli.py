@@ -59,6 +59,7 @@ def test_help_is_quick():
     assert best_of(3, "--help") < 0.5
 
 
+@pytest.mark.slow
 def test_consistency_on_the_published_tables_is_quick_and_right():
     assert best_of(2, "consistency", "--small", "1.5B", "--large", "7B") < 3
     answer = json.loads(ablate("consistency", "--small", "1.5B", "--large", "7B", "--json").stdout)
@@ -152,6 +153,7 @@ def test_what_no_node_can_hold_is_refused_at_once_with_both_numbers(tmp_path):
     assert "asks for" not in ablate("plan", spec, "--gpu", "h100-80gb").stderr  # a plan for other machines
 
 
+@pytest.mark.slow
 def test_a_table_of_the_study_is_priced_in_two_seconds():
     assert best_of(2, "plan", "apollo/scaling_consistency") < 2
 
@@ -186,6 +188,7 @@ def test_import_then_consistency(tmp_path):
     assert listed["rankings"][0][0]["design"] == "d0"
 
 
+@pytest.mark.slow
 def test_plots_are_drawn(tmp_path):
     for name in ("x.png", "x.svg", "x.pdf"):
         ablate("consistency", "--small", "1.5B", "--large", "7B", "--plot", tmp_path / name)

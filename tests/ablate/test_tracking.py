@@ -288,6 +288,7 @@ def mixed_study(paths: StudyPaths) -> None:
     folder_of(paths, "k5").event(event(0))
 
 
+@pytest.mark.slow
 def test_sync_rebuilds_a_lost_store_and_then_changes_nothing(tmp_path):
     paths, uri = StudyPaths(name="s", root=tmp_path), f"sqlite:///{tmp_path / 'mlflow.db'}"
     mixed_study(paths)

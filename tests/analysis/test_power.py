@@ -48,6 +48,7 @@ def test_every_seed_helps_from_the_first_on():
     assert all(one.detectable_paired > one.detectable for one in seen[1:])
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(st.floats(0.01, 50), st.integers(2, 30))
 def test_more_seeds_see_smaller_differences_and_noise_scales(noise: float, seeds: int):

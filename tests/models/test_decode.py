@@ -188,6 +188,7 @@ def run_parent(misbehaving, video, then):
     return parent, pid
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize(
     ("busy", "then"),

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 
 import numpy as np
+import pytest
 from scipy.stats import chisquare
 
 from models.tiny import words
@@ -77,6 +78,7 @@ def test_an_observer_finds_every_right_answer():
     assert tasks == TASKS
 
 
+@pytest.mark.slow
 def test_answers_are_uniform_given_the_question():
     answers = defaultdict(Counter)
     for i in range(1200):

@@ -27,6 +27,7 @@ def files(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.slow
 def test_files_are_the_same_for_any_number_of_workers(tmp_path):
     one, two = (assets.prepare(DATA, tmp_path / str(n), workers=n) for n in (1, 2))
     assert files(one) == files(two)

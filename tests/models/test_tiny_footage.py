@@ -21,6 +21,7 @@ def clips(footage):
     return draw_clips(footage, NUM_CLIPS, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_clips_lie_within_their_videos(footage, clips):
     within = clips.frames_BN - footage.first[clips.video_B][:, None]
     assert within.shape == (NUM_CLIPS, CLIP_FRAMES)

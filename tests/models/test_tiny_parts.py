@@ -45,6 +45,7 @@ def told_linearly(features, target, num):
     return (told == target[half:]).double().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "params"), [*((name, 147_392) for name in IMAGE_ENCODERS), *((name, 158_400) for name in VIDEO_ENCODERS)]
 )
@@ -63,6 +64,7 @@ def test_encoders_load_and_are_as_large_as_told(name, params):
     assert clips.shape[1] == CLIP_FRAMES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS_READ)
 def test_features_tell_digit_and_lamp_linearly(layer):
     frames, slots = make_frames("heldout", 60, longest_s=2.0)

@@ -80,6 +80,7 @@ def test_an_observer_finds_every_right_answer():
             assert question.answer == found, question
 
 
+@pytest.mark.slow
 def test_answers_are_uniform_given_the_question():
     answers = defaultdict(Counter)
     positions = defaultdict(Counter)
@@ -97,6 +98,7 @@ def test_answers_are_uniform_given_the_question():
     assert min(p_values) * len(p_values) > 0.001  # Bonferroni; seeds are fixed
 
 
+@pytest.mark.slow
 def test_words_are_known_and_options_are_one_token():
     tokenizer = build_tokenizer()
     assert tokenizer.get_vocab() == IDS
