@@ -28,6 +28,7 @@ __all__ = [
     "find_file",
     "load_strictly",
     "shapes_of",
+    "some",
     "tower_tensors",
     "without_blocks",
 ]
@@ -142,11 +143,12 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
     ]
     for what, names in (("misses", missing), ("holds besides", strange), ("has in another shape", shapes)):
         if names:
-            raise CheckpointError(f"{path} is no checkpoint of this encoder: it {what} {_some(names)}")
+            raise CheckpointError(f"{path} is no checkpoint of this encoder: it {what} {some(names)}")
     module.load_state_dict(dict(tensors), assign=True)
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

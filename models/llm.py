@@ -25,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from models.checkpoints import CheckpointError
+from models.checkpoints import CheckpointError, some
 from models.prompt import Branch, Sequence, collate
 from models.video_lmm import VideoLMM
 from models.weights import locate, locate_tokenizer, why_not_here
@@ -143,9 +143,8 @@ def _refuse_misfits(weights: str, info: dict[str, Any]) -> None:
         ("hold besides", sorted(info["unexpected_keys"])),
     ):
         if names:
-            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise CheckpointError(
-                f"{weights}: the weights do not fit config.json, they {what} {shown}; {_mend(weights, 'both')}"
+                f"{weights}: the weights do not fit config.json, they {what} {some(names)}; {_mend(weights, 'both')}"
             )
 
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from models.checkpoints import CheckpointError
+from models.checkpoints import CheckpointError, some
 from models.weights import locate
 
 Tower = TypeVar("Tower", bound=PreTrainedModel)
@@ -109,8 +109,7 @@ def _refuse_misfits(weights: str, info: dict[str, Any], strange: list[str]) -> N
     missing = sorted(info["missing_keys"])
     for what, names in (("misses", missing), ("has in another shape", wrong), ("has besides", sorted(strange))):
         if names:
-            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise CheckpointError(f"{weights} is no checkpoint of this encoder: it {what} {shown}")
+            raise CheckpointError(f"{weights} is no checkpoint of this encoder: it {what} {some(names)}")
 
 
 def _unavailable(weights: str, error: Exception) -> CheckpointError:
