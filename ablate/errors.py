@@ -29,3 +29,7 @@ class InfeasibleError(AblateError):
     """What is asked for cannot be had here, however long one waits."""
 
     exit_code = 3
+
+
+class NoStudyError(UsageError):
+    """There is no such study in a store."""

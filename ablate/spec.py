@@ -278,6 +278,8 @@ def explain(
         message = f"unknown kind '{given}'; " + (f"did you mean '{near[0]}'? " if near else "") + f"allowed: {tags}"
     elif first["type"] == "union_tag_not_found":
         message = "missing its `kind`"
+    elif first["type"] == "tuple_type":
+        message = f"must be a list: [{_in_a_line(first['input'])}]"
     elif first["type"] == "missing":
         message = "missing; give it a value"
     elif first["type"] != "value_error":
@@ -287,10 +289,21 @@ def explain(
     dotted = ".".join(str(piece) for piece in location)
     owners = [p for p in axes if not dotted or f"{dotted}.".startswith(f"{p}.") or f"{p}.".startswith(f"{dotted}.")]
     if not owners:
-        return SpecError(f"{source.path}: this combination of axes is no design: {dotted}: {message}")
+        first_piece = dotted.split(".", 1)[0]
+        beside = next((p for p in axes if p.split(".", 1)[0] == first_piece), None)
+        if beside is None:
+            return SpecError(f"{source.path}: this combination of axes is no design: {dotted}: {message}")
+        mend = f"the base has it; to change the kind, give `{first_piece}` whole values: {{kind: ..., ...}}"
+        return source.error(axes[beside], f"no design with {dotted}: {message}; {mend}")
     owner = max(owners, key=len)
     rest = dotted.removeprefix(owner).strip(".")
     return source.error((*axes[owner], *(rest.split(".") if rest else ())), message)
+
+
+def _in_a_line(value: Any) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    return "{" + ", ".join(f"{name}: {part}" for name, part in value.items()) + "}"
 
 
 def _allowed(model: type[BaseModel], loc: Location) -> list[str]:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import os
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from ablate.errors import UsageError
+from ablate.errors import NoStudyError, UsageError
 from ablate.paths import PUBLISHED, StudyPaths, runs_root, study_paths
 from ablate.record import RecordError, StudyFacts, facts, scan, studies
 
@@ -60,13 +61,20 @@ def _from_mlflow(study: str, tracking_uri: str | None) -> tuple[pd.DataFrame, St
         raise UsageError(no_such_study(study))
     from ablate.tracking import load_facts, load_scores
 
-    return load_scores(study, tracking_uri), load_facts(study, tracking_uri)
+    try:
+        return load_scores(study, tracking_uri), load_facts(study, tracking_uri)
+    except NoStudyError:
+        if tracking_uri is not None or "MLFLOW_TRACKING_URI" in os.environ:
+            raise
+        raise UsageError(no_such_study(study)) from None  # a store of one's own mirrors the folders
 
 
 def no_such_study(study: str) -> str:
     """The message for a study that does not exist, with those that do."""
-    known = ", ".join([*studies(runs_root()), f"{PUBLISHED} (built in)"])
-    return f"no study {study!r} in {runs_root()}; there are: {known}"
+    known = studies(runs_root())
+    near = get_close_matches(study, [*known, PUBLISHED], n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"no study {study!r} in {runs_root()}; {hint}there are: {', '.join([*known, f'{PUBLISHED} (built in)'])}"
 
 
 def study_with_scales(small: str | None, large: str | None) -> str:
@@ -100,13 +108,14 @@ def compare_scales(
     from analysis.table import TableError, scale_size
 
     try:
-        study, scales = scores.study, scores.scales
+        chosen = metric or own_metric(scores.study)
+        study, scales = scores.study, scores.select(chosen, modality).scales
         if small is None or large is None:
             if len(scales) < 2:
                 raise UsageError(f"study {study!r} has scores at {scales[0]} alone; run it at another scale first")
             if nameless := [scale for scale in scales if not math.isfinite(scale_size(scale))]:
                 raise UsageError(f"{nameless[0]!r} is no size, so which is larger? say --small and --large: {scales}")
-        return compare(scores, small or scales[0], large or scales[-1], metric or own_metric(study), modality)
+        return compare(scores, small or scales[0], large or scales[-1], chosen, modality)
     except TableError as error:
         raise UsageError(str(error)) from None
 

@@ -20,10 +20,10 @@ from typing import Literal
 import pandas as pd
 
 from ablate import mirror, store
-from ablate.errors import AblateError, UsageError
+from ablate.errors import AblateError, NoStudyError
 from ablate.mirror import SweepSummary, Synced
-from ablate.paths import StudyPaths
-from ablate.record import About, Failure, Record, StudyFacts, TrialFolder, facts, scan
+from ablate.paths import StudyPaths, runs_root
+from ablate.record import About, Failure, Record, StudyFacts, TrialFolder, facts, scan, studies
 from ablate.scores import TrialScores, score_frame
 
 # Read by mlflow itself: no report to its makers, no chatter while it creates tables, and no minutes of waiting for a
@@ -353,8 +353,9 @@ def finished_trials(study: str, uri: str | None = None) -> tuple[str, list[Run]]
         experiment = client.get_experiment_by_name(study)
         if experiment is None or experiment.lifecycle_stage != "active":
             names = sorted(e.name for e in client.search_experiments() if e.experiment_id != "0")
-            raise UsageError(
-                f"MLflow at {store.shown(uri)} has no study {study!r}; there are: {', '.join(names) or 'none'}"
+            mend = f"; `ablate sync {study}` brings it in" if study in studies(runs_root()) else ""
+            raise NoStudyError(
+                f"MLflow at {store.shown(uri)} has no study {study!r}{mend}; there are: {', '.join(names) or 'none'}"
             )
         runs = _search(client, experiment.experiment_id, f"tags.`{mirror.KIND_TAG}` = 'trial' AND status = 'FINISHED'")
         oldest_of_each = {run.data.tags[mirror.TRIAL_TAG]: run for run in runs}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 LearningRate = Annotated[float, Field(ge=0, lt=1)]
@@ -199,7 +199,7 @@ class CustomEncoder(Part):
     """An encoder of your own: a subclass of `models.encoders.base.VisionEncoder`, named by its import path."""
 
     kind: Literal["custom"]
-    path: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    path: str
     """`package.module:Class`; the class is called with `options` as keyword arguments."""
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """Keyword arguments of the class."""
@@ -213,6 +213,14 @@ class CustomEncoder(Part):
     """Parameters, for plans alone."""
     revision: int = Field(default=1, ge=1)
     """Raise it when the code or its weights change: it makes a new design of each that uses the encoder."""
+
+    @field_validator("path")
+    @classmethod
+    def _names_a_class(cls, path: str) -> str:
+        module, _, name = path.partition(":")
+        if not (name.isidentifier() and all(piece.isidentifier() for piece in module.split("."))):
+            raise ValueError(f"{path!r} names no class; write package.module:Class")
+        return path
 
     @model_validator(mode="after")
     def _one_frame_is_one_instant(self) -> CustomEncoder:

@@ -188,6 +188,23 @@ def test_import_then_consistency(tmp_path):
     assert listed["rankings"][0][0]["design"] == "d0"
 
 
+def test_scales_left_out_are_those_that_have_the_metric(tmp_path):
+    """Scores of another benchmark at another scale lie beside; they must not be what is compared."""
+    for benchmark, scales in (("ours", ("1B", "3B")), ("theirs", ("7B",))):
+        file = tmp_path / f"{benchmark}.csv"
+        rows = [f"d{i},{scale},{i},{benchmark}" for i in range(4) for scale in scales]
+        file.write_text("\n".join(["design,scale,score,benchmark", *rows]))
+        ablate("import", file, "--study", "mixed")
+    answer = json.loads(ablate("consistency", "--study", "mixed", "--metric", "ours/overall", "--json").stdout)
+    assert (answer["small"], answer["large"]) == ("1B", "3B")
+
+
+def test_a_slip_in_a_studys_name_is_told_with_the_near_one(tmp_path):
+    (tmp_path / "s.csv").write_text("design,scale,score\na,1B,1\nb,1B,2\n")
+    ablate("import", tmp_path / "s.csv", "--study", "theirs")
+    assert "did you mean 'theirs'? there are: theirs, apollo (built in)" in refused("ls", "thiers")
+
+
 @pytest.mark.slow
 def test_plots_are_drawn(tmp_path):
     for name in ("x.png", "x.svg", "x.pdf"):

@@ -20,6 +20,7 @@ axes:
     - {kind: fps, fps: 2}
 scales: [0.15M]
 """
+SAMPLING = "  sampling:\n    - {kind: uniform, frames: 8}\n    - {kind: fps, fps: 2}"
 
 
 @pytest.fixture
@@ -38,6 +39,30 @@ def load(tmp_path: Path):
         (("frames: 8", "frame: 8"), 5, "axes.sampling.0.frame: unknown key 'frame'; did you mean 'frames'?"),
         (("kind: uniform", "kind: unifrm"), 5, "unknown kind 'unifrm'; did you mean 'uniform'?"),
         (("kind: uniform, ", ""), 5, "missing its `kind`"),
+        (
+            (
+                SAMPLING,
+                "  resampler.kind: [mlp_pool]",
+            ),
+            4,
+            "to change the kind, give `resampler` whole values: {kind: ..., ...}",
+        ),
+        (
+            (
+                SAMPLING,
+                "  encoders: [{kind: siglip}]",
+            ),
+            4,
+            "axes.encoders.0: must be a list: [{kind: siglip}]",
+        ),
+        (
+            (
+                SAMPLING,
+                "  encoders: [[{kind: custom, path: a.b.C, grid: [1, 2, 2], width: 4}]]",
+            ),
+            4,
+            "'a.b.C' names no class; write package.module:Class",
+        ),
         (("fps: 2", "fps: two"), 6, "fps must be a number, not 'two'"),
         (("fps: 2", "fps: -1"), 6, "greater than 0"),
         (("  sampling:", "  samplng:"), 4, "did you mean 'sampling'?"),
