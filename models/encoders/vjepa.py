@@ -142,19 +142,3 @@ class VjepaEncoder(VisionEncoder):
         """See `VisionEncoder`."""
         pixels = self.pixels(clips_BNHWC, self.resolution).transpose(1, 2)
         return self.tower(pixels, is_normed=self.is_normed).unflatten(1, self.grid)
-
-
-def sincos_positions(sizes: VjepaSizes) -> Tensor:
-    """The fixed table that published files hold: sines and cosines of time, height and width: (1, L, D).
-
-    Each axis has 2 * ceil(D / 6) columns, sines then cosines at frequencies 10000^(-i / (columns / 2)); the three side
-    by side are cut to D ("uniform power" in the reference's configs).
-    """
-    columns = 2 * math.ceil(sizes.width / 6)
-    frequency = 10000.0 ** (-torch.arange(columns // 2, dtype=torch.float64) / (columns / 2))
-    places = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in sizes.grid), indexing="ij")
-    parts = []
-    for place in places:
-        angle = place.flatten()[:, None] * frequency
-        parts += [angle.sin(), angle.cos()]
-    return torch.cat(parts, dim=1)[None, :, : sizes.width].float()

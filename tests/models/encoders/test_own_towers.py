@@ -22,7 +22,7 @@ from models.encoders.internvideo2 import InternVideo2Tower
 from models.encoders.languagebind import LanguageBindTower
 from models.encoders.layouts import TRAINING_ONLY
 from models.encoders.sizes import INTERNVIDEO2_HEADS, InternVideo2Sizes, LanguageBindSizes, VjepaSizes, heads_of
-from models.encoders.vjepa import VjepaTower, sincos_positions
+from models.encoders.vjepa import VjepaTower
 from tests.models.encoders.published import filled, golden, manifest
 
 CLOSE = {"atol": 1e-4, "rtol": 0.0}
@@ -101,6 +101,22 @@ def up_to(tower: nn.Module, blocks: str, keep: int) -> nn.Module:
     owner, name = (tower.encoder, "layers") if blocks == "layers" else (tower, blocks)
     setattr(owner, name, getattr(owner, name)[:keep])
     return tower
+
+
+def sincos_positions(sizes: VjepaSizes) -> Tensor:
+    """The fixed table that published files hold: sines and cosines of time, height and width: (1, L, D).
+
+    Each axis has 2 * ceil(D / 6) columns, sines then cosines at frequencies 10000^(-i / (columns / 2)); the three side
+    by side are cut to D ("uniform power" in the reference's configs).
+    """
+    columns = 2 * math.ceil(sizes.width / 6)
+    frequency = 10000.0 ** (-torch.arange(columns // 2, dtype=torch.float64) / (columns / 2))
+    places = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in sizes.grid), indexing="ij")
+    parts = []
+    for place in places:
+        angle = place.flatten()[:, None] * frequency
+        parts += [angle.sin(), angle.cos()]
+    return torch.cat(parts, dim=1)[None, :, : sizes.width].float()
 
 
 @torch.inference_mode()
