@@ -32,6 +32,15 @@ _APOLLO_SCALES = {
     "Qwen1.5-4B-Chat": "4B",
     "Qwen2-7B-Instruct": "7B",
 }
+_APOLLO_FACTORS = {
+    "vision_towers": "encoders",
+    "clip_duration_s": "clip_duration_s",
+    "tokens_per_clip": "tokens_per_clip",
+    "fps": "fps",
+    "data_mixture": "data_mix",
+    "vision_inferred": "vision",
+}
+"""Column of Tables 14 and 15 -> axis. Whether vision was trained is inferred: the tables leave it out."""
 
 
 class TableError(ValueError):
@@ -46,6 +55,8 @@ class ScoreTable:
     """`COLUMNS`, no other. `samples` is a nullable integer: unknown for published studies. Scores are finite."""
     lower_is_better: bool = False
     """True for losses and error rates."""
+    factors: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Design -> its value of each axis; empty, or partly missing, where that is not known."""
     dropped: pd.DataFrame = field(init=False)
     """The rows whose score was NaN: trials that finished without this score. Kept apart, so that they are counted."""
 
@@ -146,7 +157,7 @@ class ScoreTable:
         rows = pd.concat([self.frame, self.dropped])
         for column, value in wanted.items():
             rows = rows[(rows[column] == value).fillna(False)]
-        return ScoreTable(rows, lower_is_better=self.lower_is_better)
+        return ScoreTable(rows, lower_is_better=self.lower_is_better, factors=self.factors)
 
     def _only_overall(self, modality: str) -> str:
         there = self.metrics(modality)
@@ -187,6 +198,7 @@ def published(name: str) -> ScoreTable:
         raise TableError(f"no published study {name}; there is: apollo")
     folder = Path(__file__).parent / "published" / "apollo"
     rows = pd.read_csv(folder / "scaling_consistency_t14_t15.csv")
+    factors = rows.drop_duplicates("variant").set_index("variant")[list(_APOLLO_FACTORS)].rename(columns=_APOLLO_FACTORS)
     return ScoreTable(
         pd.DataFrame(
             {
@@ -201,7 +213,8 @@ def published(name: str) -> ScoreTable:
                 "modality": "video",
                 "score": rows["average"],
             }
-        )
+        ),
+        factors=factors.rename_axis("design"),
     )
 
 
