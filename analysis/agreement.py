@@ -44,15 +44,25 @@ def decision_accuracy(x_n: Floats, y_n: Floats) -> float:
     return once(weighted_decision_accuracy, x_n, y_n)
 
 
-def weighted_r2(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
-    """`r2` under each reweighting."""
+def tau_a(x_n: Floats, y_n: Floats) -> float:
+    """(concordant - discordant) / all pairs: 2 * decision accuracy - 1, not raised by ties as tau-b is."""
+    return 2 * decision_accuracy(x_n, y_n) - 1
+
+
+def weighted_pearson(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
+    """Pearson's correlation under each reweighting, with its sign."""
     share_Bn = weights_Bn / weights_Bn.sum(axis=1, keepdims=True)
     dx_Bn = _unit(x_n) - (share_Bn @ _unit(x_n))[:, None]
     dy_Bn = _unit(y_n) - (share_Bn @ _unit(y_n))[:, None]
     covariance = (share_Bn * dx_Bn * dy_Bn).sum(axis=1)
     variances = (share_Bn * dx_Bn**2).sum(axis=1) * (share_Bn * dy_Bn**2).sum(axis=1)
     defined = ~(_constant(x_n, weights_Bn) | _constant(y_n, weights_Bn))
-    return np.minimum(_divide(covariance**2, np.where(defined, variances, 0.0)), 1.0)
+    return np.clip(_divide(covariance, np.sqrt(np.where(defined, variances, 0.0))), -1.0, 1.0)
+
+
+def weighted_r2(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
+    """`r2` under each reweighting."""
+    return np.asarray(weighted_pearson(x_n, y_n, weights_Bn) ** 2)
 
 
 def weighted_spearman(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
@@ -77,6 +87,20 @@ def weighted_decision_accuracy(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> 
     return (1.0 + _divide(_pairs(weights_Bn, _order(x_n) * _order(y_n)), pairs)) / 2.0
 
 
+def weighted_rmse(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
+    """Residual standard deviation about the least-squares line, sqrt(squares / (designs - 2)), under each reweighting.
+
+    NaN with fewer than three designs counted, or if they have one x.
+    """
+    size_B = weights_Bn.sum(axis=1)
+    share_Bn = weights_Bn / size_B[:, None]
+    dy_Bn = y_n - (share_Bn @ y_n)[:, None]
+    unexplained_B = 1 - weighted_r2(x_n, y_n, weights_Bn)
+    unexplained_B = np.where(_constant(y_n, weights_Bn), 0.0, unexplained_B)
+    squares_B = (weights_Bn * dy_Bn**2).sum(axis=1) * unexplained_B
+    return np.sqrt(_divide(squares_B, size_B - 2))
+
+
 WEIGHTED: Mapping[str, Weighted] = {
     "r2": weighted_r2,
     "spearman": weighted_spearman,
@@ -90,26 +114,9 @@ def once(statistic: Weighted, x_n: Floats, y_n: Floats) -> float:
     return float(statistic(x_n, y_n, np.ones((1, len(x_n))))[0])
 
 
-def fitted_line(x_n: Floats, y_n: Floats) -> tuple[float, float]:
-    """Least squares of y on x: slope (large points for one small point), intercept; NaN if x is constant."""
-    if np.ptp(x_n) == 0:
-        return float("nan"), float("nan")
-    dx_n = x_n - x_n.mean()
-    slope = float(dx_n @ (y_n - y_n.mean()) / (dx_n @ dx_n))
-    return slope, float(y_n.mean() - slope * x_n.mean())
-
-
-def regret(x_n: Floats, y_n: Floats, k: int) -> float:
-    """Points lost at the large scale by promoting the k best of the small one: best y - best y among those k.
-
-    Higher is better for both lists: negate losses. Designs that tie for the last places are taken worst first, so that
-    the value is what the rule guarantees and does not depend on the order of rows.
-    """
-    assert 1 <= k <= len(x_n)
-    cut = np.sort(x_n)[::-1][k - 1]
-    certain, tied = y_n[x_n > cut], np.sort(y_n[x_n == cut])
-    taken = np.concatenate([certain, tied[: k - len(certain)]])
-    return float(y_n.max() - taken.max())
+def jackknife(statistic: Weighted, x_n: Floats, y_n: Floats) -> Floats:
+    """The statistic without each design in turn, n values; NaN where it is undefined then."""
+    return statistic(x_n, y_n, 1.0 - np.eye(len(x_n)))
 
 
 def _order(x_n: Floats) -> Floats:

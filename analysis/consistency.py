@@ -1,25 +1,29 @@
 """How far scores at a small scale foretell those at a large one: R^2, and what must stand beside it.
 
-Reads score tables (table.py), computes with agreement.py and uncertainty.py, decides nothing: whom to promote is asked
-elsewhere. Every refusal and every design that is left out is named.
+Reads score tables (table.py), computes with agreement.py, line.py, topk.py and uncertainty.py, decides nothing: whom to
+promote is asked of selection.py. Every refusal and every design that is left out is named. What else a study can tell
+(axes, seeds, other scales and metrics) is gathered in report.py.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis import agreement, uncertainty
+from analysis import agreement, influence, topk, uncertainty
 from analysis.agreement import Floats
-from analysis.ranking import OUTLIER_SDS, far_below, noise_between_seeds
+from analysis.decisions import verdict_of
+from analysis.influence import Removal
+from analysis.line import Line, fitted_line
+from analysis.ranking import OUTLIER_SDS, far_below
 from analysis.table import ScoreTable, TableError, scale_size
-from analysis.uncertainty import Interval, SeedNoise
+from analysis.topk import Expected
+from analysis.uncertainty import Interval
 
 FEWEST = 3
 """Designs below which there is nothing to compare: two points lie on a line."""
@@ -48,6 +52,11 @@ class Point:
     design: str
     x: float
     y: float
+    leverage: float | None = None
+    """Weight of the design in its own prediction by the line, 1/n to 1; 2/n is the mean."""
+    cooks_distance: float | None = None
+    """How far the line moves without it; above 4/n is worth a look (Cook 1977)."""
+    r2_without: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +64,34 @@ class Consistency(Question):
     """The answer. A number is None where the data leave it undefined; `warnings` then says why."""
 
     n: int
+    verdict: str
+    """In words, from the interval of decision accuracy; "no verdict" below `TOO_FEW` designs."""
     r2: float | None
     """Squared Pearson correlation, as in the paper. It does not see whether the order is reversed: `slope` does."""
+    pearson: float | None
     slope: float | None
+    slope_se: float | None
     intercept: float | None
+    intercept_se: float | None
+    rmse: float | None
+    """Residual standard deviation about the line, sqrt(squares / (n - 2)), in points of the large scale."""
+    prediction: float | None
+    """Half-width of the 95 % interval for the score of a new design of mean small-scale score; wider away from it."""
     spearman: float | None
     kendall: float | None
     decision_accuracy: float | None
     regret: Mapping[int, float]
     """k -> points lost at the large scale by promoting the k best of the small one; only k up to n."""
+    recall: Mapping[int, float]
+    """k -> share of the k best at the large scale that are among the k best of the small one."""
+    expected: Mapping[int, Expected]
+    """k -> what regret and recall are on average for a proxy that agrees as well; from `TOO_FEW` designs on."""
     intervals: Mapping[str, Interval | None]
-    """95 % BCa bootstrap over designs: the uncertainty of a study with other designs of this kind."""
+    """95 %, over other designs of this kind; how each is made: `analysis.uncertainty.METHODS`."""
+    r2_leave_one_out: Interval | None
+    """Lowest and highest R^2 without a single design."""
+    influential: tuple[Removal, ...]
+    """Up to three designs without which R^2 is lowest, one after another."""
     points: tuple[Point, ...]
     """By design name."""
     missing: Mapping[str, tuple[str, ...]]
@@ -80,7 +106,12 @@ class Consistency(Question):
         plain = {item.name: getattr(self, item.name) for item in fields(self)}
         return plain | {
             "regret": {str(k): points for k, points in self.regret.items()},
+            "recall": {str(k): share for k, share in self.recall.items()},
+            "expected": {str(k): asdict(found) for k, found in self.expected.items()},
             "intervals": {name: [i.low, i.high] if i else None for name, i in self.intervals.items()},
+            "interval_methods": dict(uncertainty.METHODS),
+            "r2_leave_one_out": asdict(self.r2_leave_one_out) if self.r2_leave_one_out else None,
+            "influential": [asdict(removal) for removal in self.influential],
             "points": [asdict(point) for point in self.points],
             "missing": {scale: list(designs) for scale, designs in self.missing.items()},
             "collapsed": list(self.collapsed),
@@ -138,80 +169,6 @@ def without(consistency: Consistency, designs: Iterable[str]) -> Consistency:
     )
 
 
-@dataclass(frozen=True)
-class SeedPair:
-    """R^2 over designs between one seed of the small scale and one of the large."""
-
-    small: int
-    large: int
-    r2: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedConsistency(Question):
-    """Whether consistency survives another seed, and how large the noise between seeds is."""
-
-    n: int
-    pairs: tuple[SeedPair, ...]
-    same_seeds: float | None
-    """Mean R^2 over pairs of equal seeds. Far above `different_seeds`, it owes something to shared data order."""
-    different_seeds: float | None
-    """Mean R^2 over pairs of different seeds: what one run at each scale may expect."""
-    mean_of_seeds: float | None
-    """R^2 of the means over the seeds of `pairs`: noise averaged away as far as the seeds allow."""
-    noise: tuple[SeedNoise, ...]
-    """Two: at the small and at the large scale, over all designs of the scale."""
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for `--json`."""
-        return asdict(self) | {
-            "pairs": [asdict(pair) for pair in self.pairs],
-            "noise": [asdict(noise) for noise in self.noise],
-            "warnings": list(self.warnings),
-        }
-
-
-def across_seeds(
-    table: ScoreTable, small: str, large: str, metric: str | None = None, modality: str = "video"
-) -> SeedConsistency:
-    """R^2 between the scales with equal seeds, with different ones and with their mean, all over the same designs.
-
-    Compared are the designs that both scales share, with the seeds that all of them have at that scale; seeds that
-    were run for some of them only are left out, and named.
-    """
-    _refuse_order(small, large)
-    chosen = table.select(metric, modality)
-    by_seed = [chosen.per_seed(scale) for scale in (small, large)]
-    shared = sorted(set(by_seed[0].index) & set(by_seed[1].index))
-    _refuse_few(len(shared), small, large)
-    full = [grid.loc[shared].dropna(axis="columns") for grid in by_seed]
-    warnings = [
-        f"seeds left out at {scale}, not run for every design: {', '.join(map(str, gone))}"
-        for scale, grid, kept in zip((small, large), by_seed, full, strict=True)
-        if (gone := [seed for seed in grid.loc[shared].dropna(axis="columns", how="all") if seed not in kept])
-    ]
-    pairs = tuple(
-        SeedPair(int(a), int(b), _defined(agreement.r2(full[0][a].to_numpy(), full[1][b].to_numpy())))
-        for a in full[0].columns
-        for b in full[1].columns
-    )
-    same, different = ([p.r2 for p in pairs if (p.small == p.large) is equal] for equal in (True, False))
-    if not same or not different:
-        warnings.append(f"no two {'equal' if not same else 'different'} seeds at {small} and {large}")
-    noise = tuple(noise_between_seeds(chosen, scale, metric, modality) for scale in (small, large))
-    return SeedConsistency(
-        **vars(_question(chosen, small, large, modality)),
-        n=len(shared),
-        pairs=pairs,
-        same_seeds=_mean(same),
-        different_seeds=_mean(different),
-        mean_of_seeds=_defined(agreement.r2(*(grid.mean(axis=1).to_numpy() for grid in full))) if pairs else None,
-        noise=noise,
-        warnings=tuple(warnings),
-    )
-
-
 def _answer(
     question: Question,
     points: tuple[Point, ...],
@@ -222,24 +179,30 @@ def _answer(
 ) -> Consistency:
     """Everything that follows from the points."""
     n, sign = len(points), -1.0 if question.lower_is_better else 1.0
-    x_n, y_n = _oriented(points, sign)
+    x_n, y_n, order = _oriented(points, sign)
     values = {name: _defined(agreement.once(statistic, x_n, y_n)) for name, statistic in agreement.WEIGHTED.items()}
-    intervals = _intervals(x_n, y_n)
-    slope, intercept = agreement.fitted_line(x_n, y_n)
+    line = fitted_line(x_n, y_n)
+    intervals = _intervals(x_n, y_n, line, sign)
+    r2_without_n = influence.r2_without_each(x_n, y_n) if n > FEWEST else np.full(n, np.nan)
     learned = tuple(point for point in points if point.design not in collapsed_designs)
-    r2_learned = _defined(agreement.r2(*_oriented(learned, sign))) if FEWEST <= len(learned) < n else None
+    r2_learned = _defined(agreement.r2(*_oriented(learned, sign)[:2])) if FEWEST <= len(learned) < n else None
+    accuracy, ks = intervals["decision_accuracy"], [k for k in PROMOTED if k <= n]
+    tau = agreement.tau_a(x_n, y_n)
+    tau_interval = Interval(2 * accuracy.low - 1, 2 * accuracy.high - 1) if accuracy else None
     return Consistency(
         **vars(question),
         n=n,
-        r2=values["r2"],
-        slope=_defined(slope),
-        intercept=_defined(sign * intercept),
-        spearman=values["spearman"],
-        kendall=values["kendall"],
-        decision_accuracy=values["decision_accuracy"],
-        regret={k: _twelve_digits(agreement.regret(x_n, y_n, k)) for k in PROMOTED if k <= n},
+        verdict=verdict_of(accuracy.low if accuracy else None, accuracy.high if accuracy else None),
+        pearson=_defined(agreement.once(agreement.weighted_pearson, x_n, y_n)),
+        **values,  # type: ignore[arg-type]
+        **_of_line(line, sign),
+        regret={k: _twelve_digits(topk.regret(x_n, y_n, k)) for k in ks},
+        recall={k: topk.recall(x_n, y_n, k) for k in ks},
+        expected=topk.expected(y_n, tau, tau_interval, ks) if n >= TOO_FEW else {},
         intervals=intervals,
-        points=points,
+        r2_leave_one_out=_range(r2_without_n),
+        influential=influence.most_influential([points[i].design for i in order], x_n, y_n),
+        points=_with_influence(points, order, line, r2_without_n),
         missing=missing,
         collapsed=collapsed_designs,
         r2_without_collapsed=r2_learned,
@@ -251,20 +214,71 @@ def _answer(
     )
 
 
-def _oriented(points: tuple[Point, ...], sign: float) -> tuple[Floats, Floats]:
-    """x_n and y_n, higher is better, in the order of the scores: the bootstrap must not depend on names or rows."""
-    x_n, y_n = np.array(sorted((sign * point.x, sign * point.y) for point in points)).T
-    return x_n, y_n
+def _oriented(points: tuple[Point, ...], sign: float) -> tuple[Floats, Floats, list[int]]:
+    """x_n and y_n, higher is better, and the place of each among the points.
+
+    In the order of the scores: imagined measurements must not depend on names or rows.
+    """
+    order = sorted(range(len(points)), key=lambda i: (sign * points[i].x, sign * points[i].y))
+    x_n, y_n = (np.array([sign * getattr(points[i], axis) for i in order]) for axis in ("x", "y"))
+    return x_n, y_n, order
 
 
-def _intervals(x_n: Floats, y_n: Floats) -> dict[str, Interval | None]:
-    if len(x_n) < TOO_FEW:
-        return dict.fromkeys(agreement.WEIGHTED)
-    weights_Bn = uncertainty.bootstrap_weights(len(x_n))
+def _of_line(line: Line | None, sign: float) -> dict[str, float | None]:
+    if line is None:
+        return dict.fromkeys(("slope", "slope_se", "intercept", "intercept_se", "rmse", "prediction"))
     return {
-        name: uncertainty.bca_interval(partial(statistic, x_n, y_n), weights_Bn)
-        for name, statistic in agreement.WEIGHTED.items()
+        "slope": line.slope,
+        "slope_se": line.slope_se,
+        "intercept": sign * line.intercept + 0.0,
+        "intercept_se": line.intercept_se,
+        "rmse": line.residual_sd,
+        "prediction": float(line.prediction(line.mean_x)),
     }
+
+
+def _with_influence(
+    points: tuple[Point, ...], order: list[int], line: Line | None, r2_without_n: Floats
+) -> tuple[Point, ...]:
+    place = {index: rank for rank, index in enumerate(order)}
+    return tuple(
+        replace(
+            point,
+            leverage=_defined(line.leverage_n[place[i]]) if line else None,
+            cooks_distance=_defined(line.cooks_distance_n[place[i]]) if line and line.residual_sd > 0 else None,
+            r2_without=_defined(r2_without_n[place[i]]),
+        )
+        for i, point in enumerate(points)
+    )
+
+
+def _range(values_n: Floats) -> Interval | None:
+    known = values_n[np.isfinite(values_n)]
+    return Interval(float(known.min()), float(known.max())) if len(known) else None
+
+
+def _intervals(x_n: Floats, y_n: Floats, line: Line | None, sign: float) -> dict[str, Interval | None]:
+    names = (*agreement.WEIGHTED, "slope", "intercept", "rmse")
+    n = len(x_n)
+    if n < TOO_FEW:
+        return dict.fromkeys(names)
+    left_out = {name: agreement.jackknife(statistic, x_n, y_n) for name, statistic in agreement.WEIGHTED.items()}
+    tau_a = uncertainty.kendall_interval(agreement.tau_a(x_n, y_n), 2 * left_out["decision_accuracy"] - 1)
+    found = {
+        "r2": uncertainty.r2_interval(
+            agreement.once(agreement.weighted_pearson, x_n, y_n),
+            agreement.jackknife(agreement.weighted_pearson, x_n, y_n),
+        ),
+        "spearman": uncertainty.spearman_interval(agreement.spearman(x_n, y_n), left_out["spearman"]),
+        "kendall": uncertainty.kendall_interval(agreement.kendall(x_n, y_n), left_out["kendall"]),
+        "decision_accuracy": Interval((1 + tau_a.low) / 2, (1 + tau_a.high) / 2) if tau_a else None,
+    }
+    if line is None:
+        return found | dict.fromkeys(("slope", "intercept", "rmse"))
+    of_line = uncertainty.line_intervals(line, agreement.jackknife(agreement.weighted_rmse, x_n, y_n))
+    if sign < 0 and (crossed := of_line["intercept"]):
+        of_line["intercept"] = Interval(-crossed.high, -crossed.low)
+    return found | of_line
 
 
 def _notes_on_values(
@@ -287,7 +301,7 @@ def _notes_on_values(
         notes.append(f"the order is reversed rather than kept (Spearman {values['spearman']:.2f}); R2 does not show it")
     silent = [name for name, interval in intervals.items() if interval is None and name not in undefined]
     if n >= TOO_FEW and silent:
-        notes.append(f"no interval for {', '.join(silent)}: resamples of the designs give one value only, or none")
+        notes.append(f"no interval for {', '.join(silent)}: the points lie on a line, or a single design decides it")
     return notes
 
 
@@ -359,8 +373,3 @@ def _defined(value: float) -> float | None:
 def _twelve_digits(value: float) -> float:
     """A difference of two scores that were given with two decimals should read like one."""
     return float(f"{value:.12g}")
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return math.fsum(known) / len(known) if known else None

@@ -1,12 +1,10 @@
-"""Designs at one scale: who is best, who failed to learn, how far seeds scatter."""
+"""Designs at one scale: who is best, who failed to learn."""
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from analysis.table import ScoreTable
-from analysis.uncertainty import SeedNoise, seed_noise
 
 OUTLIER_SDS = 3.0
 _MAD_TO_SD = 1.4826  # median absolute deviation to standard deviation, for normal scores
@@ -56,9 +54,3 @@ def far_below(mean: pd.Series[float], *, lower_is_better: bool) -> tuple[str, ..
     robust_sd = _MAD_TO_SD * float(distance.abs().median())
     shortfall = distance * (1 if lower_is_better else -1)
     return tuple(str(design) for design in mean.index[shortfall > OUTLIER_SDS * robust_sd]) if robust_sd else ()
-
-
-def noise_between_seeds(table: ScoreTable, scale: str, metric: str | None = None, modality: str = "video") -> SeedNoise:
-    """Pooled standard deviation over seeds at one scale, and the difference between designs it lets one see."""
-    by_seed = table.select(metric, modality).per_seed(scale).to_numpy()
-    return seed_noise(scale, [scores[np.isfinite(scores)] for scores in by_seed])

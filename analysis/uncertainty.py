@@ -1,4 +1,9 @@
-"""How sure a number is: bootstrap intervals over designs, noise between seeds. Knows arrays, not score tables.
+"""How sure a number is: 95 % intervals, resamples of the designs. Knows arrays, not score tables.
+
+Which interval for which statistic was decided by measuring coverage (`make coverage`, docs/statistics.md): one that
+stands on theory for normal scores alone is too narrow where some designs collapsed; a bootstrap alone, BCa too, is too
+narrow for 8 to 20 designs. So both errors are taken into account: the error by theory and that of the jackknife, the
+larger of the two for statistics of the scores themselves, their root mean square for statistics of ranks.
 
 Legend: `n` designs; `B` resamples; weights_Bn says how often each design was drawn (see agreement.py).
 """
@@ -12,15 +17,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.line import LEVEL, t_quantile
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analysis.agreement import Floats
+    from analysis.line import Line
 
-LEVEL = 0.95
 NUM_RESAMPLES = 4999
 FEWEST_FOR_INTERVAL = 5
-"""Designs below which no interval is given: four have 35 different resamples, too few for a 2.5 % tail."""
+"""Designs below which no interval is given: the error of Kendall's tau is that of n - 4 designs."""
+METHODS = {
+    "r2": "Fisher's z of r, the larger of 1/sqrt(n-3) and the jackknife's error; squared",
+    "slope": "t(n-2), the larger of the least-squares and the HC3 error",
+    "intercept": "t(n-2), the larger of the least-squares and the HC3 error",
+    "rmse": "t(n-2) on the logarithm, the larger of 1/sqrt(2(n-2)) and the jackknife's error",
+    "spearman": "Fisher's z, root mean square of Bonett and Wright's and the jackknife's error",
+    "kendall": "Fisher's z, root mean square of Fieller's and the jackknife's error",
+    "decision_accuracy": "that of Kendall's tau-a: (1 + tau) / 2",
+    "regret": "of its expectation: Gaussian copula at the ends of the interval of Kendall's tau",
+    "recall": "of its expectation: Gaussian copula at the ends of the interval of Kendall's tau",
+}
+"""Statistic -> how its interval is made, as docs/statistics.md explains."""
+_UNSEEN = -math.log((1 - LEVEL) / 2)
+"""Swapped neighbours that may be expected where none was seen: exp(-3.69) is 2.5 %."""
 _SEED = 20241213
 _NORMAL = NormalDist()
 
@@ -31,6 +52,96 @@ class Interval:
 
     low: float
     high: float
+
+
+def r2_interval(r: float, left_out_n: Floats) -> Interval | None:
+    """Of the squared correlation.
+
+    Args:
+        r: Pearson's correlation, with its sign.
+        left_out_n: the same without each design.
+
+    Returns:
+        None below `FEWEST_FOR_INTERVAL` designs, where r is undefined, or where all points lie on a line.
+    """
+    n = len(left_out_n)
+    if n < FEWEST_FOR_INTERVAL or not math.isfinite(r) or 1 - abs(r) < 1e-9:
+        return None
+    error = max(1 / math.sqrt(n - 3), _jackknife_error(left_out_n) / (1 - r * r))
+    low, high = _around(r, error)
+    ends = sorted((low * low, high * high))
+    return Interval(0.0 if low < 0 < high else ends[0], ends[1])
+
+
+def spearman_interval(rho: float, left_out_n: Floats) -> Interval | None:
+    """Of Spearman's correlation; Bonett and Wright 2000: variance (1 + rho^2 / 2) / (n - 3) on Fisher's scale."""
+    n = len(left_out_n)
+    if n < FEWEST_FOR_INTERVAL or not math.isfinite(rho):
+        return None
+    swapped = 6 / (n**3 - n)  # what half a swap of neighbours takes from a perfect order
+    return _of_ranks(rho, left_out_n, (1 + rho * rho / 2) / (n - 3), swapped)
+
+
+def kendall_interval(tau: float, left_out_n: Floats) -> Interval | None:
+    """Of Kendall's tau, a or b; Fieller, Hartley and Pearson 1957: variance 0.437 / (n - 4) on Fisher's scale."""
+    n = len(left_out_n)
+    if n < FEWEST_FOR_INTERVAL or not math.isfinite(tau):
+        return None
+    swapped = 2 / (n * (n - 1))
+    return _of_ranks(tau, left_out_n, 0.437 / (n - 4), swapped)
+
+
+def _of_ranks(estimate: float, left_out_n: Floats, variance: float, swapped: float) -> Interval:
+    """A perfect order, or a reversed one, has an error too: it is read half a swap of neighbours nearer to zero.
+
+    Its end is where no swap at all would be seen in one study of forty.
+    """
+    size = min(abs(estimate), 1 - swapped)
+    error = math.sqrt((variance + (_jackknife_error(left_out_n) / (1 - size * size)) ** 2) / 2)
+    low, high = _around(math.copysign(size, estimate), error)
+    if abs(estimate) > 1 - swapped / 2:
+        far = max(-1.0, 1 - 2 * _UNSEEN * swapped)
+        low, high = (min(low, far), 1.0) if estimate > 0 else (-1.0, max(high, -far))
+    return Interval(min(low, estimate), max(high, estimate))
+
+
+def line_intervals(line: Line, left_out_rmse_n: Floats) -> dict[str, Interval | None]:
+    """Of slope, intercept and rmse; each None where a single design decides it alone, or all points lie on a line.
+
+    Args:
+        line: the fit.
+        left_out_rmse_n: its residual standard deviation without each design.
+    """
+    if line.freedom + 2 < FEWEST_FOR_INTERVAL or line.residual_sd <= 0:
+        return dict.fromkeys(("slope", "intercept", "rmse"))
+    t = t_quantile(line.freedom)
+    with np.errstate(divide="ignore"):
+        logs_n = np.log(left_out_rmse_n)
+    error = max(1 / math.sqrt(2 * line.freedom), _jackknife_error(logs_n) if np.isfinite(logs_n).all() else math.inf)
+    return {
+        "slope": _plus_minus(line.slope, t * max(line.slope_se, line.slope_robust_se)),
+        "intercept": _plus_minus(line.intercept, t * max(line.intercept_se, line.intercept_robust_se)),
+        "rmse": Interval(line.residual_sd * math.exp(-t * error), line.residual_sd * math.exp(t * error))
+        if t * error < 50
+        else None,
+    }
+
+
+def _plus_minus(estimate: float, half: float) -> Interval | None:
+    return Interval(estimate - half, estimate + half) if math.isfinite(half) else None
+
+
+def _around(r: float, error: float) -> tuple[float, float]:
+    """A correlation -+ 1.96 errors on Fisher's z scale (Fisher 1921)."""
+    z, tail = math.atanh(r), _NORMAL.inv_cdf((1 + LEVEL) / 2)
+    return math.tanh(z - tail * error), math.tanh(z + tail * error)
+
+
+def _jackknife_error(left_out_n: Floats) -> float:
+    """Standard error from what the statistic is without each design (Tukey 1958); undefined ones are left out."""
+    values = left_out_n[np.isfinite(left_out_n)]
+    n = len(values)
+    return math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum())) if n else 0.0
 
 
 def bootstrap_weights(n: int) -> Floats:
@@ -70,41 +181,6 @@ def bca_interval(statistic: Callable[[Floats], Floats], weights_Bn: Floats) -> I
     tail = _NORMAL.inv_cdf((1 + LEVEL) / 2)
     low, high = np.quantile(values_B, [_corrected(bias + z, bias, acceleration) for z in (-tail, tail)])
     return Interval(min(float(low), estimate), max(float(high), estimate))
-
-
-@dataclass(frozen=True)
-class SeedNoise:
-    """How far the same design scatters when only its seed changes, in units of the score."""
-
-    scale: str
-    sd: float | None
-    """Pooled: sqrt(sum of squares within designs / degrees of freedom). None if no design has two seeds."""
-    degrees_of_freedom: int
-    num_designs: int
-    """Designs with two or more seeds: those that say anything about noise."""
-    seeds_per_design: float
-    """Harmonic mean over all designs: what the variance of a difference of means depends on."""
-    detectable: float | None
-    """Smallest difference between the means of two designs whose own 95 % t interval leaves out zero."""
-
-
-def seed_noise(scale: str, scores_by_design: list[Floats]) -> SeedNoise:
-    """Pool the variance within designs, as one-way analysis of variance does: one noise for all designs of a scale.
-
-    `detectable` is t(0.975, degrees of freedom) * sd * sqrt(2 / seeds per design), Fisher's least significant
-    difference: for one pair chosen beforehand, not for the largest of many.
-    """
-    sizes = [len(scores) for scores in scores_by_design]
-    freedom = sum(sizes) - len(sizes)
-    harmonic = len(sizes) / sum(1 / size for size in sizes)
-    sd = detectable = None
-    if freedom > 0:
-        from scipy.special import stdtrit  # a third of a second, and only studies with several seeds need it
-
-        squares = math.fsum(float(((scores - scores.mean()) ** 2).sum()) for scores in scores_by_design)
-        sd = math.sqrt(squares / freedom)
-        detectable = float(stdtrit(freedom, (1 + LEVEL) / 2)) * sd * math.sqrt(2 / harmonic)
-    return SeedNoise(scale, sd, freedom, sum(size > 1 for size in sizes), harmonic, detectable)
 
 
 def _acceleration(jackknife_n: Floats) -> float:

@@ -16,7 +16,7 @@ from ablate.record import scan
 from ablate.spec import load_spec
 from ablate.study import load_table, own_metric, rankings
 from analysis.consistency import compare
-from analysis.ranking import noise_between_seeds
+from analysis.noise import noise_between_seeds
 from analysis.table import ScoreTable
 
 PAPER: dict[str, tuple[str, dict[str, int]]] = {

@@ -13,7 +13,8 @@ from scipy.stats import binomtest
 from ablate.paths import study_paths
 from ablate.record import Record, scan
 from ablate.study import load_table, own_metric, rankings
-from analysis.consistency import across_seeds, compare
+from analysis.consistency import compare
+from analysis.noise import across_seeds
 from models.tiny.questions import NEEDS
 
 

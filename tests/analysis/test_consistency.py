@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.consistency import across_seeds, compare, without
-from analysis.ranking import collapsed, noise_between_seeds, ranking
+from analysis.consistency import compare, without
+from analysis.noise import across_seeds, noise_between_seeds
+from analysis.ranking import collapsed, ranking
 from analysis.table import ScoreTable, TableError
 
 GOLDEN = {  # arXiv 2412.10360, Tables 14 and 15: r2, spearman, kendall, decision accuracy, regret@1, @3, @5

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.agreement import WEIGHTED, once
-from analysis.uncertainty import NUM_RESAMPLES, bca_interval, bootstrap_weights, seed_noise
+from analysis.noise import seed_noise
+from analysis.uncertainty import NUM_RESAMPLES, bca_interval, bootstrap_weights
 
 
 def noisy(n: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
