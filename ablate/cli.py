@@ -39,6 +39,14 @@ class Modality(StrEnum):
     TEXT = "text"
 
 
+class Wide(StrEnum):
+    """What the headers of a wide file's columns of scores hold."""
+
+    SCALE = "scale"
+    METRIC = "metric"
+    SEED = "seed"
+
+
 Spec = Annotated[str, typer.Argument(help="A sweep spec: a path, or the bare name of a shipped one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the spec's: 0,1,2")]
@@ -165,17 +173,55 @@ def sync(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV with columns design, scale, score; optional seed, benchmark, ...")],
+    file: Annotated[Path, typer.Argument(help="CSV or TSV with design, scale, score; optional seed, benchmark, ...")],
     study: Annotated[str, typer.Option(help="The study that takes the scores.")],
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="OURS=THEIRS", help="A column under another name: design=variant")
+    ] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[AXIS=]THEIRS", help="A column that is an axis of the designs: data_mix=data_mixture"),
+    ] = None,
+    constant: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OURS=VALUE", help="What all rows share, where there is no such column: scale=7B"),
+    ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(metavar="OURS:THEIRS=VALUE", help="A value under another name: scale:Qwen2-7B-Instruct=7B"),
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option(metavar="THEIRS", help="A column to leave out.")] = None,
+    ignore_rest: Annotated[bool, typer.Option("--ignore-rest", help="Leave out what no option names.")] = False,
+    wide: Annotated[Wide | None, typer.Option(help="Scores stand in several columns, whose headers are this.")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HEADER[=VALUE],...", help="Those columns: 1.5B,7B or s0=0,s1=1 or mvbench/overall"),
+    ] = None,
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="The scores are losses.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite scores imported before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is understood; write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take in scores of trials that ran elsewhere."""
+    """Take in scores of trials that ran elsewhere, from a table as it is."""
     from ablate import console
+    from ablate.import_preview import preview
     from ablate.imports import import_scores
+    from ablate.score_layout import LayoutOptions
 
-    done = import_scores(file, study, lower_is_better=lower_is_better, replace=replace)
+    layout = LayoutOptions(
+        column=column,
+        axis=axis,
+        constant=constant,
+        rename=rename,
+        ignore=ignore,
+        ignore_rest=ignore_rest,
+        wide=wide,
+        columns=columns,
+    ).layout()
+    if dry_run:
+        seen = preview(file, study, layout, lower_is_better=lower_is_better)
+        return console.show_preview(seen, as_json=as_json)
+    done = import_scores(file, study, layout, lower_is_better=lower_is_better, replace=replace)
     console.show_import(done, study, as_json=as_json)
 
 
