@@ -33,7 +33,7 @@ class Preview:
     metrics: list[str]
     modalities: list[str]
     axes: dict[str, list[str | int | float]]
-    """Axis -> its values, as they first come."""
+    """Axis -> its values, numbers first."""
     ignored: list[str]
     """Columns that are not read."""
     new: list[str]
@@ -80,11 +80,6 @@ def preview(file: Path, study: str, layout: Layout, *, lower_is_better: bool) ->
     notes += (
         [f"{conflict(study, clash)}; an import is refused without --replace, which takes the new ones"] if clash else []
     )
-    axes: dict[str, list[str | int | float]] = {axis: [] for axis in layout.axes}
-    for values in found.axes.values():
-        for axis, value in values.items():
-            if value not in axes[axis]:
-                axes[axis].append(value)
     return Preview(
         study=study,
         file=str(file),
@@ -98,7 +93,7 @@ def preview(file: Path, study: str, layout: Layout, *, lower_is_better: bool) ->
         seeds=sorted({row["seed"] for row in found.rows}),
         metrics=sorted({f"{row['benchmark']}/{row['category']}" for row in found.rows}),
         modalities=sorted({row["modality"] for row in found.rows}),
-        axes=axes,
+        axes={axis: _values(found, axis) for axis in layout.axes},
         ignored=list(found.ignored),
         new=_labels(trials, "new"),
         known=_labels(trials, "known"),
@@ -117,6 +112,12 @@ def _scales(found: ScoreFile) -> dict[str, int]:
     for row in found.rows:
         designs.setdefault(row["scale"], set()).add(row["design"])
     return {scale: len(designs[scale]) for scale in sorted(designs, key=scale_order)}
+
+
+def _values(found: ScoreFile, axis: str) -> list[str | int | float]:
+    """The values of an axis: numbers by size, then texts."""
+    held = {values[axis] for values in found.axes.values() if axis in values}
+    return sorted(held, key=lambda value: (1, 0, value) if isinstance(value, str) else (0, value, ""))
 
 
 def _labels(trials: Iterable[Incoming], state: str) -> list[str]:

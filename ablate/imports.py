@@ -20,7 +20,7 @@ TIDY = Layout()
 """A file whose columns are named like ours."""
 LOSSES = {"loss", "losses", "error", "errors", "err", "perplexity", "ppl", "wer", "cer", "nll", "bpb"}
 GAINS = {"acc", "accuracy", "f1"}
-_WORD = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*")
+_WORD = re.compile(r"[fF]1|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -214,9 +214,7 @@ def direction_notes(found: ScoreFile, *, lower_is_better: bool) -> list[str]:
     if not names:
         return []
     named = ", ".join(repr(name) for name in names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
-    kind = "accuracies" if lower_is_better else "losses"
+    kinds = ("an accuracy", "accuracies") if lower_is_better else ("a loss", "losses")
+    like = f"looks like {kinds[0]}" if len(names) == 1 else f"look like {kinds[1]}"
     mend = "leave out --lower-is-better" if lower_is_better else "give --lower-is-better"
-    one = "looks" if len(names) == 1 else "look"
-    return [
-        f"{named} {one} like {kind}, but {taken} is taken as better; {mend}, or import each direction to its own study"
-    ]
+    return [f"{named} {like}, but {taken} is taken as better; {mend}, or import each direction to its own study"]

@@ -78,41 +78,45 @@ def _table(file: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
         raise UsageError(f"{file} is not a CSV table: {error.reason}; save it as CSV in UTF-8") from None
     except OSError as error:
         raise UsageError(f"{file} is not a CSV table: {error.strerror}") from None
-    try:
-        delimiter = _delimiter(file, text)
-        lines = _lines(text, delimiter)
-        _, names = next(lines, (0, []))
-        header = [one_line(name) for name in names]
-        if not header:
-            raise UsageError(f"{file} is not a CSV table: it is empty")
-        rows = []
-        for line, cells in lines:
-            if len(cells) != len(header):
-                told = f"{len(cells)} cells where the header has {len(header)}"
-                raise UsageError(f"{file}:{line}: {told}; a cell that holds {delimiter!r} stands in double quotes")
-            rows.append((line, cells))
-    except csv.Error as error:
-        raise UsageError(f"{file} is not a CSV table: {error}") from None
+    delimiter = _delimiter(file, text)
+    lines = _lines(file, text, delimiter)
+    _, names = next(lines, (0, []))
+    header = [one_line(name) for name in names]
+    if not header:
+        raise UsageError(f"{file} is not a CSV table: it is empty")
+    rows = []
+    for line, cells in lines:
+        if len(cells) != len(header):
+            told = f"{len(cells)} cells where the header has {len(header)}"
+            raise UsageError(f"{file}:{line}: {told}; a cell that holds {delimiter!r} stands in double quotes")
+        rows.append((line, cells))
     kept = [i for i, name in enumerate(header) if name or any(cells[i] for _, cells in rows)]  # spreadsheets leave some
     return [header[i] for i in kept], [(line, [cells[i] for i in kept]) for line, cells in rows], delimiter
 
 
-def _lines(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _lines(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Stripped cells of each row that holds any, and the number of its first line."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
-    for cells in reader:
-        stripped = [_BREAK.sub(" ", cell.strip()) if "\n" in cell or "\r" in cell else cell.strip() for cell in cells]
-        if any(stripped):
-            yield line, stripped
-        line = reader.line_num + 1
+    try:
+        for cells in reader:
+            stripped = [_BREAK.sub(" ", cell.strip()) for cell in cells]
+            if any(stripped):
+                yield line, stripped
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UsageError(f"{file}:{line}: no row of a CSV table: {error}") from None
 
 
 def _delimiter(file: Path, text: str) -> str:
     """By the file's name; by its header where that would make it a single column."""
     usual = "\t" if file.suffix.lower() in (".tsv", ".tab") else ","
     for delimiter in (usual, *DELIMITERS):
-        if len(next(_lines(text, delimiter), (0, []))[1]) > 1:
+        try:
+            _, header = next(_lines(file, text, delimiter), (0, []))
+        except UsageError:  # quoted cells between other signs; told below where there are no others
+            continue
+        if len(header) > 1:
             return delimiter
     return usual
 

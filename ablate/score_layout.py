@@ -127,7 +127,7 @@ def near(name: str, known: Iterable[str]) -> str:
     """A hint at the known name that is meant, to stand within a message; empty where none is near."""
     by_lower = {one.lower(): one for one in known}
     found = get_close_matches(name.lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[found[0]]!r}?" if found else ""
+    return f" (did you mean {by_lower[found[0]]!r}?)" if found else ""
 
 
 def _ours(option: str, given: Sequence[str] | None, example: str) -> dict[str, str]:
@@ -138,7 +138,7 @@ def _ours(option: str, given: Sequence[str] | None, example: str) -> dict[str, s
         if not sign:
             raise UsageError(f"{option} {text}: write it as OURS=THEIRS, e.g. {option} {example}")
         if ours not in OURS:
-            turned = f"; did you mean {option} {theirs}={ours}?" if theirs in OURS else near(ours, OURS)
+            turned = f" (did you mean {option} {theirs}={ours}?)" if theirs in OURS else near(ours, OURS)
             raise UsageError(f"{option} {text}: {ours!r} is no column of ours{turned}; there are: {', '.join(OURS)}")
         if ours in found:
             raise UsageError(f"{option} {text}: {ours} was given before, as {found[ours]!r}; keep one")
@@ -278,7 +278,9 @@ def _refuse_incomplete(file: Path, header: Sequence[str], layout: Layout, ours: 
     """No design, scale or score: guess which columns are meant, and how to say so."""
     left = [name for name in header if name not in {*ours.values(), *layout.axes.values(), *layout.ignored}]
     if layout.wide and not layout.spread:
-        raise UsageError(f"--wide {layout.wide}: say which columns, e.g. --columns {shlex.quote(','.join(left[:4]))}")
+        raise UsageError(
+            f"--wide {layout.wide}: say which columns, e.g. --columns {shlex.quote(','.join(left[:SUGGESTED]))}"
+        )
     missing = [name for name in REQUIRED if name not in {*ours, *layout.constants, *layout.from_headers}]
     if not missing:
         return
@@ -315,7 +317,7 @@ def _unaccounted(file: Path, rest: Sequence[str], free: Sequence[str]) -> str:
     """What to type for columns that nothing was said of."""
     shown = rest[:SUGGESTED]
     more = f" and {len(rest) - SUGGESTED} more" if len(rest) > SUGGESTED else ""
-    axes = " ".join(f"--axis {shlex.quote(name) if name else 'NAME='}" for name in shown)
+    axes = " ".join(f"--axis {shlex.quote(f'NAME={name}' if name in ('', *OURS) else name)}" for name in shown)
     ignore = " ".join(f"--ignore {shlex.quote(name)}" for name in shown)
     meant = [f"--column {ours}={shlex.quote(guess)}" for ours in free if (guess := _guess(ours, rest)) is not None]
     perhaps = f"; or is it one of ours: {' '.join(meant)}" if meant else ""
