@@ -100,7 +100,9 @@ def _lines(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[st
     line = 1
     try:
         for cells in reader:
-            stripped = [_BREAK.sub(" ", cell.strip()) for cell in cells]
+            stripped = [
+                _BREAK.sub(" ", cell.strip()) if "\n" in cell or "\r" in cell else cell.strip() for cell in cells
+            ]
             if any(stripped):
                 yield line, stripped
             line = reader.line_num + 1

@@ -9,7 +9,7 @@ import csv
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -83,7 +83,7 @@ class Layout:
         return {SPREAD[self.wide], "score"} if self.wide else set()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class LayoutOptions:
     """The same as it is typed."""
 
@@ -92,9 +92,10 @@ class LayoutOptions:
     constant: Sequence[str] | None = None
     rename: Sequence[str] | None = None
     ignore: Sequence[str] | None = None
-    ignore_rest: bool = False
-    wide: str | None = None
     columns: Sequence[str] | None = None
+    _: KW_ONLY
+    wide: str | None = None
+    ignore_rest: bool = False
 
     def layout(self) -> Layout:
         """Read them.
