@@ -39,7 +39,16 @@ class Modality(StrEnum):
     TEXT = "text"
 
 
+class Wide(StrEnum):
+    """What the headers of a wide file's columns of scores hold."""
+
+    SCALE = "scale"
+    METRIC = "metric"
+    SEED = "seed"
+
+
 Spec = Annotated[str, typer.Argument(help="A sweep spec: a path, or the bare name of a shipped one.")]
+Many = list[str] | None
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the spec's: 0,1,2")]
 Scales = Annotated[str | None, typer.Option(help="Scales instead of the spec's: 0.15M,0.7M")]
@@ -165,17 +174,33 @@ def sync(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="CSV with columns design, scale, score; optional seed, benchmark, ...")],
+    file: Annotated[Path, typer.Argument(help="CSV or TSV with design, scale, score; optional seed, benchmark, ...")],
     study: Annotated[str, typer.Option(help="The study that takes the scores.")],
+    column: Annotated[Many, typer.Option(metavar="OURS=THEIRS", help="Its name there: design=variant")] = None,
+    axis: Annotated[Many, typer.Option(metavar="[AXIS=]THEIRS", help="An axis of the designs: mix=data_mix")] = None,
+    constant: Annotated[Many, typer.Option(metavar="OURS=VALUE", help="Of all rows: scale=7B")] = None,
+    rename: Annotated[Many, typer.Option(metavar="OURS:THEIRS=VALUE", help="scale:Qwen2-7B-Instruct=7B")] = None,
+    ignore: Annotated[Many, typer.Option(metavar="THEIRS", help="A column to leave out.")] = None,
+    ignore_rest: Annotated[bool, typer.Option("--ignore-rest", help="Leave out what no option names.")] = False,
+    wide: Annotated[Wide | None, typer.Option(help="Scores stand in several columns, whose headers are this.")] = None,
+    columns: Annotated[Many, typer.Option(metavar="HEADER[=VALUE],...", help="Those columns: 1.5B,7B")] = None,
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="The scores are losses.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite scores imported before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is understood; write nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Take in scores of trials that ran elsewhere."""
+    """Take in scores of trials that ran elsewhere, from a table as it is: docs/import.md."""
     from ablate import console
+    from ablate.import_preview import preview
     from ablate.imports import import_scores
+    from ablate.score_layout import LayoutOptions
 
-    done = import_scores(file, study, lower_is_better=lower_is_better, replace=replace)
+    options = LayoutOptions(column, axis, constant, rename, ignore, columns, wide=wide, ignore_rest=ignore_rest)
+    layout = options.layout()
+    if dry_run:
+        seen = preview(file, study, layout, lower_is_better=lower_is_better)
+        return console.show_preview(seen, as_json=as_json)
+    done = import_scores(file, study, layout, lower_is_better=lower_is_better, replace=replace)
     console.show_import(done, study, as_json=as_json)
 
 

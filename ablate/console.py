@@ -21,6 +21,7 @@ from ablate.plan import Plan, Planned, refuse_assumed, refuse_infeasible
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ablate.import_preview import Preview
     from ablate.imports import Imported
     from ablate.sweep import Outcome
     from analysis.consistency import Consistency
@@ -277,6 +278,23 @@ def show_import(done: Imported, study: str, *, as_json: bool) -> None:
     known = f"{done.unchanged} of them known before, {done.skipped} rows without a score"
     OUT.print(f"study {study}: {done.trials} trials, {known}")
     OUT.print(f"next: ablate consistency --study {study}")
+    for note in done.notes:
+        ERR.print(f"note: {note}", style="yellow")
+
+
+def show_preview(seen: Preview, *, as_json: bool) -> None:
+    """What an import would take in, with the first rows as a tidy file has them."""
+    if as_json:
+        return print_json(vars(seen))
+    OUT.print("\n".join(seen.lines()) + "\n")
+    names = list(dict.fromkeys(name for row in seen.rows for name in row))
+    rows = table(*names, right=("seed", "samples", "score"))
+    for row in seen.rows:
+        rows.add_row(*("" if row.get(name) is None else str(row[name]) for name in names))
+    OUT.print(rows)
+    OUT.print("\nnothing was written; the same without --dry-run takes it in")
+    for note in seen.notes:
+        ERR.print(f"note: {note}", style="yellow")
 
 
 def run_and_show(

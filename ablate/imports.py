@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ablate.errors import UsageError
 from ablate.identity import digest
 from ablate.paths import PUBLISHED, StudyPaths, study_paths
-from ablate.record import About, Result, Score, TrialFolder, facts, folder_of, remember, scan, sole_driver
+from ablate.record import About, Record, Result, Score, TrialFolder, facts, folder_of, remember, scan, sole_driver
+from ablate.score_files import ScoreFile, read_scores
+from ablate.score_layout import Layout
 
-REQUIRED = ("design", "scale", "score")
-OPTIONAL = {"seed": 0, "benchmark": None, "category": "overall", "modality": "video", "samples": None}
-MODALITIES = ("video", "frame", "text")
-LARGEST = 2**53  # a whole number beyond this is none in a float
+TIDY = Layout()
+"""A file whose columns are named like ours."""
+LOSSES = {"loss", "losses", "error", "errors", "err", "perplexity", "ppl", "wer", "cer", "nll", "bpb"}
+GAINS = {"acc", "accuracy", "f1"}
+_WORD = re.compile(r"[fF]1|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Imported:
     """What `ablate import` did."""
 
@@ -28,170 +31,85 @@ class Imported:
     unchanged: int
     skipped: int
     """Rows without a score."""
+    notes: tuple[str, ...] = ()
+    """What may be a slip."""
 
 
-def import_scores(file: Path, study: str, *, lower_is_better: bool, replace: bool) -> Imported:
-    """Take tidy columns design, scale, score (and seed, benchmark, category, modality, samples) into a study.
+@dataclass(frozen=True, kw_only=True)
+class Incoming:
+    """A trial of a file beside what the study holds of it; its record, joined with that."""
+
+    folder: TrialFolder
+    about: About
+    result: Result
+    state: Literal["new", "known", "extended", "conflict"]
+    """`known`: nothing would change; `extended`: more scores or axes; `conflict`: others than the study holds."""
+    clashes: tuple[str, ...] = ()
+    """What of it the study holds otherwise: scores, samples, axes."""
+
+
+def import_scores(file: Path, study: str, layout: Layout = TIDY, *, lower_is_better: bool, replace: bool) -> Imported:
+    """Take a file of scores into a study.
 
     All rows are checked before anything is written.
 
     Raises:
         UsageError: the file, a row, or a clash with what the study holds; says which and the mend.
     """
+    paths = writable(study)
+    found = read_scores(file, study, layout)
+    check_as_table(found.rows, study)
+    with sole_driver(paths):
+        trials, others = incoming(paths, found, lower_is_better=lower_is_better)
+        _refuse_conflict(study, trials, replaced=replace)
+        _write(paths, [*trials, *others], lower_is_better=lower_is_better)
+    unchanged = sum(trial.state == "known" for trial in trials)
+    notes = direction_notes(found, lower_is_better=lower_is_better)
+    return Imported(len(trials), unchanged, found.skipped, tuple(notes))
+
+
+def writable(study: str) -> StudyPaths:
+    """Paths of a study that scores can be written to.
+
+    Raises:
+        UsageError: it is the built-in one.
+    """
     if study == PUBLISHED:
         raise UsageError(f"'{PUBLISHED}' is the built-in study of published tables; choose another name")
-    paths = study_paths(study)
-    rows, skipped = _read_rows(file, study)
-    _check_as_table(rows, study)
-    with sole_driver(paths):
-        return _take(paths, rows, skipped, lower_is_better=lower_is_better, replace=replace)
+    return study_paths(study)
 
 
-def _take(
-    paths: StudyPaths, rows: list[dict[str, Any]], skipped: int, *, lower_is_better: bool, replace: bool
-) -> Imported:
-    study, before = paths.name, facts(paths)
-    if paths.trials.is_dir() and before.lower_is_better != lower_is_better and any(scan(paths)):
+def incoming(paths: StudyPaths, found: ScoreFile, *, lower_is_better: bool) -> tuple[list[Incoming], list[Incoming]]:
+    """The trials of a file, and those of the study that learn a new axis of their design from it.
+
+    Raises:
+        UsageError: the study has the other direction.
+    """
+    held = {record.about.key: record for record in scan(paths)}
+    before = facts(paths)
+    if held and before.lower_is_better != lower_is_better:
         kept = "lower" if before.lower_is_better else "higher"
-        raise UsageError(f"in study {study!r} {kept} is better; import with the same direction, or to another study")
-    trials: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for row in rows:
-        trials.setdefault((row["design"], row["scale"], row["seed"]), []).append(row)
-    pending = [_imported(paths, *place, found) for place, found in trials.items()]
-    merged = [(folder, about, *_merged(folder, result)) for folder, about, result in pending]
-    clash = [about.label for _, about, _, clashes in merged if clashes]
-    if clash and not replace:
         raise UsageError(
-            f"{len(clash)} trials of study {study!r} have other scores already, first {clash[0]}; "
-            "--replace takes the new ones"
+            f"in study {paths.name!r} {kept} is better; import with the same direction, or to another study"
         )
-    remember(paths, dataclasses.replace(before, lower_is_better=lower_is_better))  # before any score that needs it
-    fresh = 0
-    for folder, about, result, _ in merged:
-        known = folder.read()
-        if known is None or known.about != about or known.result is None or known.result.scores != result.scores:
-            fresh += 1
-            folder.describe(about)
-            folder.finish(result)
-    return Imported(len(trials), len(trials) - fresh, skipped)
+    axes: dict[str, dict[str, Any]] = {}
+    for record in held.values():
+        axes.setdefault(record.about.design_key, {}).update(record.about.axes)
+    by_trial: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for row in found.rows:
+        by_trial.setdefault((row["design"], row["scale"], row["seed"]), []).append(row)
+    trials = []
+    for place, rows in by_trial.items():
+        about, result = _record(paths, *place, rows, found.axes[place[0]])
+        folder = folder_of(paths, about.key)
+        trials.append(_joined(folder, about, result, held.get(about.key), axes.get(about.design_key, {})))
+    return trials, _of_same_designs(trials, held)
 
 
-def _merged(folder: TrialFolder, result: Result) -> tuple[Result, bool]:
-    """New scores together with those of other benchmarks that the trial has; and whether any of them differs."""
-    known = folder.result()
-    before = {(s.benchmark, s.category, s.modality): s for s in (known.scores if known else [])}
-    new = {(s.benchmark, s.category, s.modality): s for s in result.scores}
-    clashes = any(place in before and before[place] != score for place, score in new.items())
-    return dataclasses.replace(result, scores=list((before | new).values())), clashes
-
-
-def _check_as_table(rows: list[dict[str, Any]], study: str) -> None:
-    """What could not be read back is not written."""
-    import pandas as pd
-
-    from analysis.table import ScoreTable, TableError
-
-    try:
-        ScoreTable(pd.DataFrame([row | {"study": study} for row in rows]).astype({"samples": "Int64"}))
-    except TableError as error:
-        raise UsageError(str(error)) from None
-
-
-def _read_rows(file: Path, study: str) -> tuple[list[dict[str, Any]], int]:
-    """Checked rows, and how many there are without a score."""
-    rows, skipped, seen = [], 0, dict[tuple[Any, ...], int]()
-    budgets = dict[tuple[Any, ...], Any]()
-    for line, raw in _lines(file):
-        if not raw["score"]:
-            skipped += 1
-            continue
-        row = _row(f"{file}:{line}", raw, study)
-        place = tuple(v for k, v in row.items() if k not in ("score", "samples"))
-        if place in seen:
-            raise UsageError(
-                f"{file}:{line}: the same trial and benchmark as line {seen[place]}; a replicate needs its own seed"
-            )
-        seen[place] = line
-        trial = (row["design"], row["scale"], row["seed"])
-        if budgets.setdefault(trial, row["samples"]) != row["samples"]:
-            raise UsageError(f"{file}:{line}: this trial has other `samples` in an earlier line")
-        rows.append(row)
-    if not rows:
-        raise UsageError(f"{file} holds no score")
-    return rows, skipped
-
-
-def _lines(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and stripped cells by column of each row."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            _check_header(file, header)
-            for cells in reader:
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    told = f"{len(cells)} cells where the header has {len(header)}"
-                    raise UsageError(f"{file}:{reader.line_num}: {told}")
-                yield reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
-    except FileNotFoundError:
-        raise UsageError(f"no file {file}") from None
-    except UsageError:
-        raise
-    except (csv.Error, ValueError, OSError) as error:
-        raise UsageError(f"{file} is not a CSV table: {error}") from None
-
-
-def _check_header(file: Path, header: list[str]) -> None:
-    if not header:
-        raise UsageError(f"{file} is not a CSV table: it is empty")
-    missing = [column for column in REQUIRED if column not in header]
-    if missing:
-        raise UsageError(
-            f"{file}: column {missing[0]!r} is missing; it has {', '.join(header)}; needed: {', '.join(REQUIRED)}; "
-            f"optional: {', '.join(OPTIONAL)}"
-        )
-    unknown = [column for column in header if column not in (*REQUIRED, *OPTIONAL)]
-    if unknown:
-        raise UsageError(f"{file}: unknown column {unknown[0]!r}; allowed: {', '.join((*REQUIRED, *OPTIONAL))}")
-    if len(set(header)) < len(header):
-        raise UsageError(f"{file}: a column stands twice: {', '.join(header)}")
-
-
-def _row(where: str, raw: dict[str, str], study: str) -> dict[str, Any]:
-    for column in REQUIRED:
-        if not raw[column]:
-            raise UsageError(f"{where}: {column} is empty")
-    row: dict[str, Any] = OPTIONAL | {"benchmark": study} | {k: v for k, v in raw.items() if v}
-    score = _number(row["score"])
-    if score is None:
-        raise UsageError(f"{where}: score {row['score']!r} is not a number")
-    if not math.isfinite(score):
-        raise UsageError(f"{where}: score {row['score']} is not finite; leave it empty if there is none")
-    row["score"] = score
-    for column in ("seed", "samples"):
-        given = row[column]
-        if isinstance(given, str):
-            number = _number(given)
-            if number is None or not 0 <= number < LARGEST or number != int(number):
-                raise UsageError(f"{where}: {column} {given!r} is not a whole number from 0")
-            row[column] = int(number)
-    if row["modality"] not in MODALITIES:
-        raise UsageError(f"{where}: modality {row['modality']!r}; allowed: {', '.join(MODALITIES)}")
-    return row
-
-
-def _number(text: str) -> float | None:
-    try:
-        return None if "_" in text else float(text)
-    except ValueError:
-        return None
-
-
-def _imported(
-    paths: StudyPaths, design: str, scale: str, seed: int, rows: list[dict[str, Any]]
-) -> tuple[TrialFolder, About, Result]:
+def _record(
+    paths: StudyPaths, design: str, scale: str, seed: int, rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Any]
+) -> tuple[About, Result]:
+    """What a file says of one trial."""
     key = digest({"imported": paths.name, "design": design, "scale": scale, "seed": seed})
     about = About(
         key=key,
@@ -203,11 +121,100 @@ def _imported(
         scale=scale,
         seed=seed,
         samples=rows[0]["samples"],
-        axes={"design": design},
+        axes={"design": design, **axes},
         config={},
         resolved={},
         source="import",
     )
     scores = [Score(**{name: row[name] for name in ("benchmark", "category", "modality", "score")}) for row in rows]
-    result = Result(key=key, attempt=0, scores=scores, seconds=0.0, started_at=0.0, ended_at=0.0, environment={})
-    return folder_of(paths, key), about, result
+    return about, Result(key=key, attempt=0, scores=scores, seconds=0.0, started_at=0.0, ended_at=0.0, environment={})
+
+
+def _joined(
+    folder: TrialFolder, about: About, result: Result, known: Record | None, axes: Mapping[str, Any]
+) -> Incoming:
+    """New scores and axes together with those that the study has of the trial and of its design; the new ones win."""
+    clashes = ["axes"] if any(axes.get(name, value) != value for name, value in about.axes.items()) else []
+    about = dataclasses.replace(about, axes={**axes, **about.axes})
+    if known is None:
+        return Incoming(
+            folder=folder, about=about, result=result, state="conflict" if clashes else "new", clashes=tuple(clashes)
+        )
+    if about.samples is None:
+        about = dataclasses.replace(about, samples=known.about.samples)
+    elif known.about.samples not in (None, about.samples):
+        clashes.append("samples")
+    scores = {(s.benchmark, s.category, s.modality): s for s in (known.result.scores if known.result else [])}
+    new = {(s.benchmark, s.category, s.modality): s for s in result.scores}
+    if any(scores.get(place, score) != score for place, score in new.items()):
+        clashes.insert(0, "scores")
+    result = dataclasses.replace(result, scores=list((scores | new).values()))
+    same = known.about == about and known.result is not None and known.result.scores == result.scores
+    return Incoming(
+        folder=folder,
+        about=about,
+        result=result,
+        state="conflict" if clashes else "known" if same else "extended",
+        clashes=tuple(clashes),
+    )
+
+
+def _of_same_designs(trials: Sequence[Incoming], held: Mapping[str, Record]) -> list[Incoming]:
+    """Trials that the file leaves out, whose design it tells a new axis of: a design has one value of each."""
+    axes = {trial.about.design_key: trial.about.axes for trial in trials}
+    taken = {trial.about.key for trial in trials}
+    found = []
+    for key, record in held.items():
+        about = dataclasses.replace(record.about, axes=axes.get(record.about.design_key, record.about.axes))
+        if key not in taken and record.result is not None and about != record.about:
+            folder = TrialFolder(record.path)
+            found.append(Incoming(folder=folder, about=about, result=record.result, state="extended"))
+    return found
+
+
+def _refuse_conflict(study: str, trials: Iterable[Incoming], *, replaced: bool) -> None:
+    clash = [trial for trial in trials if trial.state == "conflict"]
+    if clash and not replaced:
+        raise UsageError(f"{conflict(study, clash)}; --replace takes the new ones")
+
+
+def conflict(study: str, clash: Sequence[Incoming]) -> str:
+    """How many trials clash with the study, in what, and the first."""
+    kinds = " and ".join(dict.fromkeys(kind for trial in clash for kind in trial.clashes))
+    return f"{len(clash)} trials of study {study!r} have other {kinds} already, first {clash[0].about.label}"
+
+
+def _write(paths: StudyPaths, trials: Iterable[Incoming], *, lower_is_better: bool) -> None:
+    remember(
+        paths, dataclasses.replace(facts(paths), lower_is_better=lower_is_better)
+    )  # before any score that needs it
+    for trial in trials:
+        if trial.state != "known":
+            trial.folder.describe(trial.about)
+            trial.folder.finish(trial.result)
+
+
+def check_as_table(rows: Sequence[Mapping[str, Any]], study: str) -> None:
+    """What could not be read back is not written."""
+    import pandas as pd
+
+    from analysis.table import ScoreTable, TableError
+
+    try:
+        ScoreTable(pd.DataFrame([{**row, "study": study} for row in rows]).astype({"samples": "Int64"}))
+    except TableError as error:
+        raise UsageError(str(error)) from None
+
+
+def direction_notes(found: ScoreFile, *, lower_is_better: bool) -> list[str]:
+    """Metrics whose names speak for the other direction than the one that was said."""
+    metrics = dict.fromkeys(f"{row['benchmark']}/{row['category']}" for row in found.rows)
+    turned, taken = (GAINS, "lower") if lower_is_better else (LOSSES, "higher")
+    names = [name for name in (*found.names, *metrics) if turned & {word.lower() for word in _WORD.findall(name)}]
+    if not names:
+        return []
+    named = ", ".join(repr(name) for name in names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+    kinds = ("an accuracy", "accuracies") if lower_is_better else ("a loss", "losses")
+    like = f"looks like {kinds[0]}" if len(names) == 1 else f"look like {kinds[1]}"
+    mend = "leave out --lower-is-better" if lower_is_better else "give --lower-is-better"
+    return [f"{named} {like}, but {taken} is taken as better; {mend}, or import each direction to its own study"]
