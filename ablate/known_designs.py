@@ -1,0 +1,87 @@
+"""The designs behind the names of a score table, as configs: from trial folders, a sweep spec, or the shipped ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ablate.errors import UsageError
+from ablate.grid import expand
+from ablate.paths import PUBLISHED, find_spec, study_paths
+from ablate.record import scan
+from ablate.scores import design_names
+from ablate.spec import load_spec
+from models.design import Design, TrialConfig
+
+APOLLO_SPEC = "apollo/scaling_consistency"
+
+
+@dataclass(frozen=True)
+class KnownDesigns:
+    """What is known of a study's designs beside their scores."""
+
+    configs: Mapping[str, Design] = field(default_factory=dict)
+    """Name in the score table -> design; designs without a config (imported ones) are missing."""
+    axes: tuple[str, ...] = ()
+    """Dotted paths that the study varied."""
+    trials: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name -> `scale/seed key` of its finished trials."""
+    samples: int | None = None
+    """Training samples of its trials, if all have the same."""
+    note: str | None = None
+    """Where the configs are not the study's own."""
+
+
+def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
+    """The configs of a study's designs.
+
+    Args:
+        study: its name; `apollo` has those of the shipped sweep, in the order of the paper's table.
+        spec: a sweep spec that declares designs by the names that the score table has (for imported scores).
+
+    Raises:
+        UsageError: no such spec.
+    """
+    if spec is not None:
+        return _of_spec(find_spec(spec))
+    if study == PUBLISHED:
+        return _of_paper()
+    records = [r for r in scan(study_paths(study)) if r.result is not None]
+    names = design_names((r.about.design_key, r.about.design_label) for r in records)
+    own = [r for r in records if r.about.source == "trial"]
+    configs = {names[r.about.design_key]: TrialConfig.model_validate(r.about.resolved).design for r in own}
+    trials: dict[str, list[str]] = {}
+    for r in records:
+        trials.setdefault(names[r.about.design_key], []).append(f"{r.about.scale}/s{r.about.seed} {r.about.key}")
+    axes = dict.fromkeys(axis for r in own for axis in r.about.axes)
+    budgets = {r.about.samples for r in own}
+    return KnownDesigns(
+        configs,
+        tuple(axes),
+        {name: tuple(sorted(keys)) for name, keys in trials.items()},
+        budgets.pop() if len(budgets) == 1 else None,
+    )
+
+
+def _of_spec(path: Path) -> KnownDesigns:
+    spec = load_spec(path)
+    trials = expand(spec).trials
+    configs = {trial.design_label: trial.config.design for trial in trials}
+    axes = dict.fromkeys(axis for trial in trials for axis in trial.axes)
+    return KnownDesigns(configs, tuple(axes), {}, spec.samples, f"designs as {path} declares them")
+
+
+def _of_paper() -> KnownDesigns:
+    """Tables 14 and 15 list seven designs for each of the mixes A, B and C, as the shipped sweep does."""
+    found = _of_spec(find_spec(APOLLO_SPEC))
+    names = [f"v{number:02d}" for number in range(1, 22)]
+    if len(found.configs) != len(names):
+        raise UsageError(f"the shipped sweep {APOLLO_SPEC} no longer holds the paper's 21 designs")
+    return KnownDesigns(
+        dict(zip(names, found.configs.values(), strict=True)),
+        found.axes,
+        {},
+        found.samples,
+        f"designs as the shipped sweep {APOLLO_SPEC} declares them; its comment says what the paper does not print",
+    )

@@ -1,0 +1,182 @@
+"""Chosen designs -> a sweep spec that runs exactly these: a preset, what all differ from it by, tied axes for the rest."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from ablate.axes import get, put, unknown_path
+from ablate.errors import AblateError
+from ablate.grid import expand
+from ablate.identity import design_key
+from ablate.spec import load_spec
+from models.design import Design
+from models.presets import PRESETS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A design to be run, and why."""
+
+    name: str
+    design: Design
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """What the spec says beside its designs."""
+
+    study: str
+    question: str
+    heading: Sequence[str]
+    """Comment lines above everything."""
+    scale: str | Mapping[str, str]
+    """A label of the ladder, or {label, llm}."""
+    seeds: Sequence[int]
+    samples: int
+    metric: str
+    gpus: float | None = None
+    """Of one trial, where a plan said so; else the ladder's."""
+
+
+def sweep_text(sheet: Sheet, chosen: Sequence[Chosen], axes: Sequence[str]) -> str:
+    """YAML of a sweep over the chosen designs alone.
+
+    Args:
+        sheet: the rest.
+        chosen: one or more designs, in the order in which they are to stand.
+        axes: dotted paths that the study varied; values are given there where that tells all designs apart.
+
+    Raises:
+        AblateError: the YAML would run other designs than these, which is a defect here.
+    """
+    preset = min(PRESETS, key=lambda name: len(_unlike(PRESETS[name].design, chosen)))
+    shared, columns = _split(chosen, PRESETS[preset].design, axes)
+    lines = [f"# {line}" for line in sheet.heading]
+    lines += [f"study: {sheet.study}", f"question: {_flow(sheet.question)}", f"base: {preset}"]
+    if shared:
+        lines.append("set:")
+        lines += [f"  {path}: {_flow(value)}" for path, value in shared.items()]
+    lines += ["zip:"]
+    for number, (path, values) in enumerate(columns.items()):
+        lines.append(f"  {'- ' if number == 0 else '  '}{path}:")
+        for design, value in zip(chosen, values, strict=True):
+            reason = f"  # {design.name}: {design.reason}" if number == 0 else ""
+            lines.append(f"      - {_flow(value)}{reason}")
+    lines += [f"scales: [{_flow(sheet.scale)}]", f"seeds: {_flow(list(sheet.seeds))}", f"budget: {sheet.samples}"]
+    lines.append(f"metric: {_flow(sheet.metric)}")
+    if sheet.gpus is not None:
+        lines.append(f"resources: {{gpus: {sheet.gpus:g}}}")
+    text = "\n".join(lines) + "\n"
+    _check(text, chosen)
+    return text
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _unlike(base: Design, chosen: Sequence[Chosen]) -> list[str]:
+    """Fields of the design that differ from a base in any of the chosen."""
+    return [name for name in Design.model_fields if any(_key(c.design, name) != _key(base, name) for c in chosen)]
+
+
+def _key(design: Design, name: str) -> Any:
+    value = design.model_dump(mode="json")[name]
+    if isinstance(value, dict):
+        value = {key: part for key, part in value.items() if key != "digest"}
+    return value
+
+
+def _split(
+    chosen: Sequence[Chosen], base: Design, axes: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What all share and the base has not, by field; and a column of values for what they differ in."""
+    shared: dict[str, Any] = {}
+    columns: dict[str, list[Any]] = {}
+    designs = [c.design for c in chosen]
+    for name in _unlike(base, chosen):
+        if all(_key(design, name) == _key(designs[0], name) for design in designs):
+            shared[name] = _short(designs[0], name)
+            continue
+        paths = [axis for axis in axes if axis.startswith(f"{name}.") and unknown_path(axis) is None]
+        if _told_by(designs, name, paths):
+            shared[name] = _short(designs[0], name)
+            columns |= {path: [get(design.model_dump(mode="json"), path) for design in designs] for path in paths}
+        else:
+            columns[name] = [_short(design, name) for design in designs]
+    if not columns:  # a sweep has an axis: one design is a column of one value
+        name = next((axis.split(".", 1)[0] for axis in axes if unknown_path(axis) is None), "sampling")
+        shared.pop(name, None)
+        columns[name] = [_short(design, name) for design in designs]
+    first = next(iter(columns))
+    columns[first] = [_named(c.name if len(columns) == 1 else "", v) for c, v in zip(chosen, columns[first], strict=True)]
+    return shared, columns
+
+
+def _told_by(designs: Sequence[Design], name: str, paths: list[str]) -> bool:
+    """Whether these paths alone make every design's field from the first one's."""
+    if not paths:
+        return False
+    plain = [design.model_dump(mode="json") for design in designs]
+    try:
+        for other in plain:
+            made = {name: plain[0][name]}
+            for path in paths:
+                made = put(made, path, get(other, path))
+            if made[name] != other[name]:
+                return False
+    except KeyError:
+        return False
+    return True
+
+
+def _short(design: Design, name: str) -> Any:
+    """A field's value without its defaults, and without what is found anew wherever the spec is read."""
+    value = design.model_dump(mode="json", exclude_defaults=True).get(name)
+    if value is None:
+        value = design.model_dump(mode="json")[name]
+    return {k: part for k, part in value.items() if k != "digest"} if isinstance(value, dict) else value
+
+
+def _named(name: str, value: Any) -> Any:
+    if not name:
+        return value
+    return {"name": name, **value} if isinstance(value, dict) and "kind" in value else {"name": name, "value": value}
+
+
+def _flow(value: Any) -> str:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = True
+    yaml.width = 100_000
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    text = StringIO()
+    yaml.dump(value, text)
+    return text.getvalue().removesuffix("...\n").strip()
+
+
+def _check(text: str, chosen: Sequence[Chosen]) -> None:
+    """Read it back as `ablate sweep` would."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "check.yaml"
+        path.write_text(text, encoding="utf-8")
+        found = {trial.design_key for trial in expand(load_spec(path)).trials}
+    if found != {design_key(c.design) for c in chosen}:
+        raise AblateError(f"the designs cannot be written as a sweep spec; please report this:\n{text}")
