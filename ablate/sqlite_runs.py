@@ -48,19 +48,24 @@ class _Experiment:
     def runs(self, condition: str) -> list[tuple[str, str, str, int]]:
         """Id, name, status and end of the runs that are not deleted; newest first, as MLflow orders them."""
         return self.connection.execute(
-            "SELECT run_uuid, coalesce(name, ''), status, coalesce(end_time, 0) FROM runs"
-            f" WHERE experiment_id = ? AND lifecycle_stage = 'active' AND {condition}"
-            " ORDER BY start_time DESC, run_uuid",
+            "SELECT r.run_uuid, coalesce(r.name, ''), r.status, coalesce(r.end_time, 0) FROM runs AS r"
+            f" WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' AND {condition}"
+            " ORDER BY r.start_time DESC, r.run_uuid",
             [self.id],
         ).fetchall()
 
-    def values(self, table: str, columns: str, condition: str, *given: str) -> Iterable[tuple[str, str, str]]:
-        """Run id, key and value of what these runs hold in a table.
+    def texts(self, table: str, condition: str, *given: str) -> Iterable[tuple[str, str, str]]:
+        """Run id, key and value of what runs that are not deleted hold in a table."""
+        return self._values(table, condition, given)
 
-        CROSS: sqlite is to look up each run of the study, however many other runs there are.
-        """
+    def numbers(self, table: str, condition: str) -> Iterable[tuple[str, str, float]]:
+        """The same, where values are numbers."""
+        return self._values(table, condition, ())
+
+    def _values(self, table: str, condition: str, given: tuple[str, ...]) -> sqlite3.Cursor:
+        """CROSS: sqlite is to look up each run of the study, however many other runs there are."""
         return self.connection.execute(
-            f"SELECT t.run_uuid, t.key, {columns} FROM runs AS r CROSS JOIN {table} AS t ON t.run_uuid = r.run_uuid"
+            f"SELECT t.run_uuid, t.key, t.value FROM runs AS r CROSS JOIN {table} AS t ON t.run_uuid = r.run_uuid"
             f" WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' AND {condition}",
             [self.id, *given],
         )
@@ -111,7 +116,7 @@ def _load(experiment: _Experiment) -> StoredStudy:
         tags[run].get(mirror.TRIAL_TAG, run): StoredRun(
             name=name, status=status, ended_ms=ended, tags=tags[run], params=params[run], metrics=metrics[run]
         )
-        for run, name, status, ended in experiment.runs("status = 'FINISHED'")
+        for run, name, status, ended in experiment.runs(finished)
         if run in tags
     }
     told = experiment.connection.execute(
@@ -123,7 +128,7 @@ def _load(experiment: _Experiment) -> StoredStudy:
 
 def _unfinished(experiment: _Experiment) -> list[str]:
     keys = (mirror.KIND_TAG, mirror.TRIAL_TAG, mirror.FAILURE_TAG)
-    tags = _of_trials(experiment.values("tags", "t.value", f"t.key IN ({_marks(keys)})", *keys))
+    tags = _of_trials(experiment.texts("tags", f"t.key IN ({_marks(keys)})", *keys))
     return stored.unfinished_in(
         StoredRun(name=name, status=status, ended_ms=ended, tags=tags[run], params={}, metrics={})
         for run, name, status, ended in experiment.runs("1")
@@ -137,22 +142,25 @@ def _tags(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, str]
     long = (mirror.SCORES_TAG, mirror.AXES_TAG)
     condition = f"{finished} AND (t.key IN ({_marks(keys + long)}) OR t.key GLOB ? OR t.key GLOB ?)"
     given = (*keys, *long, *(f"{tag}.*" for tag in long))
-    return _of_trials(experiment.values("tags", "t.value", condition, *given))
+    return _of_trials(experiment.texts("tags", condition, *given))
 
 
 def _params(experiment: _Experiment, finished: str, *, axes_told: bool) -> Mapping[str, dict[str, str]]:
     """Scale, seed and samples; and what may be axes, where there are runs whose tags do not tell them."""
     if axes_told:
         keys = mirror.EVERY_TRIALS
-        found = experiment.values("params", "t.value", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
+        found = experiment.texts("params", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
     else:
-        found = experiment.values("params", "t.value", f"{finished} AND t.key NOT GLOB ?", f"{mirror.CONFIG}/*")
+        found = experiment.texts("params", f"{finished} AND t.key NOT GLOB ?", f"{mirror.CONFIG}/*")
     return _grouped(found)
 
 
 def _metrics(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, float]]:
-    found = experiment.values("latest_metrics", "CASE t.is_nan WHEN 0 THEN t.value END", finished)
-    return _grouped((run, key, math.nan if value is None else float(value)) for run, key, value in found)
+    """Latest values, NaN where MLflow says so: the value itself is 0 there."""
+    metrics = _grouped(experiment.numbers("latest_metrics", f"{finished} AND NOT t.is_nan"))
+    for run, key, _ in experiment.numbers("latest_metrics", f"{finished} AND t.is_nan"):
+        metrics[run][key] = math.nan
+    return metrics
 
 
 def _of_trials(found: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
