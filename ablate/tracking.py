@@ -131,9 +131,8 @@ class Tracker:
         known = self._runs.get(about.key)
         fresh = {k: v for k, v in mirror.params(about).items() if known and k not in known.params}
         if known and fresh:
-            known.axes |= {k: v for k, v in about.axes.items() if k not in known.axes}
-            tags = mirror.axes_tags(known.axes)
-            self._guarded(about.key, lambda: self._log(known, params=fresh, tags=tags))
+            known.axes = known.axes | {k: v for k, v in about.axes.items() if k not in known.axes}
+            self._guarded(about.key, lambda: self._log(known, params=fresh, tags=mirror.axes_tags(known.axes)))
 
     def events(self, key: str, events: Sequence[Mapping[str, float]]) -> None:
         """Take in lines of a trial's events.jsonl, in order; they are written every few seconds."""
@@ -357,14 +356,10 @@ def _trials(study: str, uri: str | None, condition: str = "") -> tuple[Experimen
 
 
 def _stored(run: Run) -> StoredRun:
-    return StoredRun(
-        name=run.info.run_name or "",
-        status=run.info.status,
-        ended_ms=run.info.end_time or 0,
-        tags=run.data.tags,
-        params=run.data.params,
-        metrics=run.data.metrics,
-    )
+    info, data = run.info, run.data
+    name, ended_ms = info.run_name or "", info.end_time or 0
+    told = {"tags": data.tags, "params": data.params, "metrics": data.metrics}
+    return StoredRun(name=name, status=info.status, ended_ms=ended_ms, **told)
 
 
 def _client(uri: str) -> MlflowClient:

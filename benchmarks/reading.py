@@ -79,12 +79,13 @@ def main() -> None:
 def report(uri: str, runs: int) -> bool:
     """Time everything; tell whether something is off."""
     import ablate.tracking  # noqa: F401 - importing mlflow is timed nowhere: a notebook has it already
-    from ablate.study import load_table
+    from ablate.study import compare_scales, load_table
 
     ours, table = timed(lambda: load_table(STUDY, tracking_uri=uri))
     client, through_client = timed(lambda: table_by_client(uri))
     theirs, searched = timed(lambda: search_runs(uri))
     folders, of_folders = timed(lambda: load_table(STUDY))
+    statistics = timed(lambda: compare_scales(table, None, None, metric="bench/overall", modality="video"))[0]
     process = timed(lambda: consistency("--tracking-uri", uri))[0]
     process_folders = timed(consistency)[0]
     assert len(searched) == runs
@@ -95,6 +96,7 @@ def report(uri: str, runs: int) -> bool:
         ("load_table through MlflowClient", client),
         ("mlflow.search_runs", theirs),
         ("load_table from trial folders", folders),
+        ("the statistics of `ablate consistency` alone", statistics),
         ("process `ablate consistency --tracking-uri sqlite:///...`", process),
         ("process `ablate consistency`, from trial folders", process_folders),
     ):
