@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pandas as pd
 
 from ablate.identity import digest
-from ablate.record import About, Failure, Record, Result, Score
+from ablate.record import About, Failure, Record, Result, Score, Value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,15 +42,26 @@ TRIAL_TAG = "ablate.trial"
 DESIGN_TAG = "ablate.design"
 LABEL_TAG = "ablate.design_label"
 SWEEP_TAG = "ablate.sweep"
+SOURCE_TAG = "ablate.source"
+AXES_TAG = "ablate.axes"
+"""JSON object of axis -> value, as its sweep named it: params hold texts, and do not say which of them are axes.
+Continued in `ablate.axes.1`, ... if it is long."""
+FACTS_TAG = "ablate.facts"
+"""Of an experiment: JSON object of `record.StudyFacts`."""
 MIRRORED_TAG = "ablate.mirrored"
 """Digest of the record as it was mirrored; written last, so that a mirror that was cut off is done again."""
 SCORES_TAG = "ablate.scores"
 """JSON list of [metric key, benchmark, category, modality]; continued in `ablate.scores.1`, ... if it is long."""
+CONFIG = "whole"
+"""Params of the whole config are below it; sorts behind every field of the design space, `scale` and `seed`."""
 COPIED = ("trial.json", "predictions.parquet", "log.txt")
 """Files of a trial's folder that become artifacts."""
-FAILURE_TAGS = ("ablate.failure", "ablate.message", "ablate.traceback")
+FAILURE_TAG = "ablate.failure"
+"""How the latest attempt failed: `record.FailureClass`."""
+FAILURE_TAGS = (FAILURE_TAG, "ablate.message", "ablate.traceback")
+EVERY_TRIALS = ("scale", "seed", "samples")
+"""Params that every trial has; beside them only axes have names of their own."""
 
-_CONFIG = "whole"  # sorts behind every field of the design space, `scale` and `seed`
 _NOT_ALLOWED = re.compile(r"[^\w.\- ]", re.ASCII)
 _EVENT_POSITION = ("step", "time")
 _FIRST_TRACES = ("log.txt", "events.jsonl")
@@ -133,8 +144,13 @@ def params(about: About) -> dict[str, str]:
     values |= {("scale",): about.scale, ("seed",): about.seed}
     if about.samples is not None:
         values[("samples",)] = about.samples
-    values |= {(_CONFIG, name.removesuffix(".kind")): v for name, v in about.config.items() if (name,) not in values}
+    values |= {(CONFIG, name.removesuffix(".kind")): v for name, v in about.config.items() if (name,) not in values}
     return {key: str(value)[:PARAM_CHARS] for key, value in _keyed(values).items()}
+
+
+def is_axis_param(key: str) -> bool:
+    """Whether a param, by its key, is none of those that every trial has."""
+    return key not in EVERY_TRIALS and not key.startswith(f"{CONFIG}/")
 
 
 # --- tags ---------------------------------------------------------------------------------------
@@ -150,10 +166,16 @@ def about_tags(about: About) -> dict[str, str]:
         SWEEP_TAG: about.sweep,
         "ablate.scale": about.scale,
         "ablate.seed": str(about.seed),
-        "ablate.source": about.source,
+        SOURCE_TAG: about.source,
         "mlflow.source.name": about.sweep,
         "mlflow.source.type": "LOCAL",
+        **axes_tags(about.axes),
     }
+
+
+def axes_tags(axes: Mapping[str, Value]) -> dict[str, str]:
+    """The tags that hold a trial's axes."""
+    return _long_tag(AXES_TAG, json.dumps(axes))
 
 
 def outcome_tags(failure: Failure | None, result: Result | None) -> dict[str, str]:
@@ -178,7 +200,7 @@ def _failure_tags(failure: Failure) -> dict[str, str]:
     return {
         **_environment_tags(failure.environment),
         "ablate.attempt": str(failure.attempt),
-        "ablate.failure": failure.kind,
+        FAILURE_TAG: failure.kind,
         "ablate.message": failure.message[:TAG_CHARS],
         "ablate.traceback": failure.traceback[-TAG_CHARS:],
     }
@@ -188,9 +210,7 @@ def _result_tags(result: Result) -> dict[str, str]:
     """Where the numbers come from, and which metric is which score."""
     tags = {"ablate.attempt": str(result.attempt)} | _environment_tags(result.environment)
     text = json.dumps([[key, s.benchmark, s.category, s.modality] for key, s in score_keys(result.scores).items()])
-    for index, piece in enumerate(chunks(text, TAG_CHARS)):
-        tags[f"{SCORES_TAG}.{index}" if index else SCORES_TAG] = "".join(piece)
-    return tags
+    return tags | _long_tag(SCORES_TAG, text)
 
 
 def _environment_tags(environment: Mapping[str, str]) -> dict[str, str]:
@@ -199,6 +219,10 @@ def _environment_tags(environment: Mapping[str, str]) -> dict[str, str]:
     if commit := environment.get("git_commit"):
         tags["mlflow.source.git.commit"] = commit
     return tags
+
+
+def _long_tag(tag: str, text: str) -> dict[str, str]:
+    return {f"{tag}.{i}" if i else tag: "".join(piece) for i, piece in enumerate(chunks(text, TAG_CHARS))}
 
 
 def _tag_key(name: str) -> str:
@@ -213,18 +237,6 @@ def score_keys(scores: Iterable[Score]) -> dict[str, Score]:
     return _keyed(
         {("score", s.benchmark, s.category, *([] if s.modality == "video" else [s.modality])): s for s in scores}
     )
-
-
-def scores_in(tags: Mapping[str, str], metrics: Mapping[str, float]) -> list[Score]:
-    """The scores of a run, as `outcome_tags` and `score_keys` wrote them."""
-    text, index = tags.get(SCORES_TAG, ""), 1
-    while piece := tags.get(f"{SCORES_TAG}.{index}"):
-        text, index = text + piece, index + 1
-    return [
-        Score(benchmark=benchmark, category=category, modality=modality, score=metrics[key])
-        for key, benchmark, category, modality in json.loads(text or "[]")
-        if key in metrics
-    ]
 
 
 def outcome_metrics(result: Result) -> dict[str, float]:

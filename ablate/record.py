@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 FailureClass = Literal["error", "diverged", "killed", "interrupted"]
 
 Value = str | int | float | bool
-T = TypeVar("T")
+T = TypeVar("T", "About", "Failure", "Result")
 
 
 class RecordError(AblateError):
@@ -175,7 +175,7 @@ class TrialFolder:
     def failures(self) -> tuple[Failure, ...]:
         """Failed attempts, oldest first."""
         paths = sorted((self.path / "attempts").glob("*.json"), key=lambda p: int(p.stem))
-        return tuple(self._checked(Failure, _read_json(path)) for path in paths)
+        return tuple(failure for path in paths if (failure := self._checked(Failure, path)))
 
     def finish(self, result: Result) -> None:
         """Write result.json, the last file: from here on the trial is done and never changes."""
@@ -185,24 +185,31 @@ class TrialFolder:
 
     def result(self) -> Result | None:
         """The result, if the trial is done."""
-        data = _read_json(self.path / "result.json")
-        return None if data is None else self._checked(Result, data)
+        return self._checked(Result, self.path / "result.json")
 
-    def _checked(self, kind: type[T], data: Any) -> T:
-        """Plain data as a record, its types checked.
+    def _checked(self, kind: type[T], path: Path) -> T | None:
+        """A file as a record, its types checked; None where there is none.
 
         Raises:
             RecordError: it is not what this or an earlier version wrote.
         """
         try:
-            record: T = _READERS[kind].validate_json(json.dumps(data), strict=True)
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            raise _no_json(path, error) from None
+        try:
+            record: T = _READERS[kind].validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
+            if first["type"] == "json_invalid":
+                raise _no_json(path, first["msg"]) from None
             where = ".".join(str(piece) for piece in first["loc"])
             raise RecordError(
                 f"{self.path} is no readable trial folder ({where}: {first['msg']}); move it away to go on"
             ) from None
-        if data["schema_version"] > SCHEMA_VERSION:
+        if record.schema_version > SCHEMA_VERSION:
             raise RecordError(f"{self.path} was written by a newer ablate; update to read it")
         return record
 
@@ -212,10 +219,9 @@ class TrialFolder:
         Raises:
             RecordError: a file is not what this or an earlier version wrote.
         """
-        data = _read_json(self.path / "trial.json")
-        if data is None:
+        about = self._checked(About, self.path / "trial.json")
+        if about is None:
             return None
-        about = self._checked(About, data)
         return Record(about=about, result=self.result(), failures=self.failures(), path=self.path)
 
 
@@ -305,4 +311,8 @@ def _read_json(path: Path) -> Any:
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise RecordError(f"{path} is not valid JSON ({error}); move its folder away to go on") from None
+        raise _no_json(path, error) from None
+
+
+def _no_json(path: Path, error: Exception | str) -> RecordError:
+    return RecordError(f"{path} is not valid JSON ({error}); move its folder away to go on")

@@ -1,17 +1,17 @@
-"""Trial records -> the score table. No mlflow here, so that statistics never load it.
+"""Finished trials -> the score table and the axes of its designs. No mlflow here, so that statistics never load it.
 
-`tracking.load_scores` reads the same table back from MLflow.
+`sqlite_runs.load` and `tracking.load` read the same trials back from MLflow.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from ablate.record import Record, Score
+from ablate.record import Record, Score, Value
 from analysis.table import COLUMNS
 
 _TYPES = dict.fromkeys(COLUMNS, "str") | {"seed": "int64", "samples": "Int64", "score": "float64"}
@@ -32,11 +32,23 @@ class TrialScores:
     ended_at: float
     """Unix time."""
     scores: Sequence[Score]
+    axes: Mapping[str, Value]
+    """What the sweep that ran it varied; see `axes_told`."""
+
+
+def axes_told(axes: Mapping[str, Value], source: str) -> dict[str, Value]:
+    """The axes of a trial, without the name of its design, which stands among those of imported scores."""
+    return {name: value for name, value in axes.items() if not (source == "import" and name == "design")}
 
 
 def scores_of_records(records: Iterable[Record]) -> pd.DataFrame:
     """The score table of the finished trials among some records; see `score_frame`."""
-    return score_frame([_scores_of(record) for record in records if record.result is not None])
+    return score_frame(trials_of_records(records))
+
+
+def trials_of_records(records: Iterable[Record]) -> list[TrialScores]:
+    """The finished trials among some records."""
+    return [_scores_of(record) for record in records if record.result is not None]
 
 
 def _scores_of(record: Record) -> TrialScores:
@@ -49,9 +61,17 @@ def _scores_of(record: Record) -> TrialScores:
         scale=about.scale,
         seed=about.seed,
         samples=about.samples,
-        ended_at=record.result.ended_at if record.result else 0.0,
+        ended_at=_ended_at(record),
         scores=record.result.scores if record.result else [],
+        axes=axes_told(about.axes, about.source),
     )
+
+
+def _ended_at(record: Record) -> float:
+    """Imported scores do not say when their trial ended; of them, when they were taken in."""
+    if record.about.source == "import":
+        return (record.path / "result.json").stat().st_mtime
+    return record.result.ended_at if record.result else 0.0
 
 
 def score_frame(trials: Iterable[TrialScores]) -> pd.DataFrame:
@@ -63,17 +83,46 @@ def score_frame(trials: Iterable[TrialScores]) -> pd.DataFrame:
         `analysis.table.COLUMNS`; `design` is the design's label, the same for all trials of a design and for no other;
         `samples` is a nullable integer; `score` is in the benchmark's own unit.
     """
-    latest: dict[tuple[str, str, int, int | None], TrialScores] = {}
-    for trial in sorted(trials, key=lambda trial: (trial.ended_at, trial.key)):
-        latest[trial.design_key, trial.scale, trial.seed, trial.samples] = trial
-    ordered = sorted(latest.values(), key=lambda trial: trial.key)
-    names = design_names((trial.design_key, trial.design_label) for trial in ordered)
+    ordered, names = _latest(trials)
     rows = [
         (t.study, names[t.design_key], t.scale, t.seed, t.samples, s.benchmark, s.category, s.modality, s.score)
         for t in ordered
         for s in t.scores
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)
+
+
+def factor_frame(trials: Collection[TrialScores]) -> pd.DataFrame:
+    """The designs of `score_frame` and their value of each axis, as sweeps named it.
+
+    Sweeps of one study may vary different axes: a design has those that any of its trials tells, the others are
+    missing. Where its trials disagree (a sweep may name a value otherwise), the latest counts.
+
+    Returns:
+        Indexed by design, sorted; a column an axis, in the order of the trials' keys.
+    """
+    ordered, names = _latest(trials)
+    values: dict[str, dict[str, Value]] = {
+        name: {} for name in sorted({names[t.design_key] for t in ordered if t.scores})
+    }
+    for trial in _by_end(trials):
+        if (name := names[trial.design_key]) in values:
+            values[name].update(trial.axes)
+    columns = dict.fromkeys(axis for trial in ordered for axis in trial.axes)
+    columns |= dict.fromkeys(axis for told in values.values() for axis in told)
+    index = pd.Index(list(values), name="design", dtype="str")
+    return pd.DataFrame(list(values.values()), index=index, columns=list(columns))
+
+
+def _latest(trials: Iterable[TrialScores]) -> tuple[list[TrialScores], Mapping[str, str]]:
+    """The trials that count, by key, and the name of each design."""
+    latest = {(trial.design_key, trial.scale, trial.seed, trial.samples): trial for trial in _by_end(trials)}
+    ordered = sorted(latest.values(), key=lambda trial: trial.key)
+    return ordered, design_names((trial.design_key, trial.design_label) for trial in ordered)
+
+
+def _by_end(trials: Iterable[TrialScores]) -> list[TrialScores]:
+    return sorted(trials, key=lambda trial: (trial.ended_at, trial.key))
 
 
 def design_names(labelled: Iterable[tuple[str, str]]) -> Mapping[str, str]:

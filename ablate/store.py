@@ -7,11 +7,13 @@ import sqlite3
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from ablate.errors import AblateError, UsageError
-from ablate.paths import store_uri
+from ablate.errors import AblateError, NoStudyError, UsageError
+from ablate.paths import runs_root, store_uri
+from ablate.record import studies
 
 SQLITE = "sqlite:///"
 PROBE_S = 5.0
@@ -83,10 +85,15 @@ def require_database(uri: str) -> None:
         )
     if file:
         try:
-            with closing(sqlite3.connect(f"file:{urllib.parse.quote(str(file))}?mode=ro", uri=True)) as connection:
+            with closing(read_only(file)) as connection:
                 connection.execute("SELECT 1 FROM experiments LIMIT 1")
         except sqlite3.Error as error:
             raise UsageError(f"{file} is no MLflow store ({error})") from None
+
+
+def read_only(file: Path) -> sqlite3.Connection:
+    """A connection to a sqlite file that can change nothing."""
+    return sqlite3.connect(f"file:{urllib.parse.quote(str(file))}?mode=ro", uri=True, timeout=20, isolation_level=None)
 
 
 def prepare_database(uri: str) -> None:
@@ -120,6 +127,13 @@ def is_local(folder: Path) -> bool:
         return False
     nearest = next((str(place) for place in (folder, *folder.parents) if str(place) in mounts), "")
     return mounts.get(nearest, "") in LOCAL_DISKS
+
+
+def no_study(study: str, uri: str, known: Iterable[str]) -> NoStudyError:
+    """The error for a study that a store does not hold; names those that it holds."""
+    mend = f"; `ablate sync {study}` brings it in" if study in studies(runs_root()) else ""
+    there = ", ".join(sorted(known)) or "none"
+    return NoStudyError(f"MLflow at {shown(uri)} has no study {study!r}{mend}; there are: {there}")
 
 
 def unusable(uri: str, error: Exception) -> AblateError:

@@ -8,17 +8,22 @@ from __future__ import annotations
 import math
 import os
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ablate.errors import NoStudyError, UsageError
 from ablate.paths import PUBLISHED, StudyPaths, runs_root, study_paths
-from ablate.record import RecordError, StudyFacts, facts, scan, studies
+from ablate.record import RecordError, StudyFacts, TrialFolder, facts, scan, studies
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
+    from ablate.scores import TrialScores
     from analysis.consistency import Consistency
     from analysis.table import ScoreTable
+
+T = TypeVar("T")
 
 
 def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:
@@ -32,41 +37,88 @@ def load_table(study: str, *, tracking_uri: str | None = None, samples: int | No
     Raises:
         UsageError: there is no such study, or it has no scores yet.
     """
+    from ablate.scores import factor_frame, score_frame
     from analysis.table import ScoreTable, TableError, published
 
     if study == PUBLISHED:
         return published(PUBLISHED)
     paths = study_paths(study)
     local = tracking_uri is None and paths.trials.is_dir()
-    frame, known = _from_folders(paths) if local else _from_mlflow(study, tracking_uri)
+    trials, known = _from_folders(paths) if local else _in_mlflow(study, tracking_uri, _trials_in_mlflow)
+    frame = score_frame(trials)
     if frame.empty:
         raise UsageError(f"study {study!r} has no finished trial yet; run its sweep first")
     try:
-        table = ScoreTable(frame, lower_is_better=known.lower_is_better)
+        table = ScoreTable(frame, lower_is_better=known.lower_is_better, factors=factor_frame(trials))
         budget = samples or (known.samples if table.frame["samples"].nunique() > 1 else None)
         return table.only(samples=budget) if budget else table
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
 
 
-def _from_folders(paths: StudyPaths) -> tuple[pd.DataFrame, StudyFacts]:
-    from ablate.scores import scores_of_records
+def unfinished_trials(study: str, tracking_uri: str | None = None) -> list[str]:
+    """Label and state of each trial without a result, sorted: `uniform8@0.4M/s0 failed (diverged)`.
 
-    return scores_of_records(scan(paths)), facts(paths)
+    Raises:
+        UsageError: there is no such study.
+        RecordError: the folder of such a trial cannot be read.
+    """
+    from ablate.stored import unfinished_label
+
+    if study == PUBLISHED:
+        return []
+    paths = study_paths(study)
+    if tracking_uri is None and paths.trials.is_dir():
+        return sorted(
+            unfinished_label(
+                record.about.label,
+                record.failures[-1].kind if record.failures else None,
+                failed=record.status == "failed",
+            )
+            for path in paths.trials.iterdir()
+            if not (path / "result.json").exists() and (record := TrialFolder(path).read())
+        )
+    return _in_mlflow(study, tracking_uri, _unfinished_in_mlflow)
 
 
-def _from_mlflow(study: str, tracking_uri: str | None) -> tuple[pd.DataFrame, StudyFacts]:
-    """Scores from a server, or from this machine's store; importing MLflow takes seconds, so only if there is one."""
+def _from_folders(paths: StudyPaths) -> tuple[list[TrialScores], StudyFacts]:
+    from ablate.scores import trials_of_records
+
+    return trials_of_records(scan(paths)), facts(paths)
+
+
+def _in_mlflow(study: str, tracking_uri: str | None, ask: Callable[[str, str | None], T]) -> T:
+    """What a server knows of a study, or this machine's store, if there is one."""
     if tracking_uri is None and "MLFLOW_TRACKING_URI" not in os.environ and not (runs_root() / "mlflow.db").is_file():
         raise UsageError(no_such_study(study))
-    from ablate.tracking import load_facts, load_scores
-
     try:
-        return load_scores(study, tracking_uri), load_facts(study, tracking_uri)
+        return ask(study, tracking_uri)
     except NoStudyError:
         if tracking_uri is not None or "MLFLOW_TRACKING_URI" in os.environ:
             raise
         raise UsageError(no_such_study(study)) from None  # a store of one's own mirrors the folders
+
+
+def _trials_in_mlflow(study: str, tracking_uri: str | None) -> tuple[list[TrialScores], StudyFacts]:
+    from ablate import sqlite_runs
+
+    stored = sqlite_runs.load(study, tracking_uri)
+    if stored is None:  # importing MLflow takes seconds
+        from ablate import tracking
+
+        stored = tracking.load(study, tracking_uri)
+    return stored.trials, stored.facts
+
+
+def _unfinished_in_mlflow(study: str, tracking_uri: str | None) -> list[str]:
+    from ablate import sqlite_runs
+
+    found = sqlite_runs.unfinished(study, tracking_uri)
+    if found is None:
+        from ablate import tracking
+
+        found = tracking.unfinished(study, tracking_uri)
+    return found
 
 
 def no_such_study(study: str) -> str:

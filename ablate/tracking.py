@@ -12,19 +12,20 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from ablate import mirror, store
-from ablate.errors import AblateError, NoStudyError
+from ablate import mirror, store, stored
+from ablate.errors import AblateError
 from ablate.mirror import SweepSummary, Synced
-from ablate.paths import StudyPaths, runs_root
-from ablate.record import About, Failure, Record, StudyFacts, TrialFolder, facts, scan, studies
-from ablate.scores import TrialScores, score_frame
+from ablate.paths import StudyPaths
+from ablate.record import About, Failure, Record, StudyFacts, TrialFolder, Value, facts, scan
+from ablate.scores import score_frame
+from ablate.stored import StoredRun, StoredStudy
 
 # Read by mlflow itself: no report to its makers, no chatter while it creates tables, and no minutes of waiting for a
 # server that is away.
@@ -41,7 +42,6 @@ FLUSH_S = 2.0
 AWAY_S = 60.0
 """How long a server that did not answer is left alone."""
 PAGE = 500
-FACTS_TAG = "ablate.facts"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 Change = Literal["created", "updated", "unchanged"]
@@ -54,6 +54,7 @@ class _Run:
     run_id: str
     mirrored: str
     params: dict[str, str]
+    axes: dict[str, Value] = field(default_factory=dict)
 
 
 class Tracker:
@@ -105,7 +106,7 @@ class Tracker:
                 client.create_experiment(paths.name, artifact_location=location, tags=EXPERIMENT_TAGS)
                 experiment = client.get_experiment_by_name(paths.name)
             if experiment.lifecycle_stage == "active":
-                client.set_experiment_tag(experiment.experiment_id, FACTS_TAG, json.dumps(asdict(known)))
+                client.set_experiment_tag(experiment.experiment_id, mirror.FACTS_TAG, json.dumps(asdict(known)))
                 return cls(client, experiment, paths, uri, known.metric)
         except AblateError:
             raise
@@ -130,7 +131,8 @@ class Tracker:
         known = self._runs.get(about.key)
         fresh = {k: v for k, v in mirror.params(about).items() if known and k not in known.params}
         if known and fresh:
-            self._guarded(about.key, lambda: self._log(known, params=fresh))
+            known.axes = known.axes | {k: v for k, v in about.axes.items() if k not in known.axes}
+            self._guarded(about.key, lambda: self._log(known, params=fresh, tags=mirror.axes_tags(known.axes)))
 
     def events(self, key: str, events: Sequence[Mapping[str, float]]) -> None:
         """Take in lines of a trial's events.jsonl, in order; they are written every few seconds."""
@@ -308,62 +310,56 @@ def sync(paths: StudyPaths, uri: str | None = None) -> Synced:
 
 
 def load_scores(study: str, uri: str | None = None) -> pd.DataFrame:
-    """The score table of a study's finished trials, as `scores.score_frame` describes it.
+    """The score table of a study's finished trials, as `scores.score_frame` describes it; errors as in `load`."""
+    return score_frame(load(study, uri).trials)
+
+
+def load(study: str, uri: str | None = None) -> StoredStudy:
+    """A study's finished trials, and what `Tracker.open` left of its direction, metric and budget. Writes nothing.
 
     Raises:
-        UsageError: there is no such study; the message lists those that there are.
+        NoStudyError: there is no such study; the message lists those that there are.
         AblateError: the store cannot be used.
     """
-    _, runs = finished_trials(study, uri)
-    return score_frame(
-        TrialScores(
-            key=run.data.tags[mirror.TRIAL_TAG],
-            design_key=run.data.tags[mirror.DESIGN_TAG],
-            design_label=run.data.tags[mirror.LABEL_TAG],
-            study=study,
-            scale=run.data.params["scale"],
-            seed=int(run.data.params["seed"]),
-            samples=int(run.data.params["samples"]) if "samples" in run.data.params else None,
-            ended_at=(run.info.end_time or 0) / 1000,
-            scores=mirror.scores_in(run.data.tags, run.data.metrics),
-        )
-        for run in runs
-    )
+    experiment, runs = _trials(study, uri, "AND status = 'FINISHED'")
+    oldest_of_each = {run.data.tags.get(mirror.TRIAL_TAG, run.info.run_id): run for run in runs}
+    trials = [stored.trial_in(study, _stored(run)) for run in oldest_of_each.values()]
+    return StoredStudy(facts=stored.facts_in(experiment.tags), trials=trials)
 
 
-def load_facts(study: str, uri: str | None = None) -> StudyFacts:
-    """What holds for the whole study, as `Tracker.open` left it in the store: its direction, metric and budget."""
-    uri = store.absolute_uri(uri)
-    store.require_database(uri)
-    experiment = _client(uri).get_experiment_by_name(study)
-    return StudyFacts(**json.loads(experiment.tags.get(FACTS_TAG, "{}"))) if experiment else StudyFacts()
+def unfinished(study: str, uri: str | None = None) -> list[str]:
+    """The trials of a study without a result, as `stored.unfinished_in` tells them; errors as in `load`."""
+    return stored.unfinished_in(_stored(run) for run in _trials(study, uri)[1])
 
 
 def finished_trials(study: str, uri: str | None = None) -> tuple[str, list[Run]]:
-    """A study's experiment id and the runs of its finished trials, one each, newest first. Writes nothing.
+    """A study's experiment id and the runs of its finished trials, one each, newest first; errors as in `load`."""
+    experiment, runs = _trials(study, uri, "AND status = 'FINISHED'")
+    return str(experiment.experiment_id), list({run.data.tags[mirror.TRIAL_TAG]: run for run in runs}.values())
 
-    Raises:
-        UsageError: there is no such study; the message lists those that there are.
-        AblateError: the store cannot be used.
-    """
+
+def _trials(study: str, uri: str | None, condition: str = "") -> tuple[Experiment, list[Run]]:
+    """A study's experiment and the runs of its trials, newest first."""
     uri = store.absolute_uri(uri)
     store.require_database(uri)
     try:
         client = _client(uri)
         experiment = client.get_experiment_by_name(study)
         if experiment is None or experiment.lifecycle_stage != "active":
-            names = sorted(e.name for e in client.search_experiments() if e.experiment_id != "0")
-            mend = f"; `ablate sync {study}` brings it in" if study in studies(runs_root()) else ""
-            raise NoStudyError(
-                f"MLflow at {store.shown(uri)} has no study {study!r}{mend}; there are: {', '.join(names) or 'none'}"
-            )
-        runs = _search(client, experiment.experiment_id, f"tags.`{mirror.KIND_TAG}` = 'trial' AND status = 'FINISHED'")
-        oldest_of_each = {run.data.tags[mirror.TRIAL_TAG]: run for run in runs}
+            raise store.no_study(study, uri, [e.name for e in client.search_experiments() if e.experiment_id != "0"])
+        runs = list(_search(client, experiment.experiment_id, f"tags.`{mirror.KIND_TAG}` = 'trial' {condition}"))
     except AblateError:
         raise
     except Exception as error:
         raise store.unusable(uri, error) from error
-    return str(experiment.experiment_id), list(oldest_of_each.values())
+    return experiment, runs
+
+
+def _stored(run: Run) -> StoredRun:
+    info, data = run.info, run.data
+    name, ended_ms = info.run_name or "", info.end_time or 0
+    told = {"tags": data.tags, "params": data.params, "metrics": data.metrics}
+    return StoredRun(name=name, status=info.status, ended_ms=ended_ms, **told)
 
 
 def _client(uri: str) -> MlflowClient:
@@ -393,7 +389,8 @@ def _trial_runs(client: MlflowClient, experiment_id: str) -> tuple[dict[str, _Ru
         if key in found:
             twice.append(key)
         else:
-            found[key] = _Run(run.info.run_id, run.data.tags.get(mirror.MIRRORED_TAG, ""), dict(run.data.params))
+            data, mark = run.data, run.data.tags.get(mirror.MIRRORED_TAG, "")
+            found[key] = _Run(run.info.run_id, mark, dict(data.params), stored.axes_in(data.tags, data.params))
     return found, tuple(sorted(set(twice)))
 
 

@@ -230,13 +230,18 @@ def _check(frame: pd.DataFrame) -> None:
     _refuse(frame, known & ~_cells(frame["samples"], _is_whole), "samples must be a whole number, or missing")
     _refuse(frame, ~_cells(frame["score"], _is_number), "score must be a number: mend the evaluation's output")
     _refuse(frame, _cells(frame["score"], _is_infinite), "score is infinite: use NaN where there is no score")
-    ordered = frame.sort_values(list(KEY))  # so that the rows that clash are named side by side
-    twice = ordered.duplicated(list(KEY), keep=False)
-    _refuse(ordered, twice, "one trial has two scores for the same metric: keep one of them")
+    twice = frame[frame.duplicated(list(KEY), keep=False)]
+    clashes = twice.sort_values(list(KEY))  # so that the rows that clash are named side by side
+    every = pd.Series(True, index=clashes.index)
+    _refuse(clashes, every, "one trial has two scores for the same metric: keep one of them")
 
 
 def _cells(column: pd.Series[Any], test: Callable[[object], bool]) -> pd.Series[bool]:
-    return column.map(test).astype(bool)
+    """A test of each cell; of each distinct one where the column's type keeps apart what the test does."""
+    if column.dtype == object:  # 1, 1.0 and True are one to pandas
+        return column.map(test).astype(bool)
+    codes, distinct = pd.factorize(column, use_na_sentinel=False)
+    return pd.Series([test(cell) for cell in distinct], dtype=bool).take(codes).set_axis(column.index)
 
 
 def _is_number(cell: object) -> bool:
