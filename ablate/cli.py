@@ -118,17 +118,108 @@ def consistency(
     metric: Annotated[str | None, typer.Option(help="benchmark/category; the study's own where left out.")] = None,
     modality: Annotated[Modality, typer.Option(help="What the model was shown.")] = Modality.VIDEO,
     samples: Samples = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the scatter to this .png, .pdf or .svg.")] = None,
+    without: Annotated[str | None, typer.Option(help="Designs to leave out: v07,v14")] = None,
+    within: Annotated[str | None, typer.Option(help="An axis: R2 within its values.")] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="Compare an axis' values with this one: AXIS=VALUE.")
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Deviation of one run in points, if no seeds tell.", min=0)
+    ] = None,
+    resolution: Annotated[float, typer.Option(help="Points that seeds should tell apart.", min=1e-6)] = 1.0,
+    plot: Annotated[Path | None, typer.Option(help="Draw scatter and R2 panels to this .png, .pdf or .svg.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Read from this MLflow store instead of runs/.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV row for each design on stdout.")] = False,
     as_json: Json = False,
 ) -> None:
     """Does the ranking of designs at a small scale foretell the ranking at a large one?"""
-    from ablate import console
-    from ablate.study import compare_scales, load_table, study_with_scales
+    from ablate import consistency_view
+    from ablate.study import load_study, predictions_held, report_on, study_with_scales
+    from analysis.report import Request
 
-    scores = load_table(study or study_with_scales(small, large), tracking_uri=tracking_uri, samples=samples)
-    result = compare_scales(scores, small, large, metric=metric, modality=modality.value)
-    console.show_consistency(result, plot=plot, as_json=as_json)
+    asked = Request(
+        small=small or "",
+        large=large or "",
+        metric=metric,
+        modality=modality.value,
+        without=tuple(_listed(without)),
+        within=within,
+        baselines=_pairs("--baseline", baseline),
+        noise=noise,
+        resolution=resolution,
+    )
+    name = study or study_with_scales(small, large)
+    scores = load_study(name, tracking_uri=tracking_uri, samples=samples)
+    report = report_on(scores, asked)
+    wish = consistency_view.Wish(plot=plot, as_json=as_json, as_csv=as_csv)
+    consistency_view.show_report(report, predictions_held(scores, report), wish)
+
+
+@app.command()
+def promote(
+    study: Annotated[str, typer.Option(help="The study whose designs are promoted.")],
+    to: Annotated[str, typer.Option(help="The large scale: a label, or LABEL=HUB-ID-OR-FOLDER for one of your own.")],
+    from_: Annotated[str | None, typer.Option("--from", help="Small scales: 0.5B,1.5B; else all smaller ones.")] = None,
+    regret: Annotated[
+        float | None, typer.Option(help="Smallest set of at most this expected regret, in points.")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="Smallest set that holds the winner with this chance.")
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="So many of the highest predicted scores.", min=1)] = None,
+    budget: Annotated[float | None, typer.Option(help="What so many GPU-hours buy.")] = None,
+    calibrate: Annotated[int | None, typer.Option(help="So many that tell most about the transfer.", min=1)] = None,
+    next_: Annotated[bool, typer.Option("--next", help="The next training that is worth most for its cost.")] = False,
+    backtest: Annotated[
+        bool, typer.Option("--backtest", help="Replay policies where the large scale is known.")
+    ] = False,
+    blind: Annotated[bool, typer.Option("--blind", help="As if no score at the large scale were known.")] = False,
+    launch: Annotated[bool, typer.Option("--launch", help="Run the sweep that is written.")] = False,
+    designs: Annotated[
+        str | None, typer.Option(help="A spec that declares designs whose scores were imported.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="benchmark/category; the study's own where left out.")] = None,
+    modality: Annotated[Modality, typer.Option(help="What the model was shown.")] = Modality.VIDEO,
+    samples: Samples = None,
+    seeds: Annotated[str, typer.Option(help="Seeds of the new trials: 0,1")] = "0",
+    train: Annotated[
+        int | None, typer.Option(help="Training samples of the new trials; else as before.", min=1)
+    ] = None,
+    gpu: Annotated[str | None, typer.Option(help="Price against this GPU: h100-80gb, rtx4090-24gb, ...")] = None,
+    subsets: Annotated[int, typer.Option(help="Sub-studies that a backtest replays.", min=1)] = 200,
+    plot: Annotated[Path | None, typer.Option(help="With --backtest: draw regret against cost to this file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The spec; else sweeps/STUDY.promoted-TO.yaml.")] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="Read from this MLflow store instead of runs/.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The designs worth their GPU-hours at a large scale, as the next sweep spec."""
+    from ablate import promotion_view
+    from ablate.promote import Ask
+
+    label, _, llm = to.partition("=")
+    ask = Ask(
+        study=study,
+        large=label,
+        llm=llm or None,
+        scales=tuple(_listed(from_)),
+        metric=metric,
+        modality=modality.value,
+        samples=samples,
+        designs=designs,
+        gpu=gpu,
+        seeds=tuple(_seeds(seeds) or [0]),
+        budget=train,
+        blind=blind,
+        tracking_uri=tracking_uri,
+    )
+    wishes = {"regret": regret, "confidence": confidence, "top-k": top_k, "budget": budget, "calibrate": calibrate}
+    if backtest:
+        return promotion_view.show_backtest(ask, subsets=subsets, plot=plot, as_json=as_json)
+    policy = promotion_view.policy_of(wishes, is_next=next_)
+    if next_:
+        return promotion_view.show_next(ask, policy.value, as_json=as_json)
+    code = promotion_view.promote_and_show(ask, policy, output=output, launch=launch, as_json=as_json)
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -218,15 +309,32 @@ def schema(
         output.write_text(text + "\n", encoding="utf-8")
 
 
+def _seeds(text: str | None) -> list[int] | None:
+    try:
+        return [int(piece) for piece in text.split(",")] if text is not None else None
+    except ValueError:
+        raise UsageError(f"--seeds {text}: give whole numbers with commas between, e.g. 0,1,2") from None
+
+
+def _listed(text: str | None) -> list[str]:
+    """Names with commas between."""
+    return [piece.strip() for piece in text.split(",") if piece.strip()] if text else []
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
+    """AXIS=VALUE, as often as the option is given."""
+    for text in given or []:
+        if "=" not in text:
+            raise UsageError(f"{option} {text}: give AXIS=VALUE, e.g. {option} sampling=fps2")
+    return dict(text.split("=", 1) for text in given or [])
+
+
 def _plan(spec: str, seeds: str | None, scales: str | None, pricing: Pricing | None = None, noise: float = 1.0) -> Plan:
     from ablate.paths import find_spec
     from ablate.plan import make_plan
     from ablate.spec import load_spec
 
-    try:
-        numbers = [int(piece) for piece in seeds.split(",")] if seeds is not None else None
-    except ValueError:
-        raise UsageError(f"--seeds {seeds}: give whole numbers with commas between, e.g. 0,1,2") from None
+    numbers = _seeds(seeds)
     labels = [piece.strip() for piece in scales.split(",")] if scales is not None else None
     return make_plan(load_spec(find_spec(spec), seeds=numbers, scales=labels), pricing, noise)
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import csv
 import math
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from ablate.console import ERR, OUT, print_json, short_number, table
 
 if TYPE_CHECKING:
+    from ablate.promotions import Held
     from analysis.consistency import Consistency
     from analysis.effects import Effect
     from analysis.report import Report
     from analysis.scaling import Pair
     from analysis.uncertainty import Interval
 
+_SOURCES = {"seeds": "their seeds", "items": "the test items", "stated": "the stated noise"}
 MOST_ROWS = 24
 """Rows of a section that are printed; --json has all."""
 _STATISTICS = (
@@ -32,13 +37,22 @@ _STATISTICS = (
 )
 
 
-def show_report(report: Report, *, plot: Path | None, as_json: bool, as_csv: bool) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How the answer is wanted."""
+
+    plot: Path | None
+    as_json: bool
+    as_csv: bool
+
+
+def show_report(report: Report, held: Sequence[Held], wish: Wish) -> None:
     """Print all parts that the study has something for."""
-    if plot is not None:
-        save_plot(report, plot)
-    if as_json:
-        return print_json(report.to_json())
-    if as_csv:
+    if wish.plot is not None:
+        save_plot(report, wish.plot)
+    if wish.as_json:
+        return print_json(report.to_json() | {"foretold": [_held_json(one) for one in held]})
+    if wish.as_csv:
         return print_csv(report)
     _print_main(report.consistency)
     _print_promoting(report.consistency)
@@ -47,10 +61,33 @@ def show_report(report: Report, *, plot: Path | None, as_json: bool, as_csv: boo
     _print_noise(report)
     _print_scales(report)
     _print_metrics(report)
+    for one in held:
+        _print_held(one)
     for warning in (*report.consistency.warnings, *report.warnings):
         ERR.print(f"note: {warning}", style="yellow")
-    if plot is not None:
-        ERR.print(f"plot: {plot}")
+    if wish.plot is not None:
+        ERR.print(f"plot: {wish.plot}")
+    return None
+
+
+def _held_json(one: Held) -> dict[str, Any]:
+    about = {
+        name: getattr(one.promotion, name) for name in ("made_at", "policy", "prior", "prior_share", "scales", "spec")
+    }
+    return one.foretold.to_json() | about
+
+
+def _print_held(one: Held) -> None:
+    promotion, found = one.promotion, one.foretold
+    day = datetime.fromtimestamp(promotion.made_at, UTC).strftime("%Y-%m-%d")
+    _head(f"foretold from {' and '.join(promotion.scales)} on {day}, observed at {promotion.large}")
+    rows = table("design", "foretold", "+-", "observed", "", right=("foretold", "+-", "observed"))
+    for o in found.outcomes:
+        inside = "within" if o.is_inside else "outside"
+        rows.add_row(o.design, f"{o.predicted:.2f}", f"{o.half_width:.2f}", f"{o.observed:.2f}", inside)
+    OUT.print(rows)
+    level = ", once their level was taken from the scores" if found.level is not None else ""
+    OUT.print(f"  {found.inside} of {len(found.outcomes)} within the 95% interval{level}; RMSE {found.rmse:.2f} points")
 
 
 def print_csv(report: Report) -> None:
@@ -90,7 +127,9 @@ def _print_main(found: Consistency) -> None:
     for label, key in _STATISTICS:
         digits = 2 if key in ("intercept", "rmse") else 3
         value = getattr(found, key)
-        rows.add_row(label, f"{value:.{digits}f}" if value is not None else "undefined", _told(found.intervals[key], digits))
+        rows.add_row(
+            label, f"{value:.{digits}f}" if value is not None else "undefined", _told(found.intervals[key], digits)
+        )
     OUT.print(rows)
     if found.slope is not None and found.slope_se is not None and found.prediction is not None:
         line = f"score at {found.large} = {found.slope:.3f} x score at {found.small} {found.intercept:+.2f}"
@@ -140,7 +179,12 @@ def _print_axes(report: Report) -> None:
     rows = table(*columns, right=("pairs", found.small, found.large, "Holm p"))
     choices = [choice for axis in shown for choice in axis.choices]
     for c in choices[:MOST_ROWS]:
-        ends = (f"{c.small.value:+.2f}", _told(c.small.interval, 1), f"{c.large.value:+.2f}", _told(c.large.interval, 1))
+        ends = (
+            f"{c.small.value:+.2f}",
+            _told(c.small.interval, 1),
+            f"{c.large.value:+.2f}",
+            _told(c.large.interval, 1),
+        )
         holm = "" if c.large.p_holm is None else f"{c.large.p_holm:.3f}"
         rows.add_row(_short(c.axis), _short(c.level), _short(c.baseline), str(c.pairs), *ends, holm, c.verdict)
     OUT.print(rows)
@@ -153,7 +197,9 @@ def _print_axes(report: Report) -> None:
         OUT.print(f"  no two designs differ in one of these alone: {', '.join(silent)}")
     for r in report.robustness:
         rho = "undefined" if r.spearman is None else f"{r.spearman:.3f}"
-        OUT.print(f"  rankings at {r.scale} under {r.axis} {r.levels[0]} and {r.levels[1]}: Spearman {rho} ({r.n} designs)")
+        OUT.print(
+            f"  rankings at {r.scale} under {r.axis} {r.levels[0]} and {r.levels[1]}: Spearman {rho} ({r.n} designs)"
+        )
 
 
 def _print_noise(report: Report) -> None:
@@ -172,7 +218,9 @@ def _print_noise(report: Report) -> None:
         else:
             true = "" if most.disattenuated_r is None else f"; r without noise {most.disattenuated_r:.3f}"
             OUT.print(f"  highest R2 that noise allows {most.r2:.3f}{true}")
-            OUT.print(f"  a difference of {report.resolution:g} points needs {report.seeds_needed} seeds of each design")
+            OUT.print(
+                f"  a difference of {report.resolution:g} points needs {report.seeds_needed} seeds of each design"
+            )
     if (seeds := report.across_seeds) is not None:
         told = f"equal seeds {_number(seeds.same_seeds)}, different seeds {_number(seeds.different_seeds)}"
         OUT.print(f"  R2 with {told}, means {_number(seeds.mean_of_seeds)}")
@@ -181,7 +229,7 @@ def _print_noise(report: Report) -> None:
         OUT.print(f"  R2 on {told} of {items.items} test items")
     if (three := report.three_way) is not None:
         right = "none" if three.accuracy is None else f"{three.accuracy:.1%} of them ordered alike at the large scale"
-        decided = f"{three.decided} of {three.pairs} pairs told apart by {three.source} ({three.abstention:.0%} abstained)"
+        decided = f"{three.decided} of {three.pairs} pairs told apart by {_SOURCES[three.source]} ({three.abstention:.0%} abstained)"
         OUT.print(f"  three-way: {decided}, {right}")
 
 
@@ -203,7 +251,9 @@ def _print_scales(report: Report) -> None:
             told += f"; {fit.wanted:g} is expected at {short_number(fit.wanted_size)}{out}"
         OUT.print(f"  {told} ({fit.sizes} sizes)")
     if (curve := report.budget) is not None:
-        _head(f"R2 of {curve.small} with {curve.large} (trained on {curve.large_samples:,} samples), by training budget")
+        _head(
+            f"R2 of {curve.small} with {curve.large} (trained on {curve.large_samples:,} samples), by training budget"
+        )
         rows = table("samples", "R2", "95% interval", "lost to the highest budget", right=("samples", "R2"))
         for point in curve.points:
             rows.add_row(f"{point.samples:,}", _number(point.r2), _told(point.r2_interval, 3), _told(point.lost, 3))

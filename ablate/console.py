@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ablate.import_preview import Preview
     from ablate.imports import Imported
     from ablate.sweep import Outcome
-    from analysis.consistency import Consistency
 
 TOLD_ONCE = {
     "samples": "samples",
@@ -216,56 +215,6 @@ def show_studies(*, as_json: bool) -> None:
         designs, done, failed = numbers
         shown.add_row(row["study"], designs, ", ".join(row["scales"]), done, failed)
     OUT.print(shown)
-
-
-# --- consistency -----------------------------------------------------------------------------------
-
-
-def show_consistency(result: Consistency, *, plot: Path | None, as_json: bool) -> None:
-    """The numbers, what stands beside them, and the next command."""
-    if plot is not None:
-        save_plot(result, plot)
-    if as_json:
-        return print_json(result.to_json())
-    name = f"{result.study}: {result.small} -> {result.large}"
-    OUT.print(Text(f"{name}   {result.metric} ({result.modality}), {result.n} designs", style="bold"))
-    rows = table("", "value", "95% interval", right=("value",))
-    for label, key in (
-        ("R2", "r2"),
-        ("Spearman", "spearman"),
-        ("Kendall tau-b", "kendall"),
-        ("pairwise agreement", "decision_accuracy"),
-    ):
-        value, interval = getattr(result, key), result.intervals.get(key)
-        told = f"{interval.low:.3f} to {interval.high:.3f}" if interval else ""
-        rows.add_row(label, f"{value:.3f}" if value is not None else "undefined", told)
-    OUT.print(rows)
-    if result.slope is not None and result.intercept is not None:
-        line = f"{result.slope:.3f} x score at {result.small} {result.intercept:+.2f}"
-        OUT.print(f"fitted line: score at {result.large} = {line}")
-    lost = ", ".join(f"{points:.2f} with {k}" for k, points in result.regret.items())
-    OUT.print(f"regret at {result.large} (points lost by promoting the best k of {result.small}): {lost}")
-    for warning in result.warnings:
-        ERR.print(f"note: {warning}", style="yellow")
-    if plot is not None:
-        ERR.print(f"plot: {plot}")
-
-
-def save_plot(result: Consistency, path: Path) -> None:
-    """Draw the scatter.
-
-    Raises:
-        UsageError: not a format that can be drawn, or the folder is missing.
-    """
-    from ablate.errors import UsageError
-    from analysis.figures import consistency_figure
-
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"--plot {path}: use .png, .pdf or .svg")
-    try:
-        consistency_figure(result).savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(f"--plot {path}: {error.strerror}") from None
 
 
 # --- the sweep -------------------------------------------------------------------------------------

@@ -52,14 +52,18 @@ def _outcomes(record: Record, metric: str, modality: str) -> pd.DataFrame | None
     rows = rows[(rows["modality"] == modality) & (rows["category"].eq(category) | (category == "overall"))]
     if rows.empty:
         return None
-    value = rows["probability"] if benchmark.endswith("_prob") else (rows["answer"] == rows["predicted"]).astype("float64")
+    value = (
+        rows["probability"] if benchmark.endswith("_prob") else (rows["answer"] == rows["predicted"]).astype("float64")
+    )
     return (100 * value).groupby(rows["item"]).agg(["mean", "count"])
 
 
 def _aligned(found: dict[tuple[str, str], list[pd.DataFrame]], small: str, large: str) -> ItemScores | None:
     from analysis.report import ItemScores
 
-    designs = sorted({name for scale, name in found if scale == small} & {name for scale, name in found if scale == large})
+    designs = sorted(
+        {name for scale, name in found if scale == small} & {name for scale, name in found if scale == large}
+    )
     weights = next(iter(found.values()))[0]["count"]
     if not designs or any(not frame["count"].equals(weights) for frames in found.values() for frame in frames):
         return None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ablate import mirror, store, stored
+from ablate.errors import AblateError
 from ablate.stored import StoredRun, StoredStudy
 
 T = TypeVar("T")
@@ -35,6 +36,14 @@ def load(study: str, uri: str | None = None) -> StoredStudy | None:
 def unfinished(study: str, uri: str | None = None) -> list[str] | None:
     """As `tracking.unfinished`; None where only that can tell."""
     return _read(study, uri, _unfinished)
+
+
+def run_ids(study: str, uri: str | None = None) -> Mapping[str, str]:
+    """Key of each finished trial -> its run, as far as a sqlite store tells; empty for a server, or without a store."""
+    try:
+        return _read(study, uri, _run_ids) or {}
+    except AblateError:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,11 @@ def _load(experiment: _Experiment) -> StoredStudy:
     )
     facts = stored.facts_in(dict(told.fetchall()))
     return StoredStudy(facts=facts, trials=[stored.trial_in(experiment.study, run) for run in trials.values()])
+
+
+def _run_ids(experiment: _Experiment) -> Mapping[str, str]:
+    condition = f"r.status = 'FINISHED' AND t.key = '{mirror.TRIAL_TAG}'"
+    return {key: run for run, _, key in experiment.texts("tags", condition)}
 
 
 def _unfinished(experiment: _Experiment) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,20 +20,33 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from ablate.promotions import Held
     from ablate.scores import TrialScores
-    from analysis.consistency import Consistency
+    from analysis.report import Report, Request
     from analysis.table import ScoreTable
 
 T = TypeVar("T")
 
 
-def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:
-    """The scores of a study, of one training budget where it has several.
+@dataclass(frozen=True, eq=False)
+class StudyScores:
+    """What a study has to say."""
+
+    table: ScoreTable
+    """Of one training budget."""
+    all_budgets: ScoreTable | None
+    """With all of them, if there are several."""
+    metric: str | None
+    """The metric that the latest sweep ranked by."""
+
+
+def load_study(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> StudyScores:
+    """The scores of a study.
 
     Args:
         study: its name; `apollo` is built in.
         tracking_uri: read from this MLflow server instead of the folders.
-        samples: the budget that is meant; the latest sweep's where left out.
+        samples: the budget that is meant, where a study has several; the latest sweep's where left out.
 
     Raises:
         UsageError: there is no such study, or it has no scores yet.
@@ -41,7 +55,7 @@ def load_table(study: str, *, tracking_uri: str | None = None, samples: int | No
     from analysis.table import ScoreTable, TableError, published
 
     if study == PUBLISHED:
-        return published(PUBLISHED)
+        return StudyScores(published(PUBLISHED), None, None)
     paths = study_paths(study)
     local = tracking_uri is None and paths.trials.is_dir()
     trials, known = _from_folders(paths) if local else _in_mlflow(study, tracking_uri, _trials_in_mlflow)
@@ -50,10 +64,16 @@ def load_table(study: str, *, tracking_uri: str | None = None, samples: int | No
         raise UsageError(f"study {study!r} has no finished trial yet; run its sweep first")
     try:
         table = ScoreTable(frame, lower_is_better=known.lower_is_better, factors=factor_frame(trials))
-        budget = samples or (known.samples if table.frame["samples"].nunique() > 1 else None)
-        return table.only(samples=budget) if budget else table
+        is_several = table.frame["samples"].nunique() > 1
+        budget = samples or (known.samples if is_several else None)
+        return StudyScores(table.only(samples=budget) if budget else table, table if is_several else None, known.metric)
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
+
+
+def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:
+    """The scores of a study, of one training budget where it has several; see `load_study`."""
+    return load_study(study, tracking_uri=tracking_uri, samples=samples).table
 
 
 def unfinished_trials(study: str, tracking_uri: str | None = None) -> list[str]:
@@ -148,28 +168,52 @@ def study_with_scales(small: str | None, large: str | None) -> str:
     return own[0] if own else PUBLISHED
 
 
-def compare_scales(
-    scores: ScoreTable, small: str | None, large: str | None, *, metric: str | None, modality: str
-) -> Consistency:
-    """Consistency between two scales of a study; its smallest and largest where left out.
+def report_on(scores: StudyScores, asked: Request, *, items: bool = True) -> Report:
+    """What a study tells about two scales; its smallest and largest, and its own metric, where left out.
+
+    Args:
+        scores: the study.
+        asked: the request; empty `small` and `large` stand for the study's own.
+        items: look at the answers to each test item, where the trials are on this machine.
 
     Raises:
-        UsageError: no such scale or metric, or too few designs in common.
+        UsageError: no such scale, metric, axis or design, or too few designs in common.
     """
-    from analysis.consistency import compare
-    from analysis.table import TableError, scale_size
+    from ablate.outcomes import item_scores
+    from analysis.report import study_report
+    from analysis.table import TableError
 
+    table = scores.table
     try:
-        chosen = metric or own_metric(scores.study)
-        study, scales = scores.study, scores.select(chosen, modality).scales
-        if small is None or large is None:
-            if len(scales) < 2:
-                raise UsageError(f"study {study!r} has scores at {scales[0]} alone; run it at another scale first")
-            if nameless := [scale for scale in scales if not math.isfinite(scale_size(scale))]:
-                raise UsageError(f"{nameless[0]!r} is no size, so which is larger? say --small and --large: {scales}")
-        return compare(scores, small or scales[0], large or scales[-1], chosen, modality)
+        chosen = table.select(asked.metric or scores.metric, asked.modality)
+        small, large = _scales_of(chosen, asked.small, asked.large)
+        asked = replace(asked, small=small, large=large, metric=chosen.metric)
+        answers = item_scores(table.study, small, large, chosen.metric, asked.modality) if items else None
+        return study_report(table, asked, all_budgets=scores.all_budgets, items=answers)
     except TableError as error:
         raise UsageError(str(error)) from None
+
+
+def predictions_held(scores: StudyScores, report: Report) -> list[Held]:
+    """What was foretold when designs of this study were promoted, against what they scored since."""
+    from ablate.promotions import held
+
+    asked = report.consistency
+    mean = scores.table.select(asked.metric, asked.modality).per_design(asked.large)["mean"]
+    observed = {str(design): float(score) for design, score in mean.items()}
+    return held(asked.study, asked.large, asked.metric, asked.modality, observed)
+
+
+def _scales_of(chosen: ScoreTable, small: str, large: str) -> tuple[str, str]:
+    from analysis.table import scale_size
+
+    study, scales = chosen.study, chosen.scales
+    if not small or not large:
+        if len(scales) < 2:
+            raise UsageError(f"study {study!r} has scores at {scales[0]} alone; run it at another scale first")
+        if nameless := [scale for scale in scales if not math.isfinite(scale_size(scale))]:
+            raise UsageError(f"{nameless[0]!r} is no size, so which is larger? say --small and --large: {scales}")
+    return small or scales[0], large or scales[-1]
 
 
 def own_metric(study: str) -> str | None:

@@ -42,7 +42,8 @@ class Sheet:
     """A label of the ladder, or {label, llm}."""
     seeds: Sequence[int]
     samples: int
-    metric: str
+    metric: str | None
+    """None for the benchmark overall of the designs' data."""
     gpus: float | None = None
     """Of one trial, where a plan said so; else the ladder's."""
 
@@ -72,7 +73,8 @@ def sweep_text(sheet: Sheet, chosen: Sequence[Chosen], axes: Sequence[str]) -> s
             reason = f"  # {design.name}: {design.reason}" if number == 0 else ""
             lines.append(f"      - {_flow(value)}{reason}")
     lines += [f"scales: [{_flow(sheet.scale)}]", f"seeds: {_flow(list(sheet.seeds))}", f"budget: {sheet.samples}"]
-    lines.append(f"metric: {_flow(sheet.metric)}")
+    if sheet.metric is not None:
+        lines.append(f"metric: {_flow(sheet.metric)}")
     if sheet.gpus is not None:
         lines.append(f"resources: {{gpus: {sheet.gpus:g}}}")
     text = "\n".join(lines) + "\n"
@@ -105,9 +107,7 @@ def _key(design: Design, name: str) -> Any:
     return value
 
 
-def _split(
-    chosen: Sequence[Chosen], base: Design, axes: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def _split(chosen: Sequence[Chosen], base: Design, axes: Sequence[str]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """What all share and the base has not, by field; and a column of values for what they differ in."""
     shared: dict[str, Any] = {}
     columns: dict[str, list[Any]] = {}
@@ -127,7 +127,9 @@ def _split(
         shared.pop(name, None)
         columns[name] = [_short(design, name) for design in designs]
     first = next(iter(columns))
-    columns[first] = [_named(c.name if len(columns) == 1 else "", v) for c, v in zip(chosen, columns[first], strict=True)]
+    columns[first] = [
+        _named(c.name if len(columns) == 1 else "", v) for c, v in zip(chosen, columns[first], strict=True)
+    ]
     return shared, columns
 
 
@@ -169,7 +171,7 @@ def _flow(value: Any) -> str:
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     text = StringIO()
     yaml.dump(value, text)
-    return text.getvalue().removesuffix("...\n").strip()
+    return text.getvalue().strip().removesuffix("...").strip()
 
 
 def _check(text: str, chosen: Sequence[Chosen]) -> None:

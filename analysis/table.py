@@ -25,7 +25,7 @@ KEY = COLUMNS[:-1]
 
 _TEXT = ("study", "design", "scale", "benchmark", "category", "modality")
 _MULTIPLE = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
+_SIZE = re.compile(r"(?:.*[-_ ])?(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
 _APOLLO_SCALES = {
     "Qwen2-0.5B-Instruct": "0.5B",
     "Qwen2-1.5B-Instruct": "1.5B",
@@ -182,7 +182,7 @@ class ScoreTable:
 
 
 def scale_size(label: str) -> float:
-    """Parameters behind a label such as 0.15M, 1.5B or 7B; infinite for a label that is not a size."""
+    """Parameters behind a label such as 0.15M, 7B or Qwen2.5-7B; infinite for one that does not end in a size."""
     match = _SIZE.fullmatch(label.strip())
     return float(match[1]) * _MULTIPLE[match[2].upper()] if match else math.inf
 
@@ -198,7 +198,9 @@ def published(name: str) -> ScoreTable:
         raise TableError(f"no published study {name}; there is: apollo")
     folder = Path(__file__).parent / "published" / "apollo"
     rows = pd.read_csv(folder / "scaling_consistency_t14_t15.csv")
-    factors = rows.drop_duplicates("variant").set_index("variant")[list(_APOLLO_FACTORS)].rename(columns=_APOLLO_FACTORS)
+    factors = (
+        rows.drop_duplicates("variant").set_index("variant")[list(_APOLLO_FACTORS)].rename(columns=_APOLLO_FACTORS)
+    )
     return ScoreTable(
         pd.DataFrame(
             {

@@ -1,0 +1,363 @@
+"""`ablate promote`: from small-scale scores to the next sweep spec at a larger scale.
+
+Statistics are in analysis/ (transfer.py foretells, selection.py chooses); here a study is read, designs are priced, and
+what was chosen is written as a spec that `ablate plan` and `ablate sweep` take as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from ablate.budget import Budget, Pricing, price
+from ablate.errors import InfeasibleError, UsageError
+from ablate.gpus import DEFAULT, gpu
+from ablate.known_designs import KnownDesigns, known_designs
+from ablate.paths import PUBLISHED, study_paths
+from ablate.promotions import Promotion, keep
+from ablate.record import sole_driver
+from ablate.study import StudyScores, load_study
+from ablate.sweep_writer import Chosen, Sheet, sweep_text, write_text
+from analysis.backtest import Backtest, policies, replay
+from analysis.foretold import Prediction
+from analysis.selection import Policy, Selection, select
+from analysis.sequential import Advice, advise
+from analysis.table import TableError, scale_size
+from analysis.transfer import Candidates, Prior, Transfer, candidates, foretell, published_prior, vague_prior
+from models.design import Design, TrialConfig
+from models.ladder import own_rung, rung, rung_of
+
+if TYPE_CHECKING:
+    from analysis.agreement import Floats
+    from analysis.table import ScoreTable
+
+Unit = Literal["GPU-hours", "PFLOPs", "designs"]
+CALIBRATE = 4
+"""Designs that are proposed for calibration where no number is given."""
+REGRETS, CONFIDENCES = (0.1, 0.25, 0.5, 1.0), (0.8, 0.95)
+"""Of the policies that a backtest replays, in points and as chances."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """What is to be promoted."""
+
+    study: str
+    large: str
+    llm: str | None = None
+    """Of a large scale that is no label of the ladder: a hub id or folder."""
+    scales: tuple[str, ...] = ()
+    """Small scales to foretell from; all that are smaller where empty."""
+    metric: str | None = None
+    modality: str = "video"
+    samples: int | None = None
+    """Training budget of the small-scale scores, where a study has several."""
+    designs: str | None = None
+    """A sweep spec that declares the designs, for studies of imported scores."""
+    gpu: str | None = None
+    utilisation: float = 0.4
+    seeds: tuple[int, ...] = (0,)
+    budget: int | None = None
+    """Training samples at the large scale; as at the small ones where left out."""
+    blind: bool = False
+    """As if no score at the large scale were known."""
+    tracking_uri: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A study, read and foretold."""
+
+    ask: Ask
+    table: ScoreTable
+    """Narrowed to the metric."""
+    transfer: Transfer
+    known: KnownDesigns
+    budgets: Mapping[str, Budget]
+    """Design -> what a trial of it takes at the large scale; those nobody can price are missing."""
+    costs_n: Floats
+    unit: Unit
+    notes: tuple[str, ...]
+
+    @property
+    def found(self) -> Candidates:
+        """The designs that may be promoted."""
+        return self.transfer.candidates
+
+    def run_costs(self) -> dict[str, Floats]:
+        """Scale -> cost of one run of each design there, in `unit`: for the small scales by parameters."""
+        sizes = {scale: scale_size(scale) / scale_size(self.ask.large) for scale in self.found.scales}
+        return {self.ask.large: self.costs_n} | {scale: share * self.costs_n for scale, share in sizes.items()}
+
+
+def prepare(ask: Ask) -> Prepared:
+    """Read a study, foretell its designs at the large scale, and price them there.
+
+    Raises:
+        UsageError: no such study, scale, metric or spec; too few designs.
+        InfeasibleError: a design fits on no allowed number of the GPUs.
+    """
+    _refuse_scale(ask)
+    scores = load_study(ask.study, tracking_uri=ask.tracking_uri, samples=ask.samples)
+    try:
+        table = scores.table.select(ask.metric or scores.metric, ask.modality)
+        found = candidates(table, ask.large, ask.scales or None)
+        if ask.blind:
+            found = found.knowing(np.full(len(found.designs), np.nan))
+        transfer = foretell(found, prior_for(ask.study))
+    except TableError as error:
+        raise UsageError(f"study {ask.study!r}: {error}") from None
+    known = known_designs(ask.study, ask.designs)
+    budgets = _budgets(ask, known, found.designs)
+    costs_n, unit, notes = _costs(found.designs, budgets)
+    told = [known.note] if known.note else []
+    return Prepared(
+        ask=ask,
+        table=table,
+        transfer=transfer,
+        known=known,
+        budgets=budgets,
+        costs_n=costs_n,
+        unit=unit,
+        notes=(*told, *notes, *_notes_on_scores(scores, transfer)),
+    )
+
+
+def prior_for(study: str) -> Prior:
+    """The published prior, but for the study that it was made from."""
+    return vague_prior() if study == PUBLISHED else published_prior()
+
+
+def _refuse_scale(ask: Ask) -> None:
+    try:
+        if ask.llm is None:
+            rung(ask.large)
+        else:
+            own_rung(ask.large, ask.llm)
+    except (ValueError, FileNotFoundError) as error:
+        mend = "" if ask.llm else f"; a scale of your own is --to {ask.large}=HUB-ID-OR-FOLDER"
+        raise UsageError(f"--to {ask.large}: {error}{mend}") from None
+
+
+def _config(ask: Ask, design: Design, samples: int) -> TrialConfig:
+    return TrialConfig(design=design, scale=ask.large, llm=ask.llm, seed=ask.seeds[0], samples=samples)
+
+
+def _budgets(ask: Ask, known: KnownDesigns, designs: tuple[str, ...]) -> dict[str, Budget]:
+    samples, found = ask.budget or known.samples, dict[str, Budget]()
+    for name in designs:
+        design = known.configs.get(name)
+        if design is None or samples is None:
+            continue
+        config = _config(ask, design, samples)
+        named = ask.gpu or (DEFAULT if rung_of(config).gpus else None)
+        try:
+            found[name] = price(config, name, Pricing(gpu=gpu(named) if named else None, utilisation=ask.utilisation))
+        except InfeasibleError:
+            raise
+        except (ValueError, FileNotFoundError):
+            continue  # nothing is known of a part's size: told in the notes
+    return found
+
+
+def _costs(designs: tuple[str, ...], budgets: Mapping[str, Budget]) -> tuple[Floats, Unit, list[str]]:
+    """Cost of each design at the large scale; those without a price cost as much as the dearest that has one."""
+    if not budgets:
+        return np.ones(len(designs)), "designs", ["no design can be priced, so each counts as one"]
+    on_gpu = all(budget.on_gpu for budget in budgets.values())
+    hours = {n: b.on_gpu.hours if on_gpu and b.on_gpu else b.flops / 1e15 for n, b in budgets.items()}
+    dear = max(hours.values())
+    unpriced = [name for name in designs if name not in hours]
+    notes = [f"not priced, counted as the dearest: {', '.join(unpriced)}"] if unpriced else []
+    return np.array([hours.get(name, dear) for name in designs]), "GPU-hours" if on_gpu else "PFLOPs", notes
+
+
+def _notes_on_scores(scores: StudyScores, transfer: Transfer) -> list[str]:
+    found, notes = transfer.candidates, list[str]()
+    if scores.all_budgets is not None:
+        notes.append("the study has several training budgets; --samples says which one is foretold from")
+    for scale, column in zip(found.scales, np.isfinite(found.score_nS).T, strict=True):
+        if missing := [name for name, there in zip(found.designs, column, strict=True) if not there]:
+            notes.append(f"no score at {scale}, so foretold less surely: {', '.join(missing)}")
+    if len(found.designs) < 10:
+        notes.append(
+            f"only {len(found.designs)} designs: what lies between the scales rests on the prior and few points"
+        )
+    return notes
+
+
+def next_steps(prepared: Prepared, wanted: float) -> Advice:
+    """The training whose result is worth most for its cost, and whether to stop at an expected regret."""
+    return advise(prepared.transfer, prepared.run_costs(), wanted)
+
+
+def backtests(ask: Ask, *, subsets: int) -> list[Backtest]:
+    """Replay policies on a study whose scores at the large scale are known, for each small scale and all together.
+
+    Raises:
+        UsageError: no such study or scale, or fewer than six designs with scores at both.
+    """
+    scores = load_study(ask.study, tracking_uri=ask.tracking_uri, samples=ask.samples)
+    try:
+        table = scores.table.select(ask.metric or scores.metric, ask.modality)
+        every = candidates(table, ask.large, ask.scales or None)
+        proxies = [(scale,) for scale in every.scales] + ([every.scales] if len(every.scales) > 1 else [])
+        found = [every if proxy == every.scales else candidates(table, ask.large, proxy) for proxy in proxies]
+        prior, several = prior_for(ask.study), policies(len(every.designs), REGRETS, CONFIDENCES)
+        return [replay(each, prior, several, study=ask.study, subsets=subsets) for each in found]
+    except TableError as error:
+        raise UsageError(f"study {ask.study!r}: {error}") from None
+
+
+def choose(prepared: Prepared, policy: Policy) -> Selection:
+    """Choose designs by a policy.
+
+    Raises:
+        UsageError: a budget in GPU-hours where designs have no price, or one that buys nothing.
+    """
+    if policy.rule == "budget":
+        if prepared.unit == "designs":
+            raise UsageError("--budget needs prices: no config of these designs is known; name a spec with --designs")
+        unknown = ~np.isfinite(prepared.found.known_n)
+        if unknown.any() and policy.value < prepared.costs_n[unknown].min():
+            least = prepared.costs_n[unknown].min()
+            raise UsageError(f"--budget {policy.value:g}: the cheapest design takes {least:.4g} {prepared.unit}")
+    factors = prepared.table.factors.reindex(list(prepared.found.designs))
+    levels = factors.astype("str").to_numpy() if not factors.empty else None
+    return select(prepared.transfer, policy, prepared.costs_n, levels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What a promotion left on disk."""
+
+    spec: Path | None
+    """None if there was nothing to promote, or no config of a design is known."""
+    record: Path | None
+    """The predictions, for `ablate consistency`; None for the published study."""
+    why_not: str | None = None
+
+
+def spec_path(ask: Ask, policy: Policy, output: Path | None) -> Path:
+    """`sweeps/STUDY.promoted-7B.yaml` below the working directory, unless the user says otherwise."""
+    what = "calibrate" if policy.rule == "calibrate" else "promoted"
+    return output or Path("sweeps") / f"{ask.study}.{what}-{ask.large}.yaml"
+
+
+def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids: Callable[[str], str]) -> Written:
+    """Write the chosen designs as a sweep spec, and keep what was foretold.
+
+    Args:
+        prepared: the study.
+        selection: what was chosen.
+        output: path of the spec; `spec_path` where None.
+        run_ids: trial key -> its MLflow run, or "".
+    """
+    ask, known = prepared.ask, prepared.known
+    if not selection.promoted:
+        return Written(spec=None, record=None, why_not="nothing to promote: what is known holds the wish already")
+    if lacking := [name for name in selection.promoted if name not in known.configs]:
+        return Written(
+            spec=None,
+            record=None,
+            why_not=f"no spec written: no config is known of {', '.join(lacking)}; name a spec that declares them by "
+            "these names with --designs",
+        )
+    path = spec_path(ask, selection.policy, output)
+    write_text(path, sweep_text(_sheet(prepared, selection, path, run_ids), _chosen(prepared, selection), known.axes))
+    if ask.study == PUBLISHED:
+        return Written(spec=path, record=None)
+    paths = study_paths(ask.study)
+    with sole_driver(paths):
+        return Written(spec=path, record=keep(paths, _promotion(prepared, selection, path)))
+
+
+def _chosen(prepared: Prepared, selection: Selection) -> list[Chosen]:
+    rows = {row.design: row for row in selection.candidates}
+    return [
+        Chosen(
+            name=name,
+            design=prepared.known.configs[name],
+            reason=f"foretold {rows[name].predicted:+.2f} +- {rows[name].half_width:.2f}, {rows[name].reason}",
+        )
+        for name in selection.promoted
+    ]
+
+
+def _sheet(prepared: Prepared, selection: Selection, path: Path, run_ids: Callable[[str], str]) -> Sheet:
+    ask, transfer, known = prepared.ask, prepared.transfer, prepared.known
+    samples = ask.budget or known.samples
+    assert samples is not None, "designs with configs have a budget"
+    scale = ask.large if ask.llm is None else {"label": ask.large, "llm": ask.llm}
+    step = own_rung(ask.large, ask.llm) if ask.llm else rung(ask.large)
+    on_gpu = [b.on_gpu for name in selection.promoted if (b := prepared.budgets.get(name)) and b.on_gpu]
+    benchmarks = {known.configs[name].data.benchmark for name in selection.promoted}
+    is_theirs = prepared.table.metric.split("/", 1)[0].removesuffix("_prob") in benchmarks
+    study = f"{ask.study}-promoted" if ask.study == PUBLISHED else ask.study
+    heading = [
+        f"Promoted from study {ask.study}, {' and '.join(prepared.found.scales)}, by `ablate promote --to {ask.large}`:",
+        f"{selection.policy}. Expected regret {selection.expected_regret:.2f} points, the winner is in with "
+        f"{selection.chance:.0%}; {selection.cost:.4g} {prepared.unit}.",
+        f"Of what is known of the transfer {transfer.prior_share:.0%} is prior: {transfer.prior.source}.",
+        f"At {ask.large} the LLM learns at {step.llm_lr_factor:.3g} times the rates below.",
+    ]
+    if transfer.is_relative:
+        heading.append("Foretold scores are differences to the mean of all designs: no score at this scale is known.")
+    heading += _out(selection)
+    heading += [
+        f"{name}: {_with_runs(known.trials[name], run_ids)}" for name in selection.promoted if name in known.trials
+    ]
+    return Sheet(
+        study=study,
+        question=f"Do the designs that {' and '.join(prepared.found.scales)} foretell to be best hold at {ask.large}?",
+        heading=heading,
+        scale=scale,
+        seeds=ask.seeds,
+        samples=samples,
+        metric=prepared.table.metric if is_theirs else None,
+        gpus=max((one.gpus for one in on_gpu), default=None) if ask.gpu else None,
+    )
+
+
+def _with_runs(trials: tuple[str, ...], run_ids: Callable[[str], str]) -> str:
+    told = []
+    for trial in trials:
+        run = run_ids(trial.rsplit(" ", 1)[-1])
+        told.append(f"{trial}{f' (run {run})' if run else ''}")
+    return ", ".join(told)
+
+
+def _out(selection: Selection, most: int = 12) -> list[str]:
+    left = [row for row in selection.candidates if not row.is_promoted and not row.is_known]
+    lines = [f"{row.design} {row.reason}" for row in left[:most]]
+    return [*lines, f"and {len(left) - most} more are out"] if len(left) > most else lines
+
+
+def _promotion(prepared: Prepared, selection: Selection, path: Path) -> Promotion:
+    ask, transfer = prepared.ask, prepared.transfer
+    return Promotion(
+        study=ask.study,
+        large=ask.large,
+        scales=prepared.found.scales,
+        metric=prepared.table.metric,
+        modality=ask.modality,
+        samples=ask.budget or prepared.known.samples,
+        policy=str(selection.policy),
+        prior=transfer.prior.source,
+        prior_share=transfer.prior_share,
+        is_relative=transfer.is_relative,
+        spec=str(path.resolve()),
+        made_at=time.time(),
+        predictions=tuple(
+            Prediction(
+                design=row.design, predicted=row.predicted, half_width=row.half_width, is_promoted=row.is_promoted
+            )
+            for row in selection.candidates
+            if not row.is_known
+        ),
+    )

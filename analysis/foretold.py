@@ -1,0 +1,84 @@
+"""Predictions that were made before a design was trained, against what it then scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What was foretold of one design at the large scale."""
+
+    design: str
+    predicted: float
+    """Points; a difference to the mean of all candidates if no score at the large scale was known then."""
+    half_width: float
+    """Of the 95 % prediction interval of a run."""
+    is_promoted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """One prediction and what came of it, in points of the large scale."""
+
+    design: str
+    predicted: float
+    half_width: float
+    observed: float
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the score lies in its interval."""
+        return abs(self.observed - self.predicted) <= self.half_width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foretold:
+    """How predictions fared."""
+
+    outcomes: tuple[Outcome, ...]
+    """Highest prediction first."""
+    level: float | None
+    """What was added to relative predictions, so that their mean is that of the scores; None if they had a level."""
+    inside: int
+    """Scores within their 95 % interval."""
+    rmse: float
+    """Root mean square of observed - predicted, in points."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return asdict(self) | {"outcomes": [asdict(o) | {"is_inside": o.is_inside} for o in self.outcomes]}
+
+
+def against_observed(
+    predictions: list[Prediction], observed: Mapping[str, float], *, is_relative: bool
+) -> Foretold | None:
+    """Hold predictions against the scores of the designs that were trained since.
+
+    A level that was not foretold is taken from the scores themselves, so that their spread alone is tested.
+
+    Returns:
+        None as long as none was trained; with relative predictions, fewer than two.
+    """
+    trained = sorted((p for p in predictions if p.design in observed), key=lambda p: -p.predicted)
+    if len(trained) < (2 if is_relative else 1):
+        return None
+    level = math.fsum(observed[p.design] - p.predicted for p in trained) / len(trained) if is_relative else None
+    outcomes = tuple(
+        Outcome(
+            design=p.design,
+            predicted=p.predicted + (level or 0.0),
+            half_width=p.half_width,
+            observed=observed[p.design],
+        )
+        for p in trained
+    )
+    return Foretold(
+        outcomes=outcomes,
+        level=level,
+        inside=sum(o.is_inside for o in outcomes),
+        rmse=math.sqrt(math.fsum((o.observed - o.predicted) ** 2 for o in outcomes) / len(outcomes)),
+    )
