@@ -221,16 +221,16 @@ def _print_noise(report: Report) -> None:
             OUT.print(
                 f"  a difference of {report.resolution:g} points needs {report.seeds_needed} seeds of each design"
             )
-    if (seeds := report.across_seeds) is not None:
-        told = f"equal seeds {_number(seeds.same_seeds)}, different seeds {_number(seeds.different_seeds)}"
-        OUT.print(f"  R2 with {told}, means {_number(seeds.mean_of_seeds)}")
+    if (across := report.across_seeds) is not None:
+        told = f"equal seeds {_number(across.same_seeds)}, different seeds {_number(across.different_seeds)}"
+        OUT.print(f"  R2 with {told}, means {_number(across.mean_of_seeds)}")
     if (items := report.items) is not None:
         told = f"the same half {items.same_half:.3f}, different halves {items.different_halves:.3f}"
         OUT.print(f"  R2 on {told} of {items.items} test items")
     if (three := report.three_way) is not None:
         right = "none" if three.accuracy is None else f"{three.accuracy:.1%} of them ordered alike at the large scale"
-        decided = f"{three.decided} of {three.pairs} pairs told apart by {_SOURCES[three.source]} ({three.abstention:.0%} abstained)"
-        OUT.print(f"  three-way: {decided}, {right}")
+        decided = f"{three.decided} of {three.pairs} pairs told apart by {_SOURCES[three.source]}"
+        OUT.print(f"  three-way: {decided} ({three.abstention:.0%} abstained), {right}")
 
 
 def _print_scales(report: Report) -> None:

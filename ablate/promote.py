@@ -269,7 +269,7 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
             "these names with --designs",
         )
     path = spec_path(ask, selection.policy, output)
-    write_text(path, sweep_text(_sheet(prepared, selection, path, run_ids), _chosen(prepared, selection), known.axes))
+    write_text(path, sweep_text(_sheet(prepared, selection, run_ids), _chosen(prepared, selection), known.axes))
     if ask.study == PUBLISHED:
         return Written(spec=path, record=None)
     paths = study_paths(ask.study)
@@ -289,39 +289,44 @@ def _chosen(prepared: Prepared, selection: Selection) -> list[Chosen]:
     ]
 
 
-def _sheet(prepared: Prepared, selection: Selection, path: Path, run_ids: Callable[[str], str]) -> Sheet:
-    ask, transfer, known = prepared.ask, prepared.transfer, prepared.known
+def _sheet(prepared: Prepared, selection: Selection, run_ids: Callable[[str], str]) -> Sheet:
+    ask, known = prepared.ask, prepared.known
     samples = ask.budget or known.samples
     assert samples is not None, "designs with configs have a budget"
-    scale = ask.large if ask.llm is None else {"label": ask.large, "llm": ask.llm}
-    step = own_rung(ask.large, ask.llm) if ask.llm else rung(ask.large)
     on_gpu = [b.on_gpu for name in selection.promoted if (b := prepared.budgets.get(name)) and b.on_gpu]
     benchmarks = {known.configs[name].data.benchmark for name in selection.promoted}
     is_theirs = prepared.table.metric.split("/", 1)[0].removesuffix("_prob") in benchmarks
-    study = f"{ask.study}-promoted" if ask.study == PUBLISHED else ask.study
-    heading = [
-        f"Promoted from study {ask.study}, {' and '.join(prepared.found.scales)}, by `ablate promote --to {ask.large}`:",
-        f"{selection.policy}. Expected regret {selection.expected_regret:.2f} points, the winner is in with "
-        f"{selection.chance:.0%}; {selection.cost:.4g} {prepared.unit}.",
-        f"Of what is known of the transfer {transfer.prior_share:.0%} is prior: {transfer.prior.source}.",
-        f"At {ask.large} the LLM learns at {step.llm_lr_factor:.3g} times the rates below.",
-    ]
-    if transfer.is_relative:
-        heading.append("Foretold scores are differences to the mean of all designs: no score at this scale is known.")
-    heading += _out(selection)
-    heading += [
-        f"{name}: {_with_runs(known.trials[name], run_ids)}" for name in selection.promoted if name in known.trials
-    ]
     return Sheet(
-        study=study,
-        question=f"Do the designs that {' and '.join(prepared.found.scales)} foretell to be best hold at {ask.large}?",
-        heading=heading,
-        scale=scale,
+        study=f"{ask.study}-promoted" if ask.study == PUBLISHED else ask.study,
+        question=f"Do the designs foretold to be best from {' and '.join(prepared.found.scales)} hold at {ask.large}?",
+        heading=[*_heading(prepared, selection), *_out(selection), *_origins(known, selection.promoted, run_ids)],
+        scale=ask.large if ask.llm is None else {"label": ask.large, "llm": ask.llm},
         seeds=ask.seeds,
         samples=samples,
         metric=prepared.table.metric if is_theirs else None,
         gpus=max((one.gpus for one in on_gpu), default=None) if ask.gpu else None,
     )
+
+
+def _heading(prepared: Prepared, selection: Selection) -> list[str]:
+    ask, transfer = prepared.ask, prepared.transfer
+    step = own_rung(ask.large, ask.llm) if ask.llm else rung(ask.large)
+    scales = " and ".join(prepared.found.scales)
+    lines = [
+        f"Promoted from study {ask.study}, {scales}, by `ablate promote --to {ask.large}`: {selection.policy}.",
+        f"Expected regret {selection.expected_regret:.2f} points, the winner is in with {selection.chance:.0%}; "
+        f"{selection.cost:.4g} {prepared.unit}.",
+        f"Of what is known of the transfer {transfer.prior_share:.0%} is prior: {transfer.prior.source}.",
+        f"At {ask.large} the LLM learns at {step.llm_lr_factor:.3g} times the rates below.",
+    ]
+    if transfer.is_relative:
+        lines.append("Foretold scores are differences to the mean of all designs: no score at this scale is known.")
+    return lines
+
+
+def _origins(known: KnownDesigns, names: tuple[str, ...], run_ids: Callable[[str], str]) -> list[str]:
+    """The trials that each promoted design is promoted for, with their MLflow runs."""
+    return [f"{name}: {_with_runs(known.trials[name], run_ids)}" for name in names if name in known.trials]
 
 
 def _with_runs(trials: tuple[str, ...], run_ids: Callable[[str], str]) -> str:

@@ -107,9 +107,8 @@ def _print_selection(prepared: Prepared, selection: Selection, written: Written)
         OUT.print(f"written: {written.spec}")
         OUT.print(f"next: ablate plan {written.spec}   then: ablate sweep {written.spec}")
         if prepared.ask.study != "apollo":
-            OUT.print(
-                f"then: ablate consistency --study {prepared.ask.study} --large {found.large}   (foretold against observed)"
-            )
+            again = f"ablate consistency --study {prepared.ask.study} --large {found.large}"
+            OUT.print(f"then: {again}   (foretold against observed)")
     elif written.why_not:
         OUT.print(written.why_not)
 
@@ -123,9 +122,8 @@ def _print_sums(prepared: Prepared, selection: Selection) -> None:
     share = f", {selection.cost / every:.0%} of training all" if every > 0 else ""
     OUT.print(f"\n{selection.policy}: {number} promoted, {three_digits(selection.cost)} {prepared.unit}{share}")
     if selection.expected_regret == selection.expected_regret:
-        OUT.print(
-            f"expected regret {selection.expected_regret:.2f} points; the winner is among them with {selection.chance:.0%}"
-        )
+        winner = f"the winner is among them with {selection.chance:.0%}"
+        OUT.print(f"expected regret {selection.expected_regret:.2f} points; {winner}")
     if len(selection.curve) > 1:
         steps = ", ".join(f"{k}: {lost:.2f}" for k, lost, _ in selection.curve[:MOST_ROWS] if lost == lost)
         OUT.print(f"expected regret by number promoted: {steps}")
@@ -138,11 +136,11 @@ def _print_unknown(prepared: Prepared) -> None:
     best = choose(prepared, Policy(rule="calibrate", value=CALIBRATE))
     if not best.promoted:
         return
-    large = prepared.ask.large
+    ask, prior = prepared.ask, prepared.transfer.prior.source
     ERR.print(
-        f"note: until a few designs are trained at {large}, the level of scores there is unknown, and how far the order "
-        f"is kept, and how far scores spread, is taken from {prepared.transfer.prior.source}. Most would be told by "
-        f"{', '.join(best.promoted)}: ablate promote --study {prepared.ask.study} --to {large} --calibrate {CALIBRATE}",
+        f"note: until a few designs are trained at {ask.large}, the level of scores there is unknown, and how far the "
+        f"order is kept, and how far scores spread, is taken from {prior}. Most would be told by "
+        f"{', '.join(best.promoted)}: ablate promote --study {ask.study} --to {ask.large} --calibrate {CALIBRATE}",
         style="yellow",
     )
 
@@ -230,8 +228,8 @@ def show_backtest(ask: Ask, *, subsets: int, plot: Path | None, as_json: bool) -
     first = found[0]
     OUT.print(Text(f"{first.study} -> {first.large}   {first.designs} designs", style="bold"))
     OUT.print(
-        f"means over {first.subsets} random subsets of two thirds of the designs; cost: share of training all of them at "
-        f"{first.large}, and that of the small scale before; prior: {first.prior}"
+        f"means over {first.subsets} random subsets of two thirds of the designs; cost: share of training all of them "
+        f"at {first.large}, and that of the small scale before; prior: {first.prior}"
     )
     right = ("trained", "cost", "+ small", "regret", "95% below", "winner in", "regret ", "winner in ")
     rows = table("proxy", "policy", *right[:6], "whole study", *right[6:], right=right)

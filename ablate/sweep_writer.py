@@ -1,4 +1,4 @@
-"""Chosen designs -> a sweep spec that runs exactly these: a preset, what all differ from it by, tied axes for the rest."""
+"""Chosen designs -> a sweep spec of exactly these: a preset, what all differ from it by, tied axes for the rest."""
 
 from __future__ import annotations
 
