@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Unit = Literal["GPU-hours", "PFLOPs", "designs"]
 CALIBRATE = 4
 """Designs that are proposed for calibration where no number is given."""
+_MARK = "# Promoted from study"
 REGRETS, CONFIDENCES = (0.1, 0.25, 0.5, 1.0), (0.8, 0.95)
 """Of the policies that a backtest replays, in points and as chances."""
 
@@ -269,12 +270,21 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
             "these names with --designs",
         )
     path = spec_path(ask, selection.policy, output)
+    _refuse_strangers(path)
     write_text(path, sweep_text(_sheet(prepared, selection, run_ids), _chosen(prepared, selection), known.axes))
     if ask.study == PUBLISHED:
         return Written(spec=path, record=None)
     paths = study_paths(ask.study)
     with sole_driver(paths):
         return Written(spec=path, record=keep(paths, _promotion(prepared, selection, path)))
+
+
+def _refuse_strangers(path: Path) -> None:
+    """Only what was written here is written over."""
+    if path.is_dir():
+        raise UsageError(f"--output {path}: is a folder; name a file in it")
+    if path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith(_MARK):
+        raise UsageError(f"{path} exists and was not written by `ablate promote`; name another file with --output")
 
 
 def _chosen(prepared: Prepared, selection: Selection) -> list[Chosen]:
@@ -313,7 +323,7 @@ def _heading(prepared: Prepared, selection: Selection) -> list[str]:
     step = own_rung(ask.large, ask.llm) if ask.llm else rung(ask.large)
     scales = " and ".join(prepared.found.scales)
     lines = [
-        f"Promoted from study {ask.study}, {scales}, by `ablate promote --to {ask.large}`: {selection.policy}.",
+        f"{_MARK.removeprefix('# ')} {ask.study}, {scales}, by `ablate promote --to {ask.large}`: {selection.policy}.",
         f"Expected regret {selection.expected_regret:.2f} points, the winner is in with {selection.chance:.0%}; "
         f"{selection.cost:.4g} {prepared.unit}.",
         f"Of what is known of the transfer {transfer.prior_share:.0%} is prior: {transfer.prior.source}.",

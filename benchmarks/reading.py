@@ -79,13 +79,15 @@ def main() -> None:
 def report(uri: str, runs: int) -> bool:
     """Time everything; tell whether something is off."""
     import ablate.tracking  # noqa: F401 - importing mlflow is timed nowhere: a notebook has it already
-    from ablate.study import compare_scales, load_table
+    from ablate.study import load_study, load_table, report_on
+    from analysis.report import Request
 
     ours, table = timed(lambda: load_table(STUDY, tracking_uri=uri))
     client, through_client = timed(lambda: table_by_client(uri))
     theirs, searched = timed(lambda: search_runs(uri))
     folders, of_folders = timed(lambda: load_table(STUDY))
-    statistics = timed(lambda: compare_scales(table, None, None, metric="bench/overall", modality="video"))[0]
+    study, asked = load_study(STUDY), Request(small="", large="", metric="bench/overall")
+    statistics = timed(lambda: report_on(study, asked))[0]
     process = timed(lambda: consistency("--tracking-uri", uri))[0]
     process_folders = timed(consistency)[0]
     assert len(searched) == runs

@@ -8,7 +8,8 @@ import pytest
 
 from ablate.errors import UsageError
 from ablate.imports import import_scores
-from ablate.study import compare_scales, load_table, overview, rankings, study_with_scales
+from ablate.study import load_study, load_table, overview, rankings, report_on, study_with_scales
+from analysis.report import Request
 
 ROWS = "design,scale,seed,score\n" + "".join(
     f"d{i},{scale},0,{i * (1 + (scale == '7B')) + 10}\n" for i in range(6) for scale in ("1B", "7B")
@@ -26,7 +27,7 @@ def take(tmp_path: Path):
 
 
 def compare(study: str):
-    return compare_scales(load_table(study), None, None, metric=None, modality="video")
+    return report_on(load_study(study), Request(small="", large="")).consistency
 
 
 def test_imported_scores_are_a_study_like_any_other(take):
@@ -109,7 +110,7 @@ def test_what_is_not_there_is_told_with_what_is(take):
     with pytest.raises(UsageError, match=r"no study 'x'.*mine, apollo \(built in\)"):
         load_table("x")
     with pytest.raises(UsageError, match="no trials at 3B in study mine; there are: 1B, 7B"):
-        compare_scales(load_table("mine"), "3B", "7B", metric=None, modality="video")
+        report_on(load_study("mine"), Request(small="3B", large="7B"))
     with pytest.raises(UsageError, match="nope"):
         rankings(load_table("mine"), "nope/overall")
     with pytest.raises(UsageError, match="built-in"):
