@@ -1,0 +1,49 @@
+"""The whole way on real trials: sweep small, ask for consistency, promote, launch, hold what was foretold against it."""
+
+from __future__ import annotations
+
+import pytest
+
+SPEC = """\
+study: small
+base: tiny
+set:
+  data.train_videos: 24
+  data.test_videos: 6
+axes:
+  sampling:
+    - {kind: uniform, frames: 4}
+    - {kind: uniform, frames: 2}
+    - {kind: fps, fps: 1}
+scales: [0.05M, 0.15M]
+budget: 320
+"""
+
+
+@pytest.mark.slow
+def test_from_small_scales_to_a_promotion_and_back(shop):
+    shop.run("sweep", shop.spec(SPEC))
+    answer = shop.json("consistency", "--study", "small")
+    assert (answer["small"], answer["large"], answer["n"]) == ("0.05M", "0.15M", 3)
+    assert answer["verdict"] == "no verdict"
+    assert answer["foretold"] == []
+    asked = ("promote", "--study", "small", "--to", "0.4M", "--top-k", "2")
+    wish = shop.json(*asked)
+    spec = shop.folder / wish["spec"]
+    assert wish["is_relative"]
+    plan = shop.json("plan", spec)
+    assert [(t["scale"], t["status"]) for t in plan["trials"]] == [("0.4M", "new")] * 2
+    assert {t["design"] for t in plan["trials"]} == set(wish["promoted"])
+    told = shop.run(*asked, "--launch").stdout
+    assert "2 promoted" in told
+    assert "2 declared, 0 excluded, 0 duplicate, 2 done" in told
+    again = shop.json("promote", "--study", "small", "--to", "0.4M", "--top-k", "1")
+    assert again["num_known"] == 2
+    assert set(again["promoted"]) == {c["design"] for c in again["candidates"]} - set(wish["promoted"])
+    shop.run("sweep", shop.spec(SPEC), "--scales", "0.4M")
+    answer = shop.json("consistency", "--study", "small", "--large", "0.4M")
+    latest, first = answer["foretold"][0], answer["foretold"][-1]
+    assert [o["design"] for o in latest["outcomes"]] == again["promoted"]
+    assert {o["design"] for o in first["outcomes"]} >= set(wish["promoted"])
+    assert 0 <= first["inside"] <= len(first["outcomes"])
+    assert "foretold from 0.05M and 0.15M" in shop.run("consistency", "--study", "small", "--large", "0.4M").stdout
