@@ -85,6 +85,8 @@ class Held:
 def held(study: str, large: str, metric: str, modality: str, observed: Mapping[str, float]) -> list[Held]:
     """Every promotion of a study to a scale that designs were trained after, the latest first.
 
+    One that foretold the same as a later one is left out.
+
     Args:
         study: its name.
         large: the scale.
@@ -95,6 +97,6 @@ def held(study: str, large: str, metric: str, modality: str, observed: Mapping[s
     found = []
     for promotion in kept(study_paths(study), large, metric, modality):
         outcome = against_observed(list(promotion.predictions), observed, is_relative=promotion.is_relative)
-        if outcome is not None:
+        if outcome is not None and all(outcome != other.foretold for other in found):
             found.append(Held(promotion=promotion, foretold=outcome))
     return found

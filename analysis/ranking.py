@@ -7,6 +7,7 @@ import pandas as pd
 from analysis.table import ScoreTable
 
 OUTLIER_SDS = 3.0
+FEWEST = 5
 _MAD_TO_SD = 1.4826  # median absolute deviation to standard deviation, for normal scores
 
 
@@ -49,7 +50,9 @@ def collapsed(table: ScoreTable, scale: str, metric: str | None = None, modality
 
 
 def far_below(mean: pd.Series[float], *, lower_is_better: bool) -> tuple[str, ...]:
-    """The rule of `collapsed` on scores by design."""
+    """The rule of `collapsed` on scores by design; of fewer than five, none can stand apart."""
+    if len(mean) < FEWEST:
+        return ()
     distance = mean - mean.median()
     robust_sd = _MAD_TO_SD * float(distance.abs().median())
     shortfall = distance * (1 if lower_is_better else -1)
