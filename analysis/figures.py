@@ -13,11 +13,13 @@ import pandas as pd
 
 from analysis import figures_panels as panels
 from analysis import figures_style as style
-from analysis.figures_scatter import draw_scatter, name_designs
+from analysis.figures_scatter import FEW_ENOUGH_TO_LABEL, draw_scatter, name_designs
 from analysis.labels import shortened
 from analysis.table import scale_order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -36,8 +38,8 @@ def consistency_figure(consistency: Consistency) -> Figure:
     with style.style():
         figure = style.page(_ALONE_IN, _headline(consistency), _parts(consistency))
         axes = figure.add_subplot()
-        draw_scatter(axes, consistency)
-        style.legend(figure, _columns(axes), loc="outside lower center")
+        entries = draw_scatter(axes, consistency)
+        style.legend(figure, entries, style.legend_columns(entries), loc="outside lower center")
         style.lay_out(figure)
         name_designs(axes, consistency)
     return figure
@@ -48,31 +50,46 @@ def report_figure(report: Report) -> Figure:
 
     A panel for which the study has nothing is left out: the others take its room.
     """
-    found = report.consistency
-    beside = [
-        *([lambda axes: panels.draw_size_panel(axes, report)] if len(panels.sized_pairs(report)) > 1 else []),
-        *([lambda axes, budget=budget: panels.draw_budget_panel(axes, budget)] if (budget := report.budget) else []),
-    ]
+    found, beside = report.consistency, _panels_beside(report)
     rows = len(panels.shown_choices(report))
-    heights = [_SCATTER_IN if beside or rows else _ALONE_IN, *([0.8 + 0.27 * rows] if rows else [])]
+    heights = [_SCATTER_IN if beside or rows else _ALONE_IN, 0.45, *([0.8 + 0.27 * rows] if rows else [])]
     with style.style():
-        figure = style.page(sum(heights), _headline(found), _parts(found), _caption(report, bool(beside)))
+        figure = style.page(sum(heights), _headline(found), _parts(found), _caption(report))
         outer = figure.add_gridspec(len(heights), 1, height_ratios=heights)
-        upper = outer[0].subgridspec(1, 2 if beside else 1, width_ratios=[_BESIDE, 1] if beside else [1])
-        axes = figure.add_subplot(upper[0])
-        draw_scatter(axes, found)
+        # One grid for the scatter and its panels, so that their axes end at the same heights.
+        widths = [_BESIDE, 1] if beside else [1]
+        upper = outer[0].subgridspec(max(1, len(beside)), len(widths), width_ratios=widths)
+        axes = figure.add_subplot(upper[:, 0])
+        entries = draw_scatter(axes, found)
+        for place, draw in enumerate(beside):
+            draw(figure.add_subplot(upper[place, 1]))
         if beside:
-            column = upper[1].subgridspec(len(beside), 1)
-            for place, draw in enumerate(beside):
-                draw(figure.add_subplot(column[place]))
-        style.legend(axes, 2, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+            style.panel_title(axes, "Each design at both scales", _fit_told(found))
+        below = figure.add_subplot(outer[1])
+        below.set_axis_off()
+        style.legend(below, entries, style.legend_columns(entries), loc="center")
         if rows:
-            effects = figure.add_subplot(outer[1])
-            panels.draw_effects(effects, report)
-            style.legend(effects, 2, loc="lower right", bbox_to_anchor=(1, 1.01))
+            effects = figure.add_subplot(outer[2])
+            style.legend(effects, panels.draw_effects(effects, report), 2, loc="lower right", bbox_to_anchor=(1, 1.01))
         style.lay_out(figure)
         name_designs(axes, found)
     return figure
+
+
+def _panels_beside(report: Report) -> list[Callable[[Axes], None]]:
+    """Those for which the study has something."""
+    drawn: list[Callable[[Axes], None]] = []
+    if len(panels.sized_pairs(report)) > 1:
+        drawn.append(lambda axes: panels.draw_size_panel(axes, report))
+    if (budget := report.budget) is not None:
+        drawn.append(lambda axes: panels.draw_budget_panel(axes, budget))
+    return drawn
+
+
+def _fit_told(consistency: Consistency) -> list[str]:
+    if consistency.slope is None or consistency.rmse is None:
+        return ["no line: all score alike at one scale"]
+    return [f"slope {consistency.slope:.2f}, residuals {consistency.rmse:.2g} points".replace("-", "\u2212")]
 
 
 def ranking_figure(ranking: pd.DataFrame, label: str = "score") -> Figure:
@@ -91,19 +108,20 @@ def ranking_figure(ranking: pd.DataFrame, label: str = "score") -> Figure:
         figure = style.page(0.9 + 0.27 * len(shown), f"Best first, by their score at {scales[-1]}", [f"{less}; {bars}"])
         axes = figure.add_subplot()
         style.grid(axes)
+        entries = {}
         for scale, color in zip(scales, _light_to_dark(len(scales)), strict=True):
             rows = ranking[(ranking["scale"] == scale) & ranking["design"].isin(shown)]
             row_of = rows["design"].map(shown.index)
             spread = rows["sd"].fillna(0.0)
             axes.errorbar(rows["mean"], row_of, xerr=spread, fmt="none", ecolor=color, elinewidth=1.6, alpha=0.6)
-            axes.scatter(rows["mean"], row_of, s=36, c=color, ec="white", lw=0.8, zorder=4, label=scale)
+            entries[scale] = axes.scatter(rows["mean"], row_of, s=36, c=color, ec="white", lw=0.8, zorder=4)
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.set_yticks(range(len(shown)), [shortened(design) for design in shown], parse_math=False)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(label, parse_math=False)
         if len(scales) > 1:
-            style.legend(figure, len(scales), loc="outside lower center")
+            style.legend(figure, entries, style.legend_columns(entries), loc="outside lower center")
         style.lay_out(figure)
     return figure
 
@@ -127,18 +145,16 @@ def _parts(consistency: Consistency) -> list[str]:
     ]
 
 
-def _caption(report: Report, has_panels: bool) -> str:
-    """What stands on bars and bands."""
-    told = ["Named: best, worst, worst foretold, and the designs that R\u00b2 rests on."]
-    if has_panels:
+def _caption(report: Report) -> str:
+    """What stands on bars and names."""
+    told = []
+    if report.consistency.n > FEW_ENOUGH_TO_LABEL:
+        told.append("Named: best, worst, worst foretold, and the designs that R\u00b2 rests on.")
+    if report.budget or len(panels.sized_pairs(report)) > 1:
         told.append("Bars of R\u00b2: 95% intervals over designs.")
+    if panels.shown_choices(report):
+        told.append("Transfers, reverses: both 95% intervals leave out zero; else signs alone are told.")
     return " ".join(told)
-
-
-def _columns(axes: Axes) -> int:
-    """Of the legend: two by two or more where names are long."""
-    labels = axes.get_legend_handles_labels()[1]
-    return 2 if sum(len(label) for label in labels) > 75 else len(labels)
 
 
 def _light_to_dark(number: int) -> list[str]:

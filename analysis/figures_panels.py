@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,65 +40,73 @@ def draw_size_panel(axes: Axes, report: Report) -> None:
     """R^2 towards the large scale against the size of the small one, with its trend where there is one."""
     pairs, fit = sized_pairs(report), report.scaling.fit
     sizes = [scale_size(pair.small) for pair in pairs]
-    _frame(axes, f"R\u00b2 against size, for {shortened(report.scaling.large, 12)}", "Size of the small scale")
     axes.set_xscale("log")
-    reach = [*sizes]
-    if fit:
-        reach += _draw_trend(axes, fit, sizes)
-    _draw_r2(axes, sizes, [(pair.r2, pair.r2_interval) for pair in pairs])
+    reach = _reach(fit, sizes) if fit else []
     _set_log_ticks(axes, dict(zip(sizes, [pair.small for pair in pairs], strict=True)), reach)
+    _draw_r2(axes, sizes, [(pair.r2, pair.r2_interval) for pair in pairs])
+    if fit:
+        _draw_trend(axes, fit, sizes, reach)
+    told = _trend_told(fit, reach) if fit else []
+    _frame(axes, f"R\u00b2 with {shortened(report.scaling.large, 12)}, by size", told)
+    axes.set_xlabel("Small scale")
 
 
-def _draw_trend(axes: Axes, fit: SizeFit, sizes: Sequence[float]) -> list[float]:
-    """The line, dashed outside of the small scales, and the size at which the wanted R^2 is expected."""
-    low, high = min(sizes), max(sizes)
+def _reach(fit: SizeFit, sizes: Sequence[float]) -> list[float]:
+    """The size at which the wanted R^2 is expected, unless that is too far away to be drawn, or to be believed."""
     size = fit.wanted_size
-    is_near = size is not None and low / _FURTHEST <= size <= high * _FURTHEST
-    reach = [size] if size is not None and is_near else []
-    every = [low, high, *reach]
+    return [size] if size is not None and min(sizes) / _FURTHEST <= size <= max(sizes) * _FURTHEST else []
+
+
+def _draw_trend(axes: Axes, fit: SizeFit, sizes: Sequence[float], reach: Sequence[float]) -> None:
+    """The line, dashed outside of the small scales, and the size at which the wanted R^2 is expected."""
+    low, high, every = min(sizes), max(sizes), [*sizes, *reach]
     for start, stop, dashes in ((low, high, "-"), (min(every), low, "--"), (high, max(every), "--")):
         if stop > start:
             across = np.geomspace(start, stop, 50)
             r2 = fit.intercept + fit.slope * np.log(across / 1e9)
             axes.plot(across, r2, color=style.BLUE, linewidth=1.3, linestyle=dashes, zorder=3)
+    for size in reach:
+        corner = ([size, size, axes.get_xlim()[0]], [-1, fit.wanted, fit.wanted])
+        axes.plot(*corner, color=style.GREY, lw=0.9, ls=":", zorder=1)
+        axes.scatter([size], [fit.wanted], s=40, marker="D", c="white", ec=style.ORANGE, lw=1.4, zorder=5)
+
+
+def _trend_told(fit: SizeFit, reach: Sequence[float]) -> list[str]:
     sign = "+" if fit.intercept >= 0 else "\u2212"
-    told = [f"R\u00b2 = {fit.slope:.2f} ln x {sign} {abs(fit.intercept):.2f}".replace("-", "\u2212") + "  (x in B)"]
-    if size is not None and is_near:
-        axes.plot([size, size, axes.get_xlim()[0]], [0, fit.wanted, fit.wanted], color=style.GREY, lw=0.8, ls=":", zorder=1)
-        axes.scatter([size], [fit.wanted], s=44, marker="D", c="white", ec=style.ORANGE, lw=1.4, zorder=5)
-        told.append(f"{fit.wanted:g} expected at {size_label(size)}" + (" (extrapolated)" if fit.is_extrapolated else ""))
-    elif size is None:
-        told.append("does not rise with size")
-    else:
-        told.append(f"{fit.wanted:g} expected far outside")
-    _note(axes, "\n".join(told))
-    return reach
+    line = f"R\u00b2 = {fit.slope:.2f} ln x {sign} {abs(fit.intercept):.2f}".replace("-", "\u2212")
+    if reach:
+        return [line, f"{fit.wanted:g} expected at {size_label(reach[0])}"]
+    return [line, "does not rise with size" if fit.wanted_size is None else f"{fit.wanted:g}: far from these sizes"]
 
 
 def draw_budget_panel(axes: Axes, budget: BudgetCurve) -> None:
     """R^2 against the training budget of the small scale, and where it levels off."""
     points = [point for point in budget.points if point.r2 is not None]
     samples = [float(point.samples) for point in points]
-    _frame(axes, "R\u00b2 against budget", f"Training samples of {shortened(budget.small, 12)}")
     axes.set_xscale("log")
+    _set_log_ticks(axes, {float(point.samples): count_label(point.samples) for point in budget.points}, [])
     axes.plot(samples, [point.r2 for point in points], color=style.BLUE, linewidth=1.3, zorder=3)
     _draw_r2(axes, samples, [(point.r2, point.r2_interval) for point in points])
-    told = f"{shortened(budget.large, 12)} at {count_label(budget.large_samples)}"
-    if budget.levels_off is not None and budget.levels_off < budget.points[-1].samples:
-        axes.axvline(budget.levels_off, color=style.ORANGE, linewidth=1.1, linestyle="--", zorder=2)
-        told = f"levels off at {count_label(budget.levels_off)}\n{told}"
-    elif budget.levels_off is not None:
-        told = f"still rising at {count_label(budget.levels_off)}\n{told}"
-    _note(axes, told)
-    _set_log_ticks(axes, {float(point.samples): count_label(point.samples) for point in budget.points}, [])
+    last = budget.points[-1].samples
+    told = [f"not level below {count_label(last)}"] if budget.levels_off is not None else []
+    if budget.levels_off is not None and budget.levels_off < last:
+        axes.axvline(budget.levels_off, color=style.ORANGE, linewidth=1.2, linestyle="--", zorder=2)
+        told = [f"levels off at {count_label(budget.levels_off)}"]
+    _frame(axes, f"R\u00b2 with {shortened(budget.large, 12)}, by budget", told)
+    axes.set_xlabel(f"Training samples at {shortened(budget.small, 12)}", parse_math=False)
 
 
-def _frame(axes: Axes, title: str, label: str) -> None:
+def _frame(axes: Axes, title: str, told: Sequence[str]) -> None:
+    """Once all is drawn: from the quarter below the lowest to 1."""
     style.grid(axes)
-    style.panel_title(axes, title)
-    axes.set_xlabel(label, parse_math=False)
-    axes.set_ylim(0, 1.03)
-    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    style.panel_title(axes, title, told)
+    lows = [float(np.min(line.get_ydata())) for line in axes.lines if len(line.get_ydata()) == 2]
+    dots = [float(dot.get_offsets().data[0][1]) for dot in axes.collections]
+    ends = [end for end in (*lows, *dots) if 0 <= end <= 1]
+    low = math.floor(max(0.0, min([*ends, 0.75]) - 0.02) * 4) / 4
+    axes.set_ylim(low, 1 + 0.03 * (1 - low))
+    ticks = [tick for tick in (0, 0.25, 0.5, 0.75, 1) if tick >= low]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     style.small_ticks(axes)
 
 
@@ -111,14 +119,6 @@ def _draw_r2(axes: Axes, x: Sequence[float], found: Sequence[tuple[float | None,
         axes.scatter([place], [r2], s=36, c=style.BLUE, ec="white", lw=0.8, zorder=4)
 
 
-def _note(axes: Axes, told: str) -> None:
-    """In the lower left, where a good R^2 leaves room."""
-    text = axes.text(0.04, 0.04, told, transform=axes.transAxes, va="bottom", fontsize=style.SMALL_PT, color=style.INK)
-    text.set_parse_math(False)
-    text.set_bbox({"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1.5})
-    text.set_zorder(6)
-
-
 def _set_log_ticks(axes: Axes, labels: dict[float, str], reach: Sequence[float]) -> None:
     """Ticks where there are points; of those too near to be read apart only the first and the last stay."""
     every = sorted([*labels, *reach])
@@ -127,8 +127,9 @@ def _set_log_ticks(axes: Axes, labels: dict[float, str], reach: Sequence[float])
     axes.set_xlim(low / room, high * room)
     width = math.log(high / low * room**2)
     kept: list[float] = []
-    for place in sorted(labels):
-        if not kept or math.log(place / kept[-1]) / width > 0.06 + 0.025 * len(labels[place]):
+    for place in sorted(labels, key=lambda place: (place not in (min(labels), max(labels)), place)):
+        near = min((abs(math.log(place / other)) / width for other in kept), default=1.0)
+        if near > 0.06 + 0.025 * len(labels[place]):
             kept.append(place)
     axes.set_xticks(kept, [shortened(labels[place], 8) for place in kept])
     axes.set_xticks([], minor=True)
@@ -142,8 +143,12 @@ def shown_choices(report: Report) -> list[Choice]:
     return [choice for choice in every if any(choice is other for other in kept)]
 
 
-def draw_effects(axes: Axes, report: Report) -> None:
-    """A row a choice: its effect at the small scale (open) and at the large one (filled), and what that says."""
+def draw_effects(axes: Axes, report: Report) -> dict[str, Any]:
+    """A row a choice: its effect at the small scale (open) and at the large one (filled), and what that says.
+
+    Returns:
+        What a legend says: words -> what is drawn so.
+    """
     choices = shown_choices(report)
     small, large = report.consistency.small, report.consistency.large
     every = sum(len(axis.choices) for axis in report.axes)
@@ -157,8 +162,6 @@ def draw_effects(axes: Axes, report: Report) -> None:
     axes.axvline(0, color=style.GREY, linewidth=0.9, zorder=1)
     for row, choice in enumerate(choices):
         _draw_choice(axes, row, choice)
-    for place, (scale, look) in enumerate(((small, _SMALL), (large, _LARGE))):
-        axes.scatter([], [], label=f"{shortened(scale, 18)}", **look, zorder=4 + place)
     named = [shortened(f"{c.axis}: {c.level} for {c.baseline}", _LONGEST_CHOICE) for c in choices]
     axes.set_yticks(range(len(choices)), named, parse_math=False)
     axes.spines["left"].set_visible(False)
@@ -166,10 +169,11 @@ def draw_effects(axes: Axes, report: Report) -> None:
     axes.set_xlabel(f"Effect in points, with its 95% interval where it has one{lower}")
     style.small_ticks(axes)
     axes.tick_params(axis="y", length=0)
+    return {shortened(scale, 18): axes.scatter([], [], **look) for scale, look in ((small, _SMALL), (large, _LARGE))}
 
 
-_SMALL = {"s": 26, "facecolor": "white", "edgecolor": style.BLUE, "linewidth": 1.4, "marker": "o"}
-_LARGE = {"s": 46, "facecolor": style.BLUE, "edgecolor": "white", "linewidth": 0.8, "marker": "o"}
+_SMALL: dict[str, Any] = {"s": 26, "facecolor": "white", "edgecolor": style.BLUE, "linewidth": 1.4, "marker": "o"}
+_LARGE: dict[str, Any] = {"s": 46, "facecolor": style.BLUE, "edgecolor": "white", "linewidth": 0.8, "marker": "o"}
 
 
 def _draw_choice(axes: Axes, row: int, choice: Choice) -> None:

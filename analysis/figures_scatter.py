@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,20 +23,25 @@ _LEGEND_NAME, _LONGEST_METRIC = 18, 30
 """Characters of a name that have room in the legend, and of a metric beside an axis."""
 
 
-def draw_scatter(axes: Axes, consistency: Consistency) -> None:
-    """Scores at the large scale over those at the small one; the labels come with `name_designs`, once laid out."""
+def draw_scatter(axes: Axes, consistency: Consistency) -> dict[str, Any]:
+    """Scores at the large scale over those at the small one; the labels come with `name_designs`, once laid out.
+
+    Returns:
+        What a legend says: words -> what is drawn so.
+    """
     points = consistency.points
     xy_n2 = _places(consistency)
     style.grid(axes)
     crowd = min(1.0, (60 / len(points)) ** 0.5)
     axes.scatter(*xy_n2.T, s=34 * crowd, color=style.BLUE, edgecolor="white", linewidth=0.8 * crowd, zorder=4)
-    _mark_choices(axes, consistency)
+    entries = _mark_choices(axes, consistency)
     _set_limits(axes, xy_n2)
-    _draw_line(axes, xy_n2)
+    entries |= _draw_line(axes, xy_n2)
     metric = shortened(consistency.metric, _LONGEST_METRIC)
     direction = ", lower is better" if consistency.lower_is_better else ""
     for axis, scale in ((axes.xaxis, consistency.small), (axes.yaxis, consistency.large)):
         axis.set_label_text(f"Score at {shortened(scale)} ({metric}{direction})", parse_math=False)
+    return entries
 
 
 def name_designs(axes: Axes, consistency: Consistency) -> None:
@@ -57,18 +62,19 @@ def _choices(consistency: Consistency) -> tuple[int, int]:
     return favourite, max(range(len(points)), key=lambda i: (sign * points[i].y, sign * points[i].x))
 
 
-def _mark_choices(axes: Axes, consistency: Consistency) -> None:
+def _mark_choices(axes: Axes, consistency: Consistency) -> dict[str, Any]:
     favourite, best = (consistency.points[index] for index in _choices(consistency))
-    same = favourite == best
-    if not same:
-        _mark(axes, favourite, style.ORANGE, "D", consistency.small)
-    _mark(axes, best, style.GREEN, "*", "both" if same else consistency.large)
+    small, large = (shortened(scale, _LEGEND_NAME) for scale in (consistency.small, consistency.large))
+    if favourite == best:
+        return _mark(axes, best, style.GREEN, "*", "best at both")
+    marked = _mark(axes, favourite, style.ORANGE, "D", f"best at {small}")
+    return marked | _mark(axes, best, style.GREEN, "*", f"best at {large}")
 
 
-def _mark(axes: Axes, point: Point, color: str, marker: Literal["*", "D"], scale: str) -> None:
+def _mark(axes: Axes, point: Point, color: str, marker: Literal["*", "D"], what: str) -> dict[str, Any]:
     size = 190 if marker == "*" else 56
-    label = f"best at {shortened(scale, _LEGEND_NAME)}: {shortened(point.design, _LEGEND_NAME)}"
-    axes.scatter([point.x], [point.y], s=size, c=color, marker=marker, ec="white", lw=0.9, zorder=5, label=label)
+    drawn = axes.scatter([point.x], [point.y], s=size, c=color, marker=marker, ec="white", lw=0.9, zorder=5)
+    return {f"{what}: {shortened(point.design, _LEGEND_NAME)}": drawn}
 
 
 def _set_limits(axes: Axes, xy_n2: Floats) -> None:
@@ -79,18 +85,19 @@ def _set_limits(axes: Axes, xy_n2: Floats) -> None:
     axes.set_ylim(low[1] - room[1], high[1] + room[1])
 
 
-def _draw_line(axes: Axes, xy_n2: Floats) -> None:
+def _draw_line(axes: Axes, xy_n2: Floats) -> dict[str, Any]:
     """Least squares, the pointwise band of the line, and that of one more design; see analysis.line."""
     line = fitted_line(*xy_n2.T)
     if line is None:
-        return
+        return {}
     across = np.linspace(*axes.get_xlim(), 200)
     middle, band, wide = line.at(across), line.band(across), line.prediction(across)
-    axes.plot(across, middle, color=style.BLUE, linewidth=1.4, alpha=0.85, zorder=3, label="least squares")
-    axes.fill_between(across, middle - wide, middle + wide, color="#F1F5F8", lw=0, zorder=0.5, label="95%: a new design")
-    for edge in (middle - wide, middle + wide):  # a light area is lost on a copier
-        axes.plot(across, edge, color="#B9CBD8", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0.6)
-    axes.fill_between(across, middle - band, middle + band, color="#C3DBEB", lw=0, zorder=0.8, label="95%: the line")
+    (fit,) = axes.plot(across, middle, color=style.BLUE, linewidth=1.4, alpha=0.85, zorder=3)
+    of_new = axes.fill_between(across, middle - wide, middle + wide, color="#F1F5F8", lw=0, zorder=0.5)
+    for end in (middle - wide, middle + wide):  # a light area is lost on a copier
+        (edge,) = axes.plot(across, end, color="#A9BFCE", linewidth=0.8, linestyle=(0, (4, 3)), zorder=0.6)
+    of_line = axes.fill_between(across, middle - band, middle + band, color="#C3DBEB", lw=0, zorder=0.8)
+    return {"fit, its 95% band": (of_line, fit), "95% of new designs": (of_new, edge)}
 
 
 def _worth_a_label(consistency: Consistency) -> list[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.labels import text_width
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -80,7 +80,8 @@ def page(body_in: float, headline: str, parts: Sequence[str], caption: str = "")
     foot_in = _MARGIN_IN + len(below) * SMALL_PT * _LINE_SPACING / 72
     height_in = top_in + body_in + foot_in
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI)
-    figure.set_layout_engine("constrained", rect=(0, foot_in / height_in, 1, body_in / height_in))
+    room = (0, foot_in / height_in, 1, body_in / height_in)
+    figure.set_layout_engine("constrained", rect=room, w_pad=_MARGIN_IN, h_pad=_MARGIN_IN / 2)
     FigureCanvasAgg(figure)
     left, size_pt = _MARGIN_IN / WIDTH_IN, TITLE_PT
     while text_width(headline, size_pt, bold=True) > room_pt and size_pt > TEXT_PT:
@@ -126,16 +127,44 @@ def small_ticks(axes: Axes) -> None:
     axes.yaxis.label.set_size(SMALL_PT)
 
 
-def panel_title(axes: Axes, title: str) -> None:
-    """Of one panel of several."""
-    axes.set_title(title, loc="left", fontsize=TEXT_PT, fontweight="bold", color=INK, pad=6, parse_math=False)
+def panel_title(axes: Axes, title: str, notes: Sequence[str] = ()) -> None:
+    """Of one panel of several, with a line or two of what it says."""
+    step_pt = SMALL_PT * _LINE_SPACING
+    pad_pt = 6 + len(notes) * step_pt
+    axes.set_title(title, loc="left", fontsize=TEXT_PT, fontweight="bold", color=INK, pad=pad_pt, parse_math=False)
+    for line, note in enumerate(notes):
+        axes.annotate(
+            note,
+            (0, 1),
+            xytext=(0, pad_pt - (line + 1) * step_pt - 1),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=SMALL_PT,
+            color=SOFT,
+            parse_math=False,
+        )
 
 
-def legend(owner: Figure | Axes, columns: int, **where: Any) -> None:
-    """Below what it explains, where it hides nothing."""
-    made = owner.legend(ncols=columns, frameon=False, handletextpad=0.5, columnspacing=1.4, borderaxespad=0.0, **where)
+def legend(owner: Figure | Axes, entries: Mapping[str, Any], columns: int, **where: Any) -> None:
+    """Beside what it explains, where it hides nothing.
+
+    Args:
+        owner: figure or axes that holds it.
+        entries: words -> what is drawn so; a tuple is drawn as one.
+        columns: side by side.
+        where: matplotlib's `loc` and `bbox_to_anchor`.
+    """
+    look: dict[str, Any] = {"frameon": False, "handletextpad": 0.5, "columnspacing": 1.4, "borderaxespad": 0.0}
+    made = owner.legend(list(entries.values()), list(entries), ncols=columns, **look, **where)
     for text in made.get_texts():
         text.set_parse_math(False)
+
+
+def legend_columns(entries: Iterable[str]) -> int:
+    """As many columns as the page has room for, so that rows are equally long."""
+    widths = [text_width(entry, SMALL_PT) + 42 for entry in entries]
+    columns = max(1, min(len(widths), int(72 * WIDTH_IN / max(widths))))
+    return len(widths) if sum(widths) < 72 * WIDTH_IN else -(-len(widths) // -(-len(widths) // columns))
 
 
 def lay_out(figure: Figure) -> None:
