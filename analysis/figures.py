@@ -88,8 +88,12 @@ def _panels_beside(report: Report) -> list[Callable[[Axes], None]]:
 
 def _fit_told(consistency: Consistency) -> list[str]:
     if consistency.slope is None or consistency.rmse is None:
-        return ["no line: all score alike at one scale"]
-    return [f"slope {consistency.slope:.2f}, residuals {consistency.rmse:.2g} points".replace("-", "\u2212")]
+        return ["", "no line: all score alike at one scale"]
+    fit = f"slope {consistency.slope:.2f}, residuals {consistency.rmse:.2g} points".replace("-", "\u2212")
+    if not consistency.influential or (rest := consistency.influential[-1].r2) is None:
+        return ["", fit]
+    names = ", ".join(shortened(removal.design, 12) for removal in consistency.influential)
+    return [fit, f"R\u00b2 {rest:.2f} without {names}"]
 
 
 def ranking_figure(ranking: pd.DataFrame, label: str = "score") -> Figure:

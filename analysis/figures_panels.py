@@ -46,9 +46,9 @@ def draw_size_panel(axes: Axes, report: Report) -> None:
     _draw_r2(axes, sizes, [(pair.r2, pair.r2_interval) for pair in pairs])
     if fit:
         _draw_trend(axes, fit, sizes, reach)
-    told = _trend_told(fit, reach) if fit else []
-    _frame(axes, f"R\u00b2 with {shortened(report.scaling.large, 12)}, by size", told)
+    told = _trend_told(fit, reach) if fit else ["", "no trend from so few sizes"]
     axes.set_xlabel("Small scale")
+    _finish(axes, f"R\u00b2 with {shortened(report.scaling.large, 12)}, by size", told)
 
 
 def _reach(fit: SizeFit, sizes: Sequence[float]) -> list[float]:
@@ -66,14 +66,14 @@ def _draw_trend(axes: Axes, fit: SizeFit, sizes: Sequence[float], reach: Sequenc
             r2 = fit.intercept + fit.slope * np.log(across / 1e9)
             axes.plot(across, r2, color=style.BLUE, linewidth=1.3, linestyle=dashes, zorder=3)
     for size in reach:
-        corner = ([size, size, axes.get_xlim()[0]], [-1, fit.wanted, fit.wanted])
-        axes.plot(*corner, color=style.GREY, lw=0.9, ls=":", zorder=1)
+        axes.axvline(size, color=style.GREY, lw=0.9, ls=":", zorder=1)
+        axes.axhline(fit.wanted, color=style.GREY, lw=0.9, ls=":", zorder=1)
         axes.scatter([size], [fit.wanted], s=40, marker="D", c="white", ec=style.ORANGE, lw=1.4, zorder=5)
 
 
 def _trend_told(fit: SizeFit, reach: Sequence[float]) -> list[str]:
     sign = "+" if fit.intercept >= 0 else "\u2212"
-    line = f"R\u00b2 = {fit.slope:.2f} ln x {sign} {abs(fit.intercept):.2f}".replace("-", "\u2212")
+    line = f"R\u00b2 = {fit.slope:.2f} ln x {sign} {abs(fit.intercept):.2f}, x in B".replace("-", "\u2212")
     if reach:
         return [line, f"{fit.wanted:g} expected at {size_label(reach[0])}"]
     return [line, "does not rise with size" if fit.wanted_size is None else f"{fit.wanted:g}: far from these sizes"]
@@ -85,25 +85,23 @@ def draw_budget_panel(axes: Axes, budget: BudgetCurve) -> None:
     samples = [float(point.samples) for point in points]
     axes.set_xscale("log")
     _set_log_ticks(axes, {float(point.samples): count_label(point.samples) for point in budget.points}, [])
-    axes.plot(samples, [point.r2 for point in points], color=style.BLUE, linewidth=1.3, zorder=3)
+    axes.plot(samples, [point.r2 or 0.0 for point in points], color=style.BLUE, linewidth=1.3, zorder=3)
     _draw_r2(axes, samples, [(point.r2, point.r2_interval) for point in points])
+    axes.set_xlabel(f"Training samples at {shortened(budget.small, 12)}", parse_math=False)
     last = budget.points[-1].samples
-    told = [f"not level below {count_label(last)}"] if budget.levels_off is not None else []
+    told = "R\u00b2 is undefined" if budget.levels_off is None else f"not level below {count_label(last)}"
     if budget.levels_off is not None and budget.levels_off < last:
         axes.axvline(budget.levels_off, color=style.ORANGE, linewidth=1.2, linestyle="--", zorder=2)
-        told = [f"levels off at {count_label(budget.levels_off)}"]
-    _frame(axes, f"R\u00b2 with {shortened(budget.large, 12)}, by budget", told)
-    axes.set_xlabel(f"Training samples at {shortened(budget.small, 12)}", parse_math=False)
+        told = f"levels off at {count_label(budget.levels_off)}"
+    large = shortened(budget.large, 12)
+    _finish(axes, f"R\u00b2 with {large}, by budget", [told, f"{large} trained on {count_label(budget.large_samples)}"])
 
 
-def _frame(axes: Axes, title: str, told: Sequence[str]) -> None:
-    """Once all is drawn: from the quarter below the lowest to 1."""
+def _finish(axes: Axes, title: str, told: Sequence[str]) -> None:
+    """Once all is drawn: the title, and from the quarter below the lowest R^2 to 1."""
     style.grid(axes)
     style.panel_title(axes, title, told)
-    lows = [float(np.min(line.get_ydata())) for line in axes.lines if len(line.get_ydata()) == 2]
-    dots = [float(dot.get_offsets().data[0][1]) for dot in axes.collections]
-    ends = [end for end in (*lows, *dots) if 0 <= end <= 1]
-    low = math.floor(max(0.0, min([*ends, 0.75]) - 0.02) * 4) / 4
+    low = math.floor(max(0.0, min(axes.dataLim.y0, 0.77) - 0.02) * 4) / 4
     axes.set_ylim(low, 1 + 0.03 * (1 - low))
     ticks = [tick for tick in (0, 0.25, 0.5, 0.75, 1) if tick >= low]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])

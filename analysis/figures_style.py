@@ -97,7 +97,8 @@ def _write(
 ) -> None:
     if lines:
         told = "\n".join(lines)
-        text = figure.text(*xy, told, fontsize=size, color=color, fontweight=weight, va="top", linespacing=_LINE_SPACING)
+        text = figure.text(*xy, told, fontsize=size, color=color, fontweight=weight, va="top")
+        text.set_linespacing(_LINE_SPACING)
         text.set_parse_math(False)
         text.set_in_layout(False)
 
@@ -123,16 +124,18 @@ def grid(axes: Axes) -> None:
 def small_ticks(axes: Axes) -> None:
     """For panels: ticks and axis labels a size smaller."""
     axes.tick_params(labelsize=SMALL_PT, length=3)
-    axes.xaxis.label.set_size(SMALL_PT)
-    axes.yaxis.label.set_size(SMALL_PT)
+    axes.xaxis.label.set_fontsize(SMALL_PT)
+    axes.yaxis.label.set_fontsize(SMALL_PT)
 
 
 def panel_title(axes: Axes, title: str, notes: Sequence[str] = ()) -> None:
-    """Of one panel of several, with a line or two of what it says."""
+    """Of one panel of several, with lines on what it says; an empty one keeps its room."""
     step_pt = SMALL_PT * _LINE_SPACING
     pad_pt = 6 + len(notes) * step_pt
     axes.set_title(title, loc="left", fontsize=TEXT_PT, fontweight="bold", color=INK, pad=pad_pt, parse_math=False)
     for line, note in enumerate(notes):
+        if not note:
+            continue
         axes.annotate(
             note,
             (0, 1),
