@@ -65,9 +65,7 @@ def report_figure(report: Report) -> Figure:
             draw(figure.add_subplot(upper[place, 1]))
         if beside:
             style.panel_title(axes, "Each design at both scales", _fit_told(found))
-        below = figure.add_subplot(outer[1])
-        below.set_axis_off()
-        style.legend(below, entries, style.legend_columns(entries), loc="center")
+        style.legend_row(figure.add_subplot(outer[1]), entries)
         if rows:
             effects = figure.add_subplot(outer[2])
             style.legend(effects, panels.draw_effects(effects, report), 2, loc="lower right", bbox_to_anchor=(1, 1.01))

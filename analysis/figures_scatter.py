@@ -33,7 +33,7 @@ def draw_scatter(axes: Axes, consistency: Consistency) -> dict[str, Any]:
     xy_n2 = _places(consistency)
     style.grid(axes)
     crowd = min(1.0, (60 / len(points)) ** 0.5)
-    axes.scatter(xy_n2[:, 0], xy_n2[:, 1], s=34 * crowd, color=style.BLUE, edgecolor="white", linewidth=0.8 * crowd, zorder=4)
+    axes.scatter(xy_n2[:, 0], xy_n2[:, 1], s=34 * crowd, color=style.BLUE, ec="white", lw=0.8 * crowd, zorder=4)
     entries = _mark_choices(axes, consistency)
     _set_limits(axes, xy_n2)
     entries |= _draw_line(axes, xy_n2)

@@ -163,6 +163,12 @@ def legend(owner: Figure | Axes, entries: Mapping[str, Any], columns: int, **whe
         text.set_parse_math(False)
 
 
+def legend_row(axes: Axes, entries: Mapping[str, Any]) -> None:
+    """A legend that has a row of the figure to itself."""
+    axes.set_axis_off()
+    legend(axes, entries, legend_columns(entries), loc="center")
+
+
 def legend_columns(entries: Iterable[str]) -> int:
     """As many columns as the page has room for, so that rows are equally long."""
     widths = [text_width(entry, SMALL_PT) + 42 for entry in entries]
