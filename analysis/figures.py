@@ -52,7 +52,7 @@ def report_figure(report: Report) -> Figure:
     """
     found, beside = report.consistency, _panels_beside(report)
     rows = len(panels.shown_choices(report))
-    heights = [_SCATTER_IN if beside or rows else _ALONE_IN, 0.45, *([0.8 + 0.27 * rows] if rows else [])]
+    heights = [_SCATTER_IN if beside or rows else _ALONE_IN, 0.45, *([0.8 + 0.25 * rows] if rows else [])]
     with style.style():
         figure = style.page(sum(heights), _headline(found), _parts(found), _caption(report))
         outer = figure.add_gridspec(len(heights), 1, height_ratios=heights)

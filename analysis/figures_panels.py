@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from analysis.scaling import BudgetCurve, Pair, SizeFit
     from analysis.uncertainty import Interval
 
-MOST_EFFECTS = 14
+MOST_EFFECTS = 12
 """Choices that still can be read below one another."""
 _FURTHEST = 30.0
 """Times the largest small scale, or down from the smallest, up to which a size for the wanted R^2 is drawn."""

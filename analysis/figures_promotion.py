@@ -98,7 +98,9 @@ def _draw_proxy(axes: Axes, rows: Sequence[Replayed], top: float) -> dict[str, A
         entries["k at random"] = axes.plot([r.cost for r in random], [r.regret for r in random], zorder=2, **look)[0]
     if best := _until_nothing_is_lost(_family(rows, "top-")):
         cost, regret = [row.cost for row in best], [row.regret for row in best]
-        band = axes.fill_between(cost, regret, [max(row.regret, row.regret_95) for row in best], color="#C3DBEB", lw=0, zorder=1)
+        band = axes.fill_between(
+            cost, regret, [max(row.regret, row.regret_95) for row in best], color="#C3DBEB", lw=0, zorder=1
+        )
         (line,) = axes.plot(cost, regret, color=style.BLUE, linewidth=1.5, marker="o", markersize=3.2, zorder=3)
         entries["k best, up to 95%"] = (band, line)
     for start, (words, marker, color) in _FAMILIES.items():
@@ -118,8 +120,12 @@ def _number(axes: Axes, rows: Sequence[Replayed]) -> None:
     best = _until_nothing_is_lost(_family(rows, "top-"))
     every = [*best, *(row for start in _FAMILIES for row in _family(rows, f"{start} "))]
     names = {i: f"top {row.policy[4:]}" for i, row in enumerate(best) if row.policy in _NUMBERED}
+    obstacles = [(row.cost, row.regret) for row in every]
+    if random := _family(rows, "random-"):
+        across = np.linspace(random[0].cost, random[-1].cost, 60)
+        obstacles += zip(across, np.interp(across, [r.cost for r in random], [r.regret for r in random]), strict=True)
     if names:
-        place_labels(axes, names, np.array([(row.cost, row.regret) for row in every], dtype=np.float64))
+        place_labels(axes, names, np.array(obstacles, dtype=np.float64))
 
 
 def _until_nothing_is_lost(best: list[Replayed]) -> list[Replayed]:
@@ -145,8 +151,9 @@ def _family(rows: Sequence[Replayed], start: str) -> list[Replayed]:
 
 def _top(of_proxies: Sequence[Sequence[Replayed]]) -> float:
     """Room for all that is chosen by score; chance may leave at the top."""
-    chosen = [r.regret_95 for rows in of_proxies for r in rows if math.isfinite(r.regret_95) and not r.policy.startswith("random-")]
-    every = [r.regret for rows in of_proxies for r in rows]
+    known = [row for rows in of_proxies for row in rows if math.isfinite(row.regret_95)]
+    chosen = [row.regret_95 for row in known if not row.policy.startswith("random-")]
+    every = [r.regret for rows in of_proxies for r in rows if math.isfinite(r.regret)]
     return 1.12 * (max(chosen, default=0.0) or max(every, default=0.0) or 1.0)
 
 
