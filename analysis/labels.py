@@ -29,7 +29,8 @@ def place_labels(axes: Axes, names: Mapping[int, str], xy_n2: Floats) -> None:
     """Draw as many labels as find room, in the order given; one that finds none is left out.
 
     Args:
-        axes: laid out already: what is placed here would not survive a change of limits or size.
+        axes: laid out already: what is placed here would not survive a change of limits or size. Texts that it holds
+            already are kept clear of.
         names: index into the points -> label.
         xy_n2: all points, in data coordinates; none is covered.
     """
@@ -41,6 +42,7 @@ def place_labels(axes: Axes, names: Mapping[int, str], xy_n2: Floats) -> None:
     points_n2 = np.asarray(axes.transData.transform(xy_n2))
     around = _POINT_RADIUS * pixels
     taken = [Bbox.from_extents(x - around, y - around, x + around, y + around) for x, y in points_n2]
+    taken += [text.get_window_extent() for text in axes.texts]
     for index, name in names.items():
         width, height = _text_size(shortened(name))
         for distance, across, up in _places(width, height):
@@ -53,11 +55,20 @@ def place_labels(axes: Axes, names: Mapping[int, str], xy_n2: Floats) -> None:
                 break
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, longest: int = LONGEST) -> str:
     """A long name without its middle: the ends tell designs apart."""
-    if len(name) <= LONGEST:
+    if len(name) <= longest:
         return name
-    return f"{name[: LONGEST // 2]}\u2026{name[-(LONGEST // 2 - 1) :]}"
+    return f"{name[: longest // 2]}\u2026{name[-((longest - 1) // 2) :]}"
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Width of one line in typographic points, drawn at `size`."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 def _places(width: float, height: float) -> Iterator[tuple[float, float, float]]:
@@ -72,12 +83,7 @@ def _places(width: float, height: float) -> Iterator[tuple[float, float, float]]
 
 def _text_size(text: str) -> tuple[float, float]:
     """Width and height of a label in typographic points, with a margin."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
-    font = FontProperties(family="DejaVu Sans", size=_FONT_SIZE)
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
-    return width + 2, _FONT_SIZE * 1.15
+    return text_width(text, _FONT_SIZE) + 2, _FONT_SIZE * 1.15
 
 
 def _contains(outer: Bbox, inner: Bbox) -> bool:
