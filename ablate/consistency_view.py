@@ -109,12 +109,12 @@ def save_plot(report: Report, path: Path) -> None:
         UsageError: not a format that can be drawn, or the folder is missing.
     """
     from ablate.errors import UsageError
-    from analysis.figures import consistency_figure
+    from analysis.figures import report_figure
 
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--plot {path}: use .png, .pdf or .svg")
     try:
-        consistency_figure(report.consistency).savefig(path, dpi=150)
+        report_figure(report).savefig(path, dpi=150)
     except OSError as error:
         raise UsageError(f"--plot {path}: {error.strerror}") from None
 

@@ -269,7 +269,7 @@ def _replayed(row: Replayed) -> tuple[str, ...]:
 
 
 def _save_plot(found: list[Backtest], path: Path) -> None:
-    from analysis.figures import backtest_figure
+    from analysis.figures_promotion import backtest_figure
 
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--plot {path}: use .png, .pdf or .svg")
