@@ -9,7 +9,7 @@ from pathlib import Path
 from ablate.errors import UsageError
 from ablate.grid import expand
 from ablate.paths import PUBLISHED, find_spec, study_paths
-from ablate.record import scan
+from ablate.record import Value, scan
 from ablate.scores import design_names
 from ablate.spec import load_spec
 from models.design import Design, TrialConfig
@@ -25,6 +25,8 @@ class KnownDesigns:
     """Name in the score table -> design; designs without a config (imported ones) are missing."""
     axes: tuple[str, ...] = ()
     """Dotted paths that the study varied."""
+    values: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
+    """Name -> what the study calls the design's value of each axis."""
     trials: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Name -> `scale/seed key` of its finished trials."""
     samples: int | None = None
@@ -56,11 +58,15 @@ def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
         trials.setdefault(names[r.about.design_key], []).append(f"{r.about.scale}/s{r.about.seed} {r.about.key}")
     axes = dict.fromkeys(axis for r in own for axis in r.about.axes)
     budgets = {r.about.samples for r in own}
+    values: dict[str, dict[str, Value]] = {}
+    for r in own:
+        values.setdefault(names[r.about.design_key], {}).update(r.about.axes)
     return KnownDesigns(
-        configs,
-        tuple(axes),
-        {name: tuple(sorted(keys)) for name, keys in trials.items()},
-        budgets.pop() if len(budgets) == 1 else None,
+        configs=configs,
+        axes=tuple(axes),
+        values=values,
+        trials={name: tuple(sorted(keys)) for name, keys in trials.items()},
+        samples=budgets.pop() if len(budgets) == 1 else None,
     )
 
 
@@ -69,7 +75,13 @@ def _of_spec(path: Path) -> KnownDesigns:
     trials = expand(spec).trials
     configs = {trial.design_label: trial.config.design for trial in trials}
     axes = dict.fromkeys(axis for trial in trials for axis in trial.axes)
-    return KnownDesigns(configs, tuple(axes), {}, spec.samples, f"designs as {path} declares them")
+    return KnownDesigns(
+        configs=configs,
+        axes=tuple(axes),
+        values={trial.design_label: trial.axes for trial in trials},
+        samples=spec.samples,
+        note=f"designs as {path} declares them",
+    )
 
 
 def _of_paper() -> KnownDesigns:
@@ -78,10 +90,11 @@ def _of_paper() -> KnownDesigns:
     names = [f"v{number:02d}" for number in range(1, 22)]
     if len(found.configs) != len(names):
         raise UsageError(f"the shipped sweep {APOLLO_SPEC} no longer holds the paper's 21 designs")
+    note = f"designs as the shipped sweep {APOLLO_SPEC} declares them; its comment says what the paper does not print"
     return KnownDesigns(
-        dict(zip(names, found.configs.values(), strict=True)),
-        found.axes,
-        {},
-        found.samples,
-        f"designs as the shipped sweep {APOLLO_SPEC} declares them; its comment says what the paper does not print",
+        configs=dict(zip(names, found.configs.values(), strict=True)),
+        axes=found.axes,
+        values=dict(zip(names, found.values.values(), strict=True)),
+        samples=found.samples,
+        note=note,
     )

@@ -293,6 +293,7 @@ def _chosen(prepared: Prepared, selection: Selection) -> list[Chosen]:
         Chosen(
             name=name,
             design=prepared.known.configs[name],
+            axes=prepared.known.values.get(name, {}),
             reason=f"foretold {rows[name].predicted:+.2f} +- {rows[name].half_width:.2f}, {rows[name].reason}",
         )
         for name in selection.promoted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ablate.axes import get, put, unknown_path
 from ablate.errors import AblateError
 from ablate.grid import expand
 from ablate.identity import design_key
+from ablate.record import Value
 from ablate.spec import load_spec
 from models.design import Design
 from models.presets import PRESETS
@@ -28,6 +29,8 @@ class Chosen:
     name: str
     design: Design
     reason: str
+    axes: Mapping[str, Value] = field(default_factory=dict)
+    """What the study's tables call its value of each axis: the spec names them alike, so that they stay one value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,26 +114,26 @@ def _split(chosen: Sequence[Chosen], base: Design, axes: Sequence[str]) -> tuple
     """What all share and the base has not, by field; and a column of values for what they differ in."""
     shared: dict[str, Any] = {}
     columns: dict[str, list[Any]] = {}
-    designs = [c.design for c in chosen]
-    for name in _unlike(base, chosen):
-        if all(_key(design, name) == _key(designs[0], name) for design in designs):
+    designs, unlike = [c.design for c in chosen], _unlike(base, chosen)
+    known = [axis for axis in axes if unknown_path(axis) is None]
+    for name in Design.model_fields:
+        paths = [axis for axis in known if axis.startswith(f"{name}.")]
+        is_shared = all(_key(design, name) == _key(designs[0], name) for design in designs)
+        if name not in known and paths and _told_by(designs, name, paths):
+            if name in unlike:
+                shared[name] = _short(designs[0], name)
+            for path in paths:
+                values = [get(design.model_dump(mode="json"), path) for design in designs]
+                columns[path] = [_named(c.axes.get(path), value) for c, value in zip(chosen, values, strict=True)]
+        elif name in known or not is_shared:
+            columns[name] = [_named(c.axes.get(name), _short(c.design, name)) for c in chosen]
+        elif name in unlike:
             shared[name] = _short(designs[0], name)
-            continue
-        paths = [axis for axis in axes if axis.startswith(f"{name}.") and unknown_path(axis) is None]
-        if _told_by(designs, name, paths):
-            shared[name] = _short(designs[0], name)
-            columns |= {path: [get(design.model_dump(mode="json"), path) for design in designs] for path in paths}
-        else:
-            columns[name] = [_short(design, name) for design in designs]
-    if not columns:  # a sweep has an axis: one design is a column of one value
-        name = next((axis.split(".", 1)[0] for axis in axes if unknown_path(axis) is None), "sampling")
-        shared.pop(name, None)
-        columns[name] = [_short(design, name) for design in designs]
-    first = next(iter(columns))
-    columns[first] = [
-        _named(c.name if len(columns) == 1 else "", v) for c, v in zip(chosen, columns[first], strict=True)
-    ]
-    return shared, columns
+    if not columns:  # a sweep has an axis: this one varies nothing
+        columns["sampling"] = [_short(design, "sampling") for design in designs]
+        shared.pop("sampling", None)
+    order = {axis: place for place, axis in enumerate(axes)}  # labels follow the order of the columns
+    return shared, dict(sorted(columns.items(), key=lambda column: order.get(column[0], len(order))))
 
 
 def _told_by(designs: Sequence[Design], name: str, paths: list[str]) -> bool:
@@ -158,8 +161,9 @@ def _short(design: Design, name: str) -> Any:
     return {k: part for k, part in value.items() if k != "digest"} if isinstance(value, dict) else value
 
 
-def _named(name: str, value: Any) -> Any:
-    if not name:
+def _named(name: Value | None, value: Any) -> Any:
+    """A value with its name in tables; numbers and words are their own."""
+    if not isinstance(name, str) or isinstance(value, str | int | float):
         return value
     return {"name": name, **value} if isinstance(value, dict) and "kind" in value else {"name": name, "value": value}
 

@@ -239,10 +239,14 @@ def test_one_wish_at_a_time():
     "name",
     ["sampling", "encoders", "schedules", "mixes", "integration", "apollo/sampling_uniform", "apollo/encoders"],
 )
-def test_every_shipped_sweep_can_be_promoted_from(name):
+def test_every_shipped_sweep_can_be_promoted_from(name, tmp_path):
     """Whatever a sweep varies, its designs are written as a spec that reads back as the same designs."""
     found = known_designs("any", name)
     sheet = Sheet(study="s", question="which: now?", heading=["x"], scale="7B", seeds=[0], samples=10, metric=None)
     names = list(found.configs)
     for some in (names, names[:1], names[::2]):
-        sweep_text(sheet, [Chosen(name=n, design=found.configs[n], reason="best") for n in some], found.axes)
+        chosen = [Chosen(name=n, design=found.configs[n], reason="best", axes=found.values[n]) for n in some]
+        (tmp_path / "again.yaml").write_text(sweep_text(sheet, chosen, found.axes))
+        again = known_designs("any", str(tmp_path / "again.yaml"))
+        assert [again.values[label] for label in again.configs] == [found.values[n] for n in some]
+        assert list(again.configs) == some  # the same labels, since the axes stand in the same order
