@@ -94,7 +94,7 @@ def held(study: str, large: str, metric: str, modality: str, observed: Mapping[s
         modality: what the model was shown.
         observed: design -> its mean score there.
     """
-    found = []
+    found: list[Held] = []
     for promotion in kept(study_paths(study), large, metric, modality):
         outcome = against_observed(list(promotion.predictions), observed, is_relative=promotion.is_relative)
         if outcome is not None and all(outcome != other.foretold for other in found):
