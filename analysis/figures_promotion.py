@@ -162,9 +162,10 @@ def _backtest_caption(backtests: Sequence[Backtest]) -> str:
     number = f"{subsets[0]}" if len(subsets) == 1 else f"{subsets[0]} to {subsets[-1]}"
     large = shortened(backtests[0].large, 12)
     return (
-        f"Lines and markers: means over {number} random subsets, {SHARE:.0%} of the designs each, on a square-root scale; "
-        "bands and bars reach up to what 95 of 100 subsets stay below. Cost: share of training all designs of the subset "
-        f"at {large}; the small runs come on top. Markers of a rule follow from left to right as its numbers are listed."
+        f"Lines and markers: means over {number} random subsets, {SHARE:.0%} of the designs each, on a square-root "
+        "scale; bands and bars reach up to what 95 of 100 subsets stay below. Cost: share of training all designs of "
+        f"the subset at {large}; the small runs come on top. Markers of a rule follow from left to right as its "
+        "numbers are listed."
     )
 
 

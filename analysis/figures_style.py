@@ -166,7 +166,8 @@ def legend(owner: Figure | Axes, entries: Mapping[str, Any], columns: int, **whe
 def legend_row(axes: Axes, entries: Mapping[str, Any]) -> None:
     """A legend that has a row of the figure to itself."""
     axes.set_axis_off()
-    legend(axes, entries, legend_columns(entries), loc="center")
+    if entries:
+        legend(axes, entries, legend_columns(entries), loc="center")
 
 
 def legend_columns(entries: Iterable[str]) -> int:
