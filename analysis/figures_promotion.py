@@ -120,12 +120,8 @@ def _number(axes: Axes, rows: Sequence[Replayed]) -> None:
     best = _until_nothing_is_lost(_family(rows, "top-"))
     every = [*best, *(row for start in _FAMILIES for row in _family(rows, f"{start} "))]
     names = {i: f"top {row.policy[4:]}" for i, row in enumerate(best) if row.policy in _NUMBERED}
-    obstacles = [(row.cost, row.regret) for row in every]
-    if random := _family(rows, "random-"):
-        across = np.linspace(random[0].cost, random[-1].cost, 60)
-        obstacles += zip(across, np.interp(across, [r.cost for r in random], [r.regret for r in random]), strict=True)
     if names:
-        place_labels(axes, names, np.array(obstacles, dtype=np.float64))
+        place_labels(axes, names, np.array([(row.cost, row.regret) for row in every], dtype=np.float64))
 
 
 def _until_nothing_is_lost(best: list[Replayed]) -> list[Replayed]:

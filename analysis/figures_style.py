@@ -59,7 +59,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         ValueError: an ending that matplotlib does not know.
     """
     with style():
-        figure.savefig(path, dpi=DPI)
+        smaller: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if path.suffix.lower() == ".png" else {}
+        figure.savefig(path, dpi=DPI, **smaller)
 
 
 def page(body_in: float, headline: str, parts: Sequence[str], caption: str = "") -> Figure:
