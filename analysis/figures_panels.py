@@ -92,7 +92,8 @@ def draw_budget_panel(axes: Axes, budget: BudgetCurve) -> None:
     told = "R\u00b2 is undefined" if budget.levels_off is None else f"not level below {count_label(last)}"
     if budget.levels_off is not None and budget.levels_off < last:
         axes.axvline(budget.levels_off, color=style.ORANGE, linewidth=1.2, linestyle="--", zorder=2)
-        told = f"levels off at {count_label(budget.levels_off)}"
+        is_first = budget.levels_off == budget.points[0].samples
+        told = "level from the first on" if is_first else f"levels off at {count_label(budget.levels_off)}"
     large = shortened(budget.large, 12)
     _finish(axes, f"R\u00b2 with {large}, by budget", [told, f"{large} trained on {count_label(budget.large_samples)}"])
 
@@ -150,7 +151,7 @@ def draw_effects(axes: Axes, report: Report) -> dict[str, Any]:
     choices = shown_choices(report)
     small, large = report.consistency.small, report.consistency.large
     every = sum(len(axis.choices) for axis in report.axes)
-    less = f": {len(choices)} of {every}" if len(choices) < every else ""
+    less = f" ({len(choices)} of {every} shown)" if len(choices) < every else ""
     style.panel_title(axes, f"Does each choice transfer?{less}")
     axes.grid(axis="x", color="#EBEBEB", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -166,7 +167,7 @@ def draw_effects(axes: Axes, report: Report) -> dict[str, Any]:
     lower = "; lower is better" if report.consistency.lower_is_better else ""
     axes.set_xlabel(f"Effect in points, with its 95% interval where it has one{lower}")
     style.small_ticks(axes)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=8)
     return {shortened(scale, 18): axes.scatter([], [], **look) for scale, look in ((small, _SMALL), (large, _LARGE))}
 
 

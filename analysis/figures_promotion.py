@@ -120,12 +120,8 @@ def _number(axes: Axes, rows: Sequence[Replayed]) -> None:
     best = _until_nothing_is_lost(_family(rows, "top-"))
     every = [*best, *(row for start in _FAMILIES for row in _family(rows, f"{start} "))]
     names = {i: f"top {row.policy[4:]}" for i, row in enumerate(best) if row.policy in _NUMBERED}
-    obstacles = [(row.cost, row.regret) for row in every]
-    if random := _family(rows, "random-"):
-        across = np.linspace(random[0].cost, random[-1].cost, 60)
-        obstacles += zip(across, np.interp(across, [r.cost for r in random], [r.regret for r in random]), strict=True)
     if names:
-        place_labels(axes, names, np.array(obstacles, dtype=np.float64))
+        place_labels(axes, names, np.array([(row.cost, row.regret) for row in every], dtype=np.float64))
 
 
 def _until_nothing_is_lost(best: list[Replayed]) -> list[Replayed]:
@@ -162,9 +158,10 @@ def _backtest_caption(backtests: Sequence[Backtest]) -> str:
     number = f"{subsets[0]}" if len(subsets) == 1 else f"{subsets[0]} to {subsets[-1]}"
     large = shortened(backtests[0].large, 12)
     return (
-        f"Lines and markers: means over {number} random subsets, {SHARE:.0%} of the designs each, on a square-root scale; "
-        "bands and bars reach up to what 95 of 100 subsets stay below. Cost: share of training all designs of the subset "
-        f"at {large}; the small runs come on top. Markers of a rule follow from left to right as its numbers are listed."
+        f"Lines and markers: means over {number} random subsets, {SHARE:.0%} of the designs each, on a square-root "
+        "scale; bands and bars reach up to what 95 of 100 subsets stay below. Cost: share of training all designs of "
+        f"the subset at {large}; the small runs come on top. Markers of a rule follow from left to right as its "
+        "numbers are listed."
     )
 
 

@@ -59,7 +59,8 @@ def save_figure(figure: Figure, path: Path) -> None:
         ValueError: an ending that matplotlib does not know.
     """
     with style():
-        figure.savefig(path, dpi=DPI)
+        smaller: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if path.suffix.lower() == ".png" else {}
+        figure.savefig(path, dpi=DPI, **smaller)
 
 
 def page(body_in: float, headline: str, parts: Sequence[str], caption: str = "") -> Figure:
@@ -166,7 +167,8 @@ def legend(owner: Figure | Axes, entries: Mapping[str, Any], columns: int, **whe
 def legend_row(axes: Axes, entries: Mapping[str, Any]) -> None:
     """A legend that has a row of the figure to itself."""
     axes.set_axis_off()
-    legend(axes, entries, legend_columns(entries), loc="center")
+    if entries:
+        legend(axes, entries, legend_columns(entries), loc="center")
 
 
 def legend_columns(entries: Iterable[str]) -> int:

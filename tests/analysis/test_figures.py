@@ -78,7 +78,7 @@ def labels(figure):
 
 
 def study(n, *, scales=("1M", "2M"), seeds=1, budgets=(1000,), name="d{:03d}", lower_is_better=False, factors=True):
-    """Scores that rise with the scale, each design one step of a quality, with two axes."""
+    """Scores that rise with the scale, each design one step of a quality, with up to three axes."""
     rng = np.random.default_rng(n)
     quality = rng.normal(50, 3, size=n)
     rows = [
@@ -89,7 +89,8 @@ def study(n, *, scales=("1M", "2M"), seeds=1, budgets=(1000,), name="d{:03d}", l
         for budget in (budgets if s == 0 else budgets[-1:])
     ]
     names = [name.format(i) for i in range(n)]
-    axes = pd.DataFrame({"encoder": [f"e{i % 3}" for i in range(n)], "tokens": [8 * (i // 3) for i in range(n)]}, names)
+    levels = [(f"e{i % 3}", 8 * (i // 3 % 6), i // 18) for i in range(n)]
+    axes = pd.DataFrame(levels, index=names, columns=["encoder", "tokens", "depth"])
     columns = ["study", "design", "scale", "seed", "samples", "benchmark", "category", "modality", "score"]
     frame = pd.DataFrame(rows, columns=columns)
     return ScoreTable(frame, lower_is_better=lower_is_better, factors=axes if factors else pd.DataFrame())
