@@ -187,7 +187,9 @@ def promote(
     ] = None,
     gpu: Annotated[str | None, typer.Option(help="Price against this GPU: h100-80gb, rtx4090-24gb, ...")] = None,
     subsets: Annotated[int, typer.Option(help="Sub-studies that a backtest replays.", min=1)] = 200,
-    plot: Annotated[Path | None, typer.Option(help="With --backtest: draw regret against cost to this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the choice, or with --backtest regret against cost, to this file.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="The spec; else sweeps/STUDY.promoted-TO.yaml.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Read from this MLflow store instead of runs/.")] = None,
     as_json: Json = False,
@@ -218,8 +220,8 @@ def promote(
     policy = promotion_view.policy_of(wishes, is_next=next_)
     if next_:
         return promotion_view.show_next(ask, policy.value, as_json=as_json)
-    code = promotion_view.promote_and_show(ask, policy, output=output, launch=launch, as_json=as_json)
-    raise typer.Exit(code)
+    wish = promotion_view.Wish(output=output, launch=launch, plot=plot, as_json=as_json)
+    raise typer.Exit(promotion_view.promote_and_show(ask, policy, wish))
 
 
 @app.command()

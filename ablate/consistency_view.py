@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from ablate.console import ERR, OUT, print_json, short_number, table
+from ablate.console import ERR, OUT, print_json, save_plot, short_number, table
 
 if TYPE_CHECKING:
     from ablate.promotions import Held
@@ -49,7 +50,9 @@ class Wish:
 def show_report(report: Report, held: Sequence[Held], wish: Wish) -> None:
     """Print all parts that the study has something for."""
     if wish.plot is not None:
-        save_plot(report, wish.plot)
+        from analysis.figures import report_figure
+
+        save_plot(partial(report_figure, report), wish.plot)
     if wish.as_json:
         return print_json(report.to_json() | {"foretold": [_held_json(one) for one in held]})
     if wish.as_csv:
@@ -100,23 +103,6 @@ def print_csv(report: Report) -> None:
         line = None if found.slope is None or found.intercept is None else found.intercept + found.slope * p.x
         cells = (p.x, p.y, line, p.leverage, p.cooks_distance, p.r2_without)
         writer.writerow([p.design, *("" if cell is None else f"{cell:.12g}" for cell in cells)])
-
-
-def save_plot(report: Report, path: Path) -> None:
-    """Draw the scatter and the panels of R2.
-
-    Raises:
-        UsageError: not a format that can be drawn, or the folder is missing.
-    """
-    from ablate.errors import UsageError
-    from analysis.figures import report_figure
-
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"--plot {path}: use .png, .pdf or .svg")
-    try:
-        report_figure(report).savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(f"--plot {path}: {error.strerror}") from None
 
 
 def _print_main(found: Consistency) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,11 +15,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from ablate.errors import UsageError
 from ablate.paths import runs_root, study_paths
 from ablate.plan import Plan, Planned, refuse_assumed, refuse_infeasible
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from ablate.import_preview import Preview
     from ablate.imports import Imported
@@ -52,6 +55,22 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
     for name in columns:
         result.add_column(name, justify="right" if name in right else "left", no_wrap=True)
     return result
+
+
+def save_plot(draw: Callable[[], Figure], path: Path) -> None:
+    """Draw and write a figure.
+
+    Raises:
+        UsageError: not a format that can be drawn, or the folder is missing.
+    """
+    from analysis.figures_style import save_figure
+
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UsageError(f"--plot {path}: use .png, .pdf or .svg")
+    try:
+        save_figure(draw(), path)
+    except OSError as error:
+        raise UsageError(f"--plot {path}: {error.strerror}") from None
 
 
 # --- plan ------------------------------------------------------------------------------------------
@@ -306,7 +325,6 @@ def sync_and_show(study: str, *, tracking_uri: str | None, as_json: bool) -> Non
     Raises:
         UsageError: no such study.
     """
-    from ablate.errors import UsageError
     from ablate.record import sole_driver
     from ablate.study import no_such_study
     from ablate.tracking import sync

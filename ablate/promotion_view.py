@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from ablate.console import ERR, OUT, print_json, run_and_show, table, three_digits
+from ablate.console import ERR, OUT, print_json, run_and_show, save_plot, table, three_digits
 from ablate.errors import UsageError
 from ablate.promote import CALIBRATE, Ask, Prepared, Written, backtests, choose, next_steps, prepare, write
 from analysis.selection import Policy
 
 if TYPE_CHECKING:
-    from analysis.backtest import Backtest, Replayed
+    from analysis.backtest import Replayed
     from analysis.selection import Candidate, Selection
     from analysis.sequential import Advice
 
@@ -45,18 +46,34 @@ def policy_of(wishes: Mapping[str, float | None], *, is_next: bool) -> Policy:
     return Policy(rule=rule, value=value)  # type: ignore[arg-type]
 
 
-def promote_and_show(ask: Ask, policy: Policy, *, output: Path | None, launch: bool, as_json: bool) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How the answer is wanted."""
+
+    output: Path | None
+    launch: bool
+    plot: Path | None
+    as_json: bool
+
+
+def promote_and_show(ask: Ask, policy: Policy, wish: Wish) -> int:
     """Choose designs, write the next sweep, and run it if that is wished; returns the exit code."""
     prepared = prepare(ask)
     selection = choose(prepared, policy)
-    written = write(prepared, selection, output, _run_ids(ask))
-    if as_json:
+    if wish.plot is not None:
+        from analysis.figures_promotion import promotion_figure
+
+        save_plot(partial(promotion_figure, selection), wish.plot)
+    written = write(prepared, selection, wish.output, _run_ids(ask))
+    if wish.as_json:
         print_json(_to_json(prepared, selection, written))
     else:
         _print_selection(prepared, selection, written)
     for note in prepared.notes:
         ERR.print(f"note: {note}", style="yellow")
-    if not launch:
+    if wish.plot is not None:
+        ERR.print(f"plot: {wish.plot}")
+    if not wish.launch:
         return 0
     if written.spec is None:
         raise UsageError(f"nothing to launch: {written.why_not}")
@@ -222,7 +239,9 @@ def show_backtest(ask: Ask, *, subsets: int, plot: Path | None, as_json: bool) -
     """Cost and regret of every policy on a study whose large-scale scores are known."""
     found = backtests(ask, subsets=subsets)
     if plot is not None:
-        _save_plot(found, plot)
+        from analysis.figures_promotion import backtest_figure
+
+        save_plot(partial(backtest_figure, found), plot)
     if as_json:
         return print_json({"backtests": [one.to_json() for one in found]})
     first = found[0]
@@ -266,14 +285,3 @@ def _replayed(row: Replayed) -> tuple[str, ...]:
         f"{lost:.2f}",
         "yes" if is_in else "no",
     )
-
-
-def _save_plot(found: list[Backtest], path: Path) -> None:
-    from analysis.figures_promotion import backtest_figure
-
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise UsageError(f"--plot {path}: use .png, .pdf or .svg")
-    try:
-        backtest_figure(found).savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(f"--plot {path}: {error.strerror}") from None

@@ -46,7 +46,8 @@ def backtest_figure(backtests: Sequence[Backtest]) -> Figure:
         ValueError: nothing was replayed, or they are of different studies or large scales.
     """
     proxies, first = _by_proxy(backtests), backtests[0]
-    down, top = -(-len(proxies) // _ACROSS), _top(list(proxies.values()))
+    across = 2 if len(proxies) == 4 else min(len(proxies), _ACROSS)
+    down, top = -(-len(proxies) // across), _top(list(proxies.values()))
     large = shortened(first.large, 12)
     with style.style():
         parts = [shortened(first.study), f"{first.designs} designs"]
@@ -54,16 +55,16 @@ def backtest_figure(backtests: Sequence[Backtest]) -> Figure:
         headline = f"What promoting to {large} would have cost and lost"
         figure = style.page(sum(heights), headline, parts, _backtest_caption(backtests))
         outer = figure.add_gridspec(2, 1, height_ratios=heights)
-        inner = outer[0].subgridspec(down, min(len(proxies), _ACROSS))
+        inner = outer[0].subgridspec(down, across)
         drawn: list[tuple[Axes, list[Replayed]]] = []
         entries: dict[str, Any] = {}
         for place, (proxy, rows) in enumerate(proxies.items()):
-            axes = figure.add_subplot(inner[place // _ACROSS, place % _ACROSS])
+            axes = figure.add_subplot(inner[place // across, place % across])
             drawn.append((axes, rows))
             entries |= _draw_proxy(axes, rows, top)
             style.panel_title(axes, f"from {shortened(proxy, 16)}", [f"its own runs cost {rows[0].small_cost:.0%}"])
             axes.set_xlabel(f"Cost at {large}", parse_math=False)
-            axes.set_ylabel("Regret in points" if place % _ACROSS == 0 else "")
+            axes.set_ylabel("Regret in points" if place % across == 0 else "")
             style.small_ticks(axes)
         style.legend_row(figure.add_subplot(outer[1]), entries)
         style.lay_out(figure)
