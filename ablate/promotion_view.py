@@ -63,7 +63,9 @@ def promote_and_show(ask: Ask, policy: Policy, wish: Wish) -> int:
     if wish.plot is not None:
         from analysis.figures_promotion import promotion_figure
 
-        save_plot(partial(promotion_figure, selection), wish.plot)
+        over = "over the mean of all designs " if prepared.transfer.is_relative else ""
+        label = f"Foretold score {over}at {ask.large}, in points"
+        save_plot(partial(promotion_figure, selection, label), wish.plot)
     written = write(prepared, selection, wish.output, _run_ids(ask))
     if wish.as_json:
         print_json(_to_json(prepared, selection, written))
