@@ -112,12 +112,8 @@ def replay(
     studies = [whole, *(whole.only(np.sort(rng.permutation(len(there))[:size])) for _ in range(subsets))]
     posteriors = [_blind(study_found, prior) for study_found in studies]
     small = float(np.exp(found.log_size_S - found.log_size).sum())
-    rows = tuple(
-        _replayed(chooser, studies, posteriors, small) for chooser in choosers if _fits(chooser.name, size)
-    )
-    return Backtest(
-        study=study, large=found.large, designs=len(there), subsets=subsets, prior=prior.source, rows=rows
-    )
+    rows = tuple(_replayed(chooser, studies, posteriors, small) for chooser in choosers if _fits(chooser.name, size))
+    return Backtest(study=study, large=found.large, designs=len(there), subsets=subsets, prior=prior.source, rows=rows)
 
 
 def _fits(name: str, size: int) -> bool:

@@ -171,7 +171,9 @@ def _without_needless(y_Mn: Floats, taken: list[int], known: Sequence[int], want
     return taken
 
 
-def select(transfer: Transfer, policy: Policy, costs_n: Floats, level_groups: NDArray[np.str_] | None = None) -> Selection:
+def select(
+    transfer: Transfer, policy: Policy, costs_n: Floats, level_groups: NDArray[np.str_] | None = None
+) -> Selection:
     """Choose, and say why.
 
     Args:
@@ -208,7 +210,13 @@ def select(transfer: Transfer, policy: Policy, costs_n: Floats, level_groups: ND
 
 
 def _candidate(
-    transfer: Transfer, i: int, chosen: list[int], chance: float, cost: float, on_front: bool, y_Mn: Floats  # noqa: N803
+    transfer: Transfer,
+    i: int,
+    chosen: list[int],
+    chance: float,
+    cost: float,
+    on_front: bool,
+    y_Mn: Floats,  # noqa: N803
 ) -> Candidate:
     found, sign = transfer.candidates, -1.0 if transfer.candidates.lower_is_better else 1.0
     is_known, order = bool(np.isfinite(found.known_n[i])), chosen.index(i) + 1 if i in chosen else None
@@ -217,7 +225,9 @@ def _candidate(
     if is_known:
         reason = "known: trained there already"
     elif order:
-        reason = f"in: {chance:.0%} to be the best" if i == top else f"in: {chance:.0%} to be the best, {behind:.2f} behind"
+        reason = (
+            f"in: {chance:.0%} to be the best" if i == top else f"in: {chance:.0%} to be the best, {behind:.2f} behind"
+        )
     else:
         beaten = float((y_Mn[:, i] < y_Mn[:, top]).mean())
         reason = f"out: {behind:.2f} behind {found.designs[top]}, which is better with {beaten:.0%}"

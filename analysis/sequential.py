@@ -65,7 +65,9 @@ def advise(transfer: Transfer, costs: Mapping[str, Floats], wanted: float) -> Ad
     regret = expected_regret(transfer.draws(), [pick])
     steps = [*_large(transfer, costs), *_small(transfer, costs)]
     steps.sort(key=lambda step: (-step.per_cost, step.cost, step.design))
-    return Advice(pick=found.designs[pick], regret=regret, is_enough=bool(known[pick]) and regret <= wanted, steps=tuple(steps))
+    return Advice(
+        pick=found.designs[pick], regret=regret, is_enough=bool(known[pick]) and regret <= wanted, steps=tuple(steps)
+    )
 
 
 def gain(mean_n: Floats, sd_n: Floats) -> Floats:
@@ -117,4 +119,3 @@ def _step(kind: Kind, design: str, scale: str, worth: float, cost: float) -> Ste
         cost=float(cost),
         per_cost=float(worth) / max(float(cost), 1e-12),
     )
-
