@@ -93,7 +93,7 @@ class Replay:
     def path(self, wanted: float) -> list[tuple[int, float]]:
         """One at a time until a regret of `wanted`: the designs that are trained, with the regret of stopping before.
 
-        Infinite where one may not stop, as the pick is untrained. At equal costs the path to a higher regret is its start.
+        Infinite where one may not stop, as the pick is untrained. The path to a higher regret is its start.
         """
         if wanted not in self._paths:
             self._paths[wanted] = list(self._walk(wanted))
