@@ -33,7 +33,7 @@ from analysis.uncertainty import Interval
 from benchmarks import promises, worlds
 from benchmarks.worlds import HOPELESS, R2S, SEEDS, SIZES, WORLDS, Study, World
 
-STUDIES = 60
+STUDIES = 100
 RESAMPLES = 699
 LOWEST, HIGHEST = 93.0, 97.0
 """Per cent: what is claimed of the means by world and by number of designs."""
@@ -289,7 +289,7 @@ def main(arguments: list[str] | None = None) -> int:
         counts: Counts = dict(pool.starmap(measure, tasks, chunksize=1))
         print_intervals(counts)
         print("### Effect of a choice, per cent of 95 % intervals that hold the truth\n")
-        effects = of_effects(max(20, studies // 2))
+        effects = of_effects(2 * studies)
         table(["pairs", "seeds", "held"], [[p, s, 100 * h / t] for (p, s), (h, t) in effects.items()])
         claims = promises.print_all(pool, studies)
     wrong = outside(counts)
