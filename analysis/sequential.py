@@ -116,8 +116,12 @@ def joint_gain(mean_n: Floats, covariance_nn: Floats) -> Floats:
     nodes = np.linspace(-_FARTHEST, _FARTHEST, _NODES)
     share = np.exp(-0.5 * nodes**2)
     share /= share.sum()
-    highest_n = sum(w * (mean_n + move_nn * z).max(axis=1) for w, z in zip(share, nodes, strict=True))
-    return np.asarray(np.maximum(highest_n - mean_n.max(), 0.0))
+    highest_n = np.zeros_like(mean_n)
+    step = max(1, 1_000_000 // move_nn.size)  # many nodes at once where designs are few
+    for start in range(0, _NODES, step):
+        z_Q = nodes[start : start + step]
+        highest_n += share[start : start + step] @ (mean_n + z_Q[:, None, None] * move_nn).max(axis=2)
+    return np.maximum(highest_n - mean_n.max(), 0.0)
 
 
 def _large(transfer: Transfer, costs: Mapping[str, Floats]) -> list[Step]:
