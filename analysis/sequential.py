@@ -121,7 +121,7 @@ def joint_gain(mean_n: Floats, covariance_nn: Floats) -> Floats:
     for start in range(0, _NODES, step):
         z_Q = nodes[start : start + step]
         highest_n += share[start : start + step] @ (mean_n + z_Q[:, None, None] * move_nn).max(axis=2)
-    return np.maximum(highest_n - mean_n.max(), 0.0)
+    return np.asarray(np.maximum(highest_n - mean_n.max(), 0.0))
 
 
 def _large(transfer: Transfer, costs: Mapping[str, Floats]) -> list[Step]:

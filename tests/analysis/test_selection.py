@@ -128,7 +128,7 @@ def test_apollo_blind_from_the_small_scale(apollo):
     assert "v20" in top.promoted
     assert found.known_n.max() - found.known_n[chosen].max() == 0
     assert top.cost == 5
-    assert top.candidates[0].design == "v16" and top.candidates[0].is_promoted
+    assert (top.candidates[0].design, top.candidates[0].is_promoted) == ("v16", True)
 
 
 def test_what_a_selection_tells():

@@ -62,7 +62,7 @@ def test_without_prior_it_is_least_squares_with_its_t_intervals():
 
 
 def test_posterior_is_that_of_brute_force_integration():
-    """Slope and scatter on a grid: prior of the slope N(unit, s^2 / w), of s^2 scaled inverse chi^2, of the level flat."""
+    """On a grid: prior of the slope N(unit, s^2 / w), of s^2 scaled inverse chi^2, of the level flat."""
     found = some(n=9, known=4)
     transfer = foretell(found, PRIOR)
     basis, known = transfer.basis, np.isfinite(found.known_n)
@@ -185,7 +185,7 @@ def test_measured_noise_is_taken_from_the_spread():
     assert seen.spread == pytest.approx(2, rel=0.04)
     assert seen.share_S == pytest.approx([0.25], rel=0.1)
     drowned = standardised(found_of(scores, noise=[100.0]), PRIOR)
-    assert math.isfinite(drowned.spread) and drowned.spread > 0
+    assert 0 < drowned.spread < math.inf
 
 
 # --- what must not matter ---------------------------------------------------------------------------
