@@ -1,4 +1,4 @@
-.PHONY: help install demo test test-fast check format clean
+.PHONY: help install demo test test-fast check coverage format clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -28,6 +28,9 @@ check: install  ## format, lint, types, architecture, shipped sweeps
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@for spec in $$(find sweeps -name "*.yaml"); do $(BIN)/ablate plan $$spec --json > /dev/null || exit 1; done
+
+coverage: install  ## simulated studies: do intervals cover, are chances calibrated? some six minutes
+	$(BIN)/python -m benchmarks.coverage
 
 format: install  ## rewrite the code in the house format
 	$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .

@@ -10,8 +10,9 @@ as FLOPs of equal samples are proportional to parameters (Kaplan et al. 2020), u
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +20,11 @@ import numpy as np
 from analysis.selection import Policy, choose
 from analysis.sequential import advise
 from analysis.table import TableError
-from analysis.transfer import Candidates, Prior, Transfer, foretell
+from analysis.transfer import foretell
 
 if TYPE_CHECKING:
     from analysis.agreement import Floats
+    from analysis.transfer import Candidates, Prior, Transfer
 
 NUM_STUDIES = 200
 SHARE = 2 / 3
@@ -72,24 +74,62 @@ class Backtest:
         return asdict(self)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Replay:
+    """A study, or a subset of it, as policies see it. What several of them ask for is worked out once."""
+
+    blind: Transfer
+    """The posterior before any large-scale score."""
+    true_n: Floats
+    number: int
+    """0 for the whole study."""
+    _paths: dict[float, list[tuple[int, float]]] = field(default_factory=dict)
+
+    @cached_property
+    def draws(self) -> Floats:
+        """What the large scale may show."""
+        return self.blind.draws(DRAWS)
+
+    def path(self, wanted: float) -> list[tuple[int, float]]:
+        """One at a time until a regret of `wanted`: the designs that are trained, with the regret of stopping before.
+
+        Infinite where one may not stop, as the pick is untrained. The path to a higher regret is its start.
+        """
+        if wanted not in self._paths:
+            self._paths[wanted] = list(self._walk(wanted))
+        return self._paths[wanted]
+
+    def _walk(self, wanted: float) -> Iterator[tuple[int, float]]:
+        known_n, names = np.full(len(self.true_n), math.nan), self.blind.candidates.designs
+        while True:
+            posterior = self.blind.knowing(known_n.copy())
+            advice = advise(posterior, {posterior.candidates.large: np.ones(len(names))}, wanted, DRAWS)
+            if advice.is_enough or not advice.steps:
+                return
+            place = names.index(advice.steps[0].design)
+            yield place, advice.regret if np.isfinite(known_n[names.index(advice.pick)]) else math.inf
+            known_n[place] = self.true_n[place]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chooser:
-    """A policy as it is replayed: which designs of a sub-study are trained at the large scale."""
+    """A policy as it is replayed: which designs of a study are trained at the large scale."""
 
     name: str
-    chosen: Callable[[Transfer, np.random.Generator], Sequence[int]]
-    """Posterior before any large-scale score -> places of the designs that get trained."""
-    needs_known: bool = False
-    """Whether it looks at scores it has paid for: then it gets the true ones in `candidates.known_n`."""
+    chosen: Callable[[Replay], Sequence[int]]
+    """Places of the designs that get trained. Only one-at-a-time policies may look at scores, of designs they took."""
+    fewest: int = 1
+    """Designs that it needs."""
 
 
 def policies(n: int, regrets: Sequence[float], confidences: Sequence[float]) -> list[Chooser]:
     """The usual ones for n designs: top-k for each k, by regret, by confidence, one at a time, and at random."""
-    top = [Chooser(name=f"top-{k}", chosen=_by(Policy(rule="top-k", value=k))) for k in range(1, n + 1)]
+    top = [Chooser(name=f"top-{k}", chosen=_by(Policy(rule="top-k", value=k)), fewest=k) for k in range(1, n + 1)]
     by_regret = [Chooser(name=f"regret {r:g}", chosen=_by(Policy(rule="regret", value=r))) for r in regrets]
     by_chance = [Chooser(name=f"confidence {c:g}", chosen=_by(Policy(rule="confidence", value=c))) for c in confidences]
-    steps = [Chooser(name=f"next, regret {r:g}", chosen=_one_at_a_time(r), needs_known=True) for r in regrets]
-    random = [Chooser(name=f"random-{k}", chosen=_at_random(k)) for k in range(1, n + 1)]
+    lowest = min(regrets, default=0.0)
+    steps = [Chooser(name=f"next, regret {r:g}", chosen=_one_at_a_time(r, lowest)) for r in regrets]
+    random = [Chooser(name=f"random-{k}", chosen=_at_random(k), fewest=k) for k in range(1, n + 1)]
     return [*top, *by_regret, *by_chance, *steps, *random]
 
 
@@ -110,44 +150,32 @@ def replay(
     rng = np.random.default_rng(_SEED)
     size = max(FEWEST - 1, round(SHARE * len(there)))
     studies = [whole, *(whole.only(np.sort(rng.permutation(len(there))[:size])) for _ in range(subsets))]
-    posteriors = [_blind(study_found, prior) for study_found in studies]
+    replays = [_blind(one, prior, number) for number, one in enumerate(studies)]
     small = float(np.exp(found.log_size_S - found.log_size).sum())
-    rows = tuple(
-        _replayed(chooser, studies, posteriors, small) for chooser in choosers if _fits(chooser.name, size)
-    )
-    return Backtest(
-        study=study, large=found.large, designs=len(there), subsets=subsets, prior=prior.source, rows=rows
-    )
+    proxy = "+".join(found.scales)
+    rows = tuple(_replayed(chooser, proxy, replays, small) for chooser in choosers if chooser.fewest <= size)
+    return Backtest(study=study, large=found.large, designs=len(there), subsets=subsets, prior=prior.source, rows=rows)
 
 
-def _fits(name: str, size: int) -> bool:
-    """Whether a sub-study has as many designs as a policy takes."""
-    kind, _, number = name.partition("-")
-    return kind not in ("top", "random") or int(number) <= size
-
-
-def _blind(found: Candidates, prior: Prior) -> Transfer | None:
-    """The posterior that knows no large-scale score; None where the small scale tells nothing."""
+def _blind(found: Candidates, prior: Prior, number: int) -> Replay | Candidates:
+    """What policies see; the bare candidates where the small scale tells nothing: then all are trained."""
     try:
-        return foretell(found.knowing(np.full(len(found.designs), math.nan)), prior)
+        blind = foretell(found.knowing(np.full(len(found.designs), math.nan)), prior)
     except TableError:
-        return None
+        return found
+    return Replay(blind=blind, true_n=found.known_n, number=number)
 
 
-def _replayed(
-    chooser: Chooser, studies: list[Candidates], posteriors: list[Transfer | None], small_cost: float
-) -> Replayed:
+def _replayed(chooser: Chooser, proxy: str, replays: Sequence[Replay | Candidates], small_cost: float) -> Replayed:
     outcomes = []
-    for number, (found, posterior) in enumerate(zip(studies, posteriors, strict=True)):
-        rng = np.random.default_rng([_SEED, number])
-        seen = posterior and (replace(posterior, candidates=found) if chooser.needs_known else posterior)
-        chosen = list(chooser.chosen(seen, rng)) if seen else list(range(len(found.designs)))
-        y_n = found.known_n
+    for one in replays:
+        y_n = one.true_n if isinstance(one, Replay) else one.known_n
+        chosen = list(chooser.chosen(one)) if isinstance(one, Replay) else list(range(len(y_n)))
         lost = float(y_n.max() - y_n[chosen].max())
         outcomes.append((len(chosen), len(chosen) / len(y_n), lost, lost == 0))
     whole, rest = outcomes[0], np.array(outcomes[1:] or outcomes, dtype=np.float64)
     return Replayed(
-        proxy="+".join(studies[0].scales),
+        proxy=proxy,
         policy=chooser.name,
         promoted=float(rest[:, 0].mean()),
         cost=float(rest[:, 1].mean()),
@@ -159,41 +187,33 @@ def _replayed(
     )
 
 
-def _by(policy: Policy) -> Callable[[Transfer, np.random.Generator], Sequence[int]]:
-    def chosen(transfer: Transfer, _: np.random.Generator) -> Sequence[int]:
+def _by(policy: Policy) -> Callable[[Replay], Sequence[int]]:
+    def chosen(replay: Replay) -> Sequence[int]:
+        mean_n = replay.blind.mean_n
         if policy.rule == "top-k":  # needs no draws
-            return np.argsort(-transfer.mean_n, kind="stable")[: int(policy.value)].tolist()
-        return choose(transfer.draws(DRAWS), [], np.ones(len(transfer.index_n)), policy)
+            return [int(i) for i in np.argsort(-mean_n, kind="stable")[: int(policy.value)]]
+        return choose(replay.draws, [], np.ones(len(mean_n)), policy)
 
     return chosen
 
 
-def _at_random(k: int) -> Callable[[Transfer, np.random.Generator], Sequence[int]]:
-    def chosen(transfer: Transfer, rng: np.random.Generator) -> Sequence[int]:
-        return rng.permutation(len(transfer.index_n))[:k].tolist()
+def _at_random(k: int) -> Callable[[Replay], Sequence[int]]:
+    def chosen(replay: Replay) -> Sequence[int]:
+        order = np.random.default_rng([_SEED, replay.number]).permutation(len(replay.true_n))
+        return [int(i) for i in order[:k]]
 
     return chosen
 
 
-def _one_at_a_time(wanted: float) -> Callable[[Transfer, np.random.Generator], Sequence[int]]:
-    """Train what is worth most, look at its score, and stop when the pick's expected regret is below `wanted`."""
+def _one_at_a_time(wanted: float, lowest: float) -> Callable[[Replay], Sequence[int]]:
+    """Train what is worth most, look at its score, and stop when the pick's expected regret is at most `wanted`.
 
-    def chosen(transfer: Transfer, _: np.random.Generator) -> Sequence[int]:
-        true_n = transfer.candidates.known_n
-        known_n = np.full(len(true_n), math.nan)
-        costs: Floats = np.ones(len(true_n))
-        taken: list[int] = []
-        while len(taken) < len(true_n):
-            posterior = foretell(transfer.candidates.knowing(known_n), transfer.prior)
-            advice = advise(posterior, {transfer.candidates.large: costs}, wanted)
-            if advice.is_enough:
-                break
-            # While the pick itself is not trained, its score is the first to want; then what else is worth most.
-            pick = posterior.candidates.designs.index(advice.pick)
-            place = pick if pick not in taken else posterior.candidates.designs.index(advice.steps[0].design)
-            taken.append(place)
-            known_n = known_n.copy()
-            known_n[place] = true_n[place]
-        return taken
+    All such policies of a replay share one path, that to the lowest regret.
+    """
+
+    def chosen(replay: Replay) -> Sequence[int]:
+        path = replay.path(lowest)
+        stop = next((place for place, (_, regret) in enumerate(path) if regret <= wanted), len(path))
+        return [design for design, _ in path[:stop]]
 
     return chosen

@@ -7,6 +7,8 @@ better.
 
 from __future__ import annotations
 
+import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from analysis.transfer import Transfer
 
 Rule = Literal["regret", "confidence", "top-k", "budget", "calibrate"]
+_ROUNDING = 1 + 1e-9
+"""A budget that costs add up to but for rounding is kept."""
 FACTOR_WEIGHT = 0.5
 """Of an axis beside the score range when calibration designs are spread: the slope matters more than any one effect."""
 
@@ -85,46 +89,50 @@ class Selection:
     """Number promoted, expected regret, chance to hold the winner: along the order of choice, as far as it goes."""
 
 
-def chances(y_Mn: Floats) -> Floats:  # noqa: N803
+def chances(y_Mn: Floats) -> Floats:
     """Each design's chance of being the best, n values that sum to 1; equals share."""
     best = y_Mn == y_Mn.max(axis=1, keepdims=True)
     return np.asarray((best / best.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
-def expected_regret(y_Mn: Floats, chosen: Sequence[int]) -> float:  # noqa: N803
+def expected_regret(y_Mn: Floats, chosen: Sequence[int]) -> float:
     """Mean over draws of best of all - best of the chosen; NaN if none is."""
     if not len(chosen):
         return float("nan")
     return max(0.0, float((y_Mn.max(axis=1) - y_Mn[:, list(chosen)].max(axis=1)).mean()))
 
 
-def choose(y_Mn: Floats, known: Sequence[int], costs_n: Floats, policy: Policy) -> list[int]:  # noqa: N803
+def choose(
+    y_Mn: Floats, known: Sequence[int], costs_n: Floats, policy: Policy, mean_n: Floats | None = None
+) -> list[int]:
     """Designs to promote by a policy, in the order of choice; known ones are not among them.
 
     By `confidence` the set is the smallest there is. By `regret` and `budget` designs are taken one by one, the one
-    that lowers expected regret most (for its cost, where there is a budget); regret falls by ever less, so this is
+    that lowers expected regret most (for its cost, too, where there is a budget); regret falls by ever less, so this is
     within 1 - 1/e of the best reduction of all sets of that size (Nemhauser et al. 1978). One that a later choice made
     needless is dropped again.
+
+    Args:
+        y_Mn: draws of the scores.
+        known: designs that are in every set for nothing.
+        costs_n: heeded by `budget` alone.
+        policy: the rule.
+        mean_n: predicted scores, for `top-k`; the means of the draws where left out.
     """
-    unknown = [i for i in range(y_Mn.shape[1]) if i not in set(known)]
+    taken = set(known)
+    unknown = [i for i in range(y_Mn.shape[1]) if i not in taken]
     match policy.rule:
         case "top-k":
-            mean_n = y_Mn.mean(axis=0)
-            return sorted(unknown, key=lambda i: -mean_n[i])[: int(policy.value)]
+            score_n = y_Mn.mean(axis=0) if mean_n is None else mean_n
+            return sorted(unknown, key=lambda i: -score_n[i])[: int(policy.value)]
         case "confidence":
             chance_n = chances(y_Mn)
             return _until(sorted(unknown, key=lambda i: -chance_n[i]), chance_n, known, policy.value)
         case "regret":
-            return _greedy(y_Mn, unknown, known, np.ones(y_Mn.shape[1]), np.inf, policy.value)
+            order = _greedy(y_Mn, unknown, known, np.zeros(y_Mn.shape[1]), Limit(wanted=policy.value))
+            return _without_needless(y_Mn, order, known, policy.value)
         case "budget":
-            chosen = _greedy(y_Mn, unknown, known, costs_n, policy.value, 0.0)
-            single = [i for i in unknown if costs_n[i] <= policy.value]
-            alone = min(single, key=lambda i: expected_regret(y_Mn, [*known, i]), default=None)
-            # Best for its cost can waste a budget on cheap ones; the best single one bounds that (Khuller et al. 1999).
-            better = alone is not None and (
-                not chosen or expected_regret(y_Mn, [*known, alone]) < expected_regret(y_Mn, [*known, *chosen])
-            )
-            return [alone] if better and alone is not None else chosen
+            return _within_budget(y_Mn, unknown, known, costs_n, policy.value)
         case "calibrate":
             raise AssertionError("spread() chooses designs for calibration")
 
@@ -139,39 +147,90 @@ def _until(order: list[int], chance_n: Floats, known: Sequence[int], wanted: flo
     return taken
 
 
-def _greedy(
-    y_Mn: Floats,  # noqa: N803
-    unknown: list[int],
-    known: Sequence[int],
-    costs_n: Floats,
-    budget: float,
-    wanted: float,
-) -> list[int]:
-    best_M = y_Mn.max(axis=1)
-    held_M = y_Mn[:, list(known)].max(axis=1) if len(known) else np.full(len(y_Mn), y_Mn.min() - 1.0)
-    taken, left = list[int](), list(unknown)
-    while left and (not (taken or len(known)) or float((best_M - held_M).mean()) > wanted):
-        affordable = [i for i in left if costs_n[i] <= budget + 1e-9]
-        gains = [float(np.maximum(y_Mn[:, i] - held_M, 0).mean()) / max(costs_n[i], 1e-12) for i in affordable]
-        if not affordable or max(gains) <= 0:
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """Where the greedy choice stops."""
+
+    budget: float = math.inf
+    wanted: float = 0.0
+    """Expected regret."""
+    per_cost: bool = False
+    """Whether a design's gain is divided by its cost."""
+
+
+def _within_budget(y_Mn: Floats, unknown: list[int], known: Sequence[int], costs_n: Floats, budget: float) -> list[int]:
+    """The best of two greedy choices: best for its cost can waste a budget on cheap ones, plain best on a dear one.
+
+    Together they come within (1 - 1/e) / 2 of the best reduction that the budget can buy (Leskovec et al. 2007).
+    """
+    tried = [_greedy(y_Mn, unknown, known, costs_n, Limit(budget=budget, per_cost=p)) for p in (False, True)]
+    return min(
+        (chosen for chosen in tried if chosen),
+        key=lambda chosen: (expected_regret(y_Mn, [*known, *chosen]), float(costs_n[chosen].sum())),
+        default=[],
+    )
+
+
+def _greedy(y_Mn: Floats, unknown: list[int], known: Sequence[int], costs_n: Floats, limit: Limit) -> list[int]:
+    """Take the design that gains most, again and again.
+
+    Gains only ever shrink, so one that was worked out earlier is an upper bound, and few have to be worked out anew
+    (Minoux 1978).
+    """
+    y_nM, best = np.ascontiguousarray(y_Mn.T), float(y_Mn.max(axis=1).mean())
+    price_n = np.maximum(costs_n, 1e-12) if limit.per_cost else np.ones_like(costs_n)
+    left, taken = [i for i in unknown if costs_n[i] <= limit.budget * _ROUNDING], list[int]()
+    if not left:
+        return []
+    if len(known):
+        held_M = y_nM[list(known)].max(axis=0)
+    else:  # with nothing held yet, the gain is over what a design picked at random would score
+        over_n = np.maximum(y_nM - y_nM.mean(axis=0), 0).mean(axis=1) if limit.per_cost else y_nM.mean(axis=1)
+        taken = [max(left, key=lambda i: (over_n[i] / price_n[i], -i))]
+        held_M = y_nM[taken[0]]
+    spent = float(costs_n[taken].sum())
+    heap = [(-_gain(y_nM[i], held_M) / price_n[i], i) for i in left if i not in taken]
+    heapq.heapify(heap)
+    while heap and best - float(held_M.mean()) > limit.wanted:
+        _, i = heapq.heappop(heap)
+        if spent + costs_n[i] > limit.budget * _ROUNDING:
+            continue
+        gain = _gain(y_nM[i], held_M) / price_n[i]
+        if heap and (-gain, i) > heap[0]:
+            heapq.heappush(heap, (-gain, i))
+        elif gain <= 0:
             break
-        pick = affordable[int(np.argmax(gains))]
-        taken.append(pick)
-        left.remove(pick)
-        budget -= float(costs_n[pick])
-        held_M = np.maximum(held_M, y_Mn[:, pick])
-    return _without_needless(y_Mn, taken, known, wanted)
-
-
-def _without_needless(y_Mn: Floats, taken: list[int], known: Sequence[int], wanted: float) -> list[int]:  # noqa: N803
-    for i in list(taken[:-1]):
-        rest = [j for j in taken if j != i]
-        if wanted > 0 and expected_regret(y_Mn, [*known, *rest]) <= wanted:
-            taken = rest
+        else:
+            taken.append(i)
+            spent += float(costs_n[i])
+            held_M = np.maximum(held_M, y_nM[i])
     return taken
 
 
-def select(transfer: Transfer, policy: Policy, costs_n: Floats, level_groups: NDArray[np.str_] | None = None) -> Selection:
+def _gain(y_M: Floats, held_M: Floats) -> float:
+    return float(np.maximum(y_M - held_M, 0).mean())
+
+
+def _without_needless(y_Mn: Floats, taken: list[int], known: Sequence[int], wanted: float) -> list[int]:
+    """Drop, earliest first, whoever the rest makes good for: its loss is where it alone is best of the set."""
+    while len(taken) + len(known) > 1:
+        held = [*known, *taken]
+        y_Mk = y_Mn[:, held]
+        place_M = y_Mk.argmax(axis=1)
+        second_M = np.partition(y_Mk, -2, axis=1)[:, -2]
+        lead_M = y_Mk.max(axis=1) - second_M
+        loss_k = np.bincount(place_M, weights=lead_M, minlength=len(held)) / len(y_Mn)
+        spare = wanted - expected_regret(y_Mn, held)
+        needless = [i for i, loss in zip(taken, loss_k[len(known) :], strict=True) if loss <= spare]
+        if not needless:
+            break
+        taken = [i for i in taken if i != needless[0]]
+    return taken
+
+
+def select(
+    transfer: Transfer, policy: Policy, costs_n: Floats, level_groups: NDArray[np.str_] | None = None
+) -> Selection:
     """Choose, and say why.
 
     Args:
@@ -180,18 +239,14 @@ def select(transfer: Transfer, policy: Policy, costs_n: Floats, level_groups: ND
         costs_n: of training each design at the large scale, in any one unit.
         level_groups: for `calibrate`: each design's values of the axes, n x axes.
     """
-    y_Mn = transfer.draws()  # noqa: N806
+    y_Mn, mean_n = transfer.draws(), transfer.mean_n
     known = np.flatnonzero(np.isfinite(transfer.candidates.known_n)).tolist()
     if policy.rule == "calibrate":
         chosen = spread(transfer, int(policy.value), level_groups)
     else:
-        chosen = choose(y_Mn, known, costs_n, policy)
+        chosen = choose(y_Mn, known, costs_n, policy, mean_n)
     chance_n, held = chances(y_Mn), [*known, *chosen]
-    front = _front(transfer.mean_n, costs_n)
-    rows = [
-        _candidate(transfer, i, chosen, float(chance_n[i]), float(costs_n[i]), bool(front[i]), y_Mn)
-        for i in np.argsort(-transfer.mean_n, kind="stable")
-    ]
+    rows = _rows(transfer, chosen, costs_n, chance_n, _reasons(transfer, policy, chosen, costs_n, y_Mn))
     curve = [
         (k, expected_regret(y_Mn, [*known, *chosen[:k]]), float(chance_n[[*known, *chosen[:k]]].sum()))
         for k in range(0 if known else 1, len(chosen) + 1)
@@ -201,38 +256,57 @@ def select(transfer: Transfer, policy: Policy, costs_n: Floats, level_groups: ND
         candidates=tuple(rows),
         promoted=tuple(transfer.candidates.designs[i] for i in chosen),
         expected_regret=expected_regret(y_Mn, held),
-        chance=float(chance_n[held].sum()),
+        chance=min(1.0, float(chance_n[held].sum())),
         cost=float(costs_n[chosen].sum()),
         curve=tuple(curve),
     )
 
 
-def _candidate(
-    transfer: Transfer, i: int, chosen: list[int], chance: float, cost: float, on_front: bool, y_Mn: Floats  # noqa: N803
-) -> Candidate:
+def _rows(
+    transfer: Transfer, chosen: list[int], costs_n: Floats, chance_n: Floats, reasons: Sequence[str]
+) -> list[Candidate]:
     found, sign = transfer.candidates, -1.0 if transfer.candidates.lower_is_better else 1.0
-    is_known, order = bool(np.isfinite(found.known_n[i])), chosen.index(i) + 1 if i in chosen else None
-    top = int(np.argmax(transfer.mean_n))
-    behind = float(transfer.mean_n[top] - transfer.mean_n[i])
-    if is_known:
-        reason = "known: trained there already"
-    elif order:
-        reason = f"in: {chance:.0%} to be the best" if i == top else f"in: {chance:.0%} to be the best, {behind:.2f} behind"
-    else:
-        beaten = float((y_Mn[:, i] < y_Mn[:, top]).mean())
-        reason = f"out: {behind:.2f} behind {found.designs[top]}, which is better with {beaten:.0%}"
-    return Candidate(
-        design=found.designs[i],
-        predicted=sign * float(transfer.mean_n[i]),
-        half_width=float(transfer.half_width_n()[i]),
-        is_known=is_known,
-        chance=chance,
-        cost=cost,
-        is_promoted=order is not None,
-        is_on_front=on_front,
-        order=order,
-        reason=reason,
-    )
+    mean_n, half_n, front = transfer.mean_n, transfer.half_width_n(), _front(transfer.mean_n, costs_n)
+    order = {i: place for place, i in enumerate(chosen, start=1)}
+    return [
+        Candidate(
+            design=found.designs[i],
+            predicted=sign * float(mean_n[i]),
+            half_width=float(half_n[i]),
+            is_known=bool(np.isfinite(found.known_n[i])),
+            chance=float(chance_n[i]),
+            cost=float(costs_n[i]),
+            is_promoted=i in order,
+            is_on_front=bool(front[i]),
+            order=order.get(i),
+            reason=reasons[i],
+        )
+        for i in np.argsort(-mean_n, kind="stable").tolist()
+    ]
+
+
+def _reasons(transfer: Transfer, policy: Policy, chosen: Sequence[int], costs_n: Floats, y_Mn: Floats) -> list[str]:
+    """Why each design is in or out."""
+    found, mean_n, chance_n = transfer.candidates, transfer.mean_n, chances(y_Mn)
+    top, is_in = int(np.argmax(mean_n)), set(chosen)
+    worse_n = (y_Mn < y_Mn[:, [top]]).mean(axis=0)
+    reasons = []
+    for i in range(len(mean_n)):
+        behind = float(mean_n[top] - mean_n[i])
+        distance = "" if i == top else f", {behind:.2f} behind"
+        if np.isfinite(found.known_n[i]):
+            reasons.append("known: trained there already")
+        elif i in is_in and policy.rule == "calibrate":
+            reasons.append("in: tells of the transfer" + (distance or ", predicted to be the best"))
+        elif i in is_in:
+            reasons.append(f"in: {chance_n[i]:.0%} to be the best{distance}")
+        elif policy.rule == "budget" and costs_n[i] > policy.value * _ROUNDING:
+            reasons.append(f"out: it alone costs more than the budget{distance}")
+        elif i == top:
+            reasons.append(f"out: predicted to be the best, {chance_n[i]:.0%} to be it, but others are worth more here")
+        else:
+            reasons.append(f"out: {behind:.2f} behind {found.designs[top]}, which is better with {worse_n[i]:.0%}")
+    return reasons
 
 
 def _front(mean_n: Floats, costs_n: Floats) -> NDArray[np.bool_]:
@@ -242,7 +316,7 @@ def _front(mean_n: Floats, costs_n: Floats) -> NDArray[np.bool_]:
     return np.asarray(~(better & strictly).any(axis=1))
 
 
-def spread(transfer: Transfer, number: int, levels_nA: NDArray[np.str_] | None = None) -> list[int]:  # noqa: N803
+def spread(transfer: Transfer, number: int, levels_nA: NDArray[np.str_] | None = None) -> list[int]:
     """Designs whose scores at the large scale would tell most about the transfer.
 
     Greedy D-optimal design (Atkinson et al. 2007): each is the one that adds most to the determinant of the
