@@ -102,7 +102,9 @@ def _average(
     """Mean regret and recall of each k. Scores and latents are in ascending order, so the last k are the best."""
     n, most = len(order_n), max(ks)
     x_Mn = rho * latent_Mn + math.sqrt(max(0.0, 1 - rho * rho)) * noise_Mn
-    chosen_Mk = np.argsort(-x_Mn, axis=1, kind="stable")[:, :most]
+    chosen_Mk = np.argpartition(-x_Mn, most - 1, axis=1)[:, :most]
+    best_first = np.argsort(-np.take_along_axis(x_Mn, chosen_Mk, axis=1), axis=1)
+    chosen_Mk = np.take_along_axis(chosen_Mk, best_first, axis=1)
     best_Mk = np.maximum.accumulate(chosen_Mk, axis=1)
     return {
         k: (
