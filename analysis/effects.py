@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from analysis.table import ScoreTable
 
 ENOUGH_PAIRS = 3
-"""Pairs from which their scatter tells the error; with fewer, each seed of each pair is a replicate of its own. Then the
-interval is about these very pairs: others, with other values of the remaining axes, may have another effect."""
+"""Pairs from which their scatter tells the error; with fewer, each seed of each pair is a replicate of its own.
+Then the interval is about these very pairs: others, elsewhere on the remaining axes, may have another effect."""
 _NORMAL = 1.959964
 Verdict = Literal["transfers", "reverses", "sign kept", "sign turned", "open"]
 
@@ -46,8 +46,8 @@ class Effect:
     p: float | None
     """Two-sided, of no effect."""
     p_holm: float | None = None
-    """Among all choices of all axes at this scale, for claims: below 0.05, none of so many is false in 95 studies of 100
-    (Holm 1979)."""
+    """Among all choices of all axes at this scale, for claims: below 0.05, none of so many is false in 95 studies of
+    100 (Holm 1979)."""
     p_bh: float | None = None
     """The same for exploration: below 0.05, of those found some 5 % are false (Benjamini and Hochberg 1995)."""
     replicates: int
@@ -110,12 +110,11 @@ def axes_consistency(
     """
     grids = [table.per_seed(scale) for scale in (small, large)]
     factors = told(table.factors, sorted(set(grids[0].index) & set(grids[1].index)))
-    factors = factors[[axis for axis in factors if factors[axis].nunique() > 1]]
-    unknown = sorted(set(baselines or {}) - set(factors))
-    if unknown:
-        raise TableError(f"no axis {unknown[0]!r} that varies; there are: {', '.join(factors) or 'none'}")
+    axes = [str(axis) for axis in factors if factors[axis].nunique() > 1]
+    if unknown := sorted(set(baselines or {}) - set(axes)):
+        raise TableError(f"no axis {unknown[0]!r} that varies; there are: {', '.join(axes) or 'none'}")
     scores = [_Scores.of(grid.loc[factors.index]) for grid in grids]
-    return _with_multiplicity([_axis(factors, axis, scores, (baselines or {}).get(axis), noise) for axis in factors])
+    return _with_multiplicity([_axis(factors[axes], axis, scores, (baselines or {}).get(axis), noise) for axis in axes])
 
 
 def _axis(
@@ -162,33 +161,35 @@ def _baseline(column: pd.Series[str], levels: Sequence[str], wanted: str | None)
 class _Scores:
     """Scores of one scale, designs in the order of the factors: by seed (NaN where not run), and their means."""
 
-    score_nS: Floats  # noqa: N815 - the legend's letters
+    score_nS: Floats
     mean_n: Floats
 
     @staticmethod
     def of(grid: pd.DataFrame) -> _Scores:
-        score_nS = grid.to_numpy(dtype=np.float64)  # noqa: N806
+        score_nS = grid.to_numpy(dtype=np.float64)
         return _Scores(score_nS, grid.mean(axis="columns").to_numpy(dtype=np.float64))
 
-    def differences(self, one_P: NDArray[np.intp], other_P: NDArray[np.intp]) -> tuple[Floats, Floats]:  # noqa: N803
+    def differences(self, one_P: NDArray[np.intp], other_P: NDArray[np.intp]) -> tuple[Floats, Floats]:
         """Of each pair: by seed, where both have it (NaN elsewhere), and their mean; without one, that of the means.
 
         What is left of two equal scores by rounding is a tie.
         """
-        by_seed_PS = self.score_nS[one_P] - self.score_nS[other_P]  # noqa: N806
-        count_P = np.isfinite(by_seed_PS).sum(axis=1)  # noqa: N806
-        mean_P = np.where(  # noqa: N806
-            count_P > 0, np.nansum(by_seed_PS, axis=1) / np.maximum(count_P, 1), self.mean_n[one_P] - self.mean_n[other_P]
+        by_seed_PS = self.score_nS[one_P] - self.score_nS[other_P]
+        count_P = np.isfinite(by_seed_PS).sum(axis=1)
+        mean_P = np.where(
+            count_P > 0,
+            np.nansum(by_seed_PS, axis=1) / np.maximum(count_P, 1),
+            self.mean_n[one_P] - self.mean_n[other_P],
         )
-        rounding_P = 1e-12 * (np.abs(self.mean_n[one_P]) + np.abs(self.mean_n[other_P]))  # noqa: N806
+        rounding_P = 1e-12 * (np.abs(self.mean_n[one_P]) + np.abs(self.mean_n[other_P]))
         return by_seed_PS, np.where(np.abs(mean_P) <= rounding_P, 0.0, mean_P)
 
 
-def _effect(by_seed_PS: Floats, mean_P: Floats, noise: float | None) -> Effect:  # noqa: N803
+def _effect(by_seed_PS: Floats, mean_P: Floats, noise: float | None) -> Effect:
     """Replicates that are all alike show no error: they were rounded alike, not free of noise."""
     replicates = mean_P
     if len(mean_P) < ENOUGH_PAIRS:
-        alone_P = ~np.isfinite(by_seed_PS).any(axis=1)  # noqa: N806
+        alone_P = ~np.isfinite(by_seed_PS).any(axis=1)
         replicates = np.concatenate([by_seed_PS[np.isfinite(by_seed_PS)], mean_P[alone_P]])
     value, n = float(mean_P.mean()), len(replicates)
     error, freedom = (float(replicates.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0), float(n - 1)
@@ -277,9 +278,10 @@ def robustness(table: ScoreTable, scale: str, axes: Sequence[str] | None = None)
     mean = table.per_design(scale)["mean"]
     factors = told(table.factors, map(str, mean.index))
     mean_n = mean.loc[factors.index].to_numpy(dtype=np.float64)
-    chosen = axes if axes is not None else [axis for axis in factors if _is_learning_rate(axis)]
-    if strangers := [axis for axis in chosen if axis not in factors]:
-        raise TableError(f"no axis {strangers[0]!r}; there are: {', '.join(factors) or 'none'}")
+    known = [str(axis) for axis in factors]
+    chosen = axes if axes is not None else [axis for axis in known if _is_learning_rate(axis)]
+    if strangers := [axis for axis in chosen if axis not in known]:
+        raise TableError(f"no axis {strangers[0]!r}; there are: {', '.join(known) or 'none'}")
     found = []
     for axis in chosen:
         sets = blocks(factors, axis)

@@ -25,7 +25,9 @@ def told(factors: pd.DataFrame, designs: Iterable[str]) -> pd.DataFrame:
     """The axes of those designs that have a value of any, as text, in the order given."""
     rows = factors.reindex([design for design in designs if design in factors.index])
     rows = rows[rows.notna().any(axis="columns")] if len(rows.columns) else rows.iloc[:0]
-    return pd.DataFrame({name: [written(value) for value in rows[name]] for name in rows}, index=rows.index, dtype="str")
+    return pd.DataFrame(
+        {name: [written(value) for value in rows[name]] for name in rows}, index=rows.index, dtype="str"
+    )
 
 
 def written(value: object) -> str:
@@ -104,10 +106,10 @@ def blocks(factors: pd.DataFrame, axis: str) -> Blocks:
     """
     others = [name for name in factors if name != axis]
     levels = levels_of(factors[axis])
-    level_n = factors[axis].map({level: place for place, level in enumerate(levels)}).to_numpy(dtype=np.intp)
+    level_n = np.asarray(factors[axis].map({level: place for place, level in enumerate(levels)}), dtype=np.intp)
     block_n = np.zeros(len(factors), dtype=np.intp)
     if others:
-        block_n = factors.groupby(others, sort=False).ngroup().to_numpy(dtype=np.intp)
+        block_n = np.asarray(factors.groupby(others, sort=False).ngroup(), dtype=np.intp)
     _, cell_n, counts = np.unique(block_n * len(levels) + level_n, return_inverse=True, return_counts=True)
     alone_n = counts[cell_n] == 1
     partners_n = np.bincount(block_n[alone_n], minlength=len(factors))[block_n]
