@@ -132,7 +132,8 @@ def fitted_line(x_n: Floats, y_n: Floats) -> Line | None:
     if len(x_n) < 3 or np.ptp(x_n) == 0:
         return None
     mean = float(x_n.mean())
-    fit = least_squares(np.column_stack([np.ones_like(x_n), x_n - mean]), y_n)
+    base = float(y_n[0])  # so that a constant y has a slope of exactly zero
+    fit = least_squares(np.column_stack([np.ones_like(x_n), x_n - mean]), y_n - base)
     if fit is None:
         return None
     if fit.residual_sd <= _ROUNDING * float(np.abs(y_n).max()):  # all points on the line, but for rounding
@@ -144,7 +145,7 @@ def fitted_line(x_n: Floats, y_n: Floats) -> Line | None:
         robust_intercept = float(np.sqrt(((gain_n * left_out_n) ** 2).sum()))
     return Line(
         slope=float(slope),
-        intercept=float(level - slope * mean),
+        intercept=float(level + base - slope * mean),
         slope_se=float(slope_se),
         intercept_se=math.hypot(float(level_se), mean * float(slope_se)),
         slope_robust_se=float(robust[1]),

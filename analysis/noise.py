@@ -227,7 +227,7 @@ def across_seeds(table: ScoreTable, small: str, large: str) -> AcrossSeeds:
 
 
 def _r2(x: pd.Series[float], y: pd.Series[float]) -> float | None:
-    value = agreement.r2(x.to_numpy(dtype=np.float64), y.to_numpy(dtype=np.float64)) if len(x) > 2 else math.nan
+    value = agreement.r2(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)) if len(x) > 2 else math.nan
     return value if math.isfinite(value) else None
 
 

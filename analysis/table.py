@@ -25,7 +25,7 @@ KEY = COLUMNS[:-1]
 
 _TEXT = ("study", "design", "scale", "benchmark", "category", "modality")
 _MULTIPLE = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-_SIZE = re.compile(r"(?:.*[-_ ])?(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
+_SIZE = re.compile(r"(?:.+[-_ ])?(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
 _APOLLO_SCALES = {
     "Qwen2-0.5B-Instruct": "0.5B",
     "Qwen2-1.5B-Instruct": "1.5B",

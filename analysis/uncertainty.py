@@ -66,7 +66,7 @@ def r2_interval(r: float, left_out_n: Floats) -> Interval | None:
         points lie on a line.
     """
     n = len(left_out_n)
-    if n < FEWEST_FOR_INTERVAL or not _is_known(r, left_out_n) or 1 - abs(r) < 1e-9:
+    if n < FEWEST_FOR_INTERVAL or not _is_known(r, left_out_n) or 1 - abs(r) < 1e-12:
         return None
     error = max(1 / math.sqrt(n - 3), _jackknife_error(left_out_n) / (1 - r * r))
     low, high = _around(r, error)
