@@ -100,10 +100,12 @@ class Consistency(Question):
     """Those of `points` that failed to learn at either scale, by the rule of `analysis.ranking.collapsed`."""
     r2_without_collapsed: float | None
     warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Those of `warnings` that come from reading the scores: they hold, whichever designs are left out later."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`: no NaN, string keys, an interval as [low, high]."""
-        plain = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "notes"}
         return plain | {
             "regret": {str(k): points for k, points in self.regret.items()},
             "recall": {str(k): share for k, share in self.recall.items()},
@@ -165,7 +167,7 @@ def without(consistency: Consistency, designs: Iterable[str]) -> Consistency:
         points,
         missing=consistency.missing,
         collapsed_designs=tuple(design for design in consistency.collapsed if design not in out),
-        notes=(f"left out on request: {', '.join(out)}",) if out else (),
+        notes=(*consistency.notes, *((f"left out on request: {', '.join(out)}",) if out else ())),
     )
 
 
@@ -195,7 +197,7 @@ def _answer(
         verdict=verdict_of(accuracy.low if accuracy else None, accuracy.high if accuracy else None),
         pearson=_defined(agreement.once(agreement.weighted_pearson, x_n, y_n)),
         **values,  # type: ignore[arg-type]
-        **_of_line(line, sign),
+        **_of_line(line, sign),  # type: ignore[arg-type]
         regret={k: _twelve_digits(topk.regret(x_n, y_n, k)) for k in ks},
         recall={k: topk.recall(x_n, y_n, k) for k in ks},
         expected=topk.expected(y_n, tau, tau_interval, ks) if n >= TOO_FEW else {},
@@ -207,10 +209,11 @@ def _answer(
         collapsed=collapsed_designs,
         r2_without_collapsed=r2_learned,
         warnings=(
-            *_notes_on_values(question, points, values, intervals),
+            *_notes_on_values(question, points, values, intervals, has_line=line is not None),
             *_notes_on_collapse(collapsed_designs, r2_learned),
             *notes,
         ),
+        notes=notes,
     )
 
 
@@ -286,6 +289,8 @@ def _notes_on_values(
     points: tuple[Point, ...],
     values: Mapping[str, float | None],
     intervals: Mapping[str, Interval | None],
+    *,
+    has_line: bool,
 ) -> list[str]:
     """How far to trust the numbers, and why some are not there."""
     n, notes = len(points), []
@@ -299,6 +304,7 @@ def _notes_on_values(
             notes.append(f"{', '.join(undefined)} undefined: all designs score {scores.pop():g} at {scale}")
     if (values["spearman"] or 0.0) < 0:
         notes.append(f"the order is reversed rather than kept (Spearman {values['spearman']:.2f}); R2 does not show it")
+    undefined += [] if has_line else ["slope", "intercept", "rmse"]
     silent = [name for name, interval in intervals.items() if interval is None and name not in undefined]
     if n >= TOO_FEW and silent:
         notes.append(f"no interval for {', '.join(silent)}: the points lie on a line, or a single design decides it")

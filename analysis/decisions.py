@@ -3,7 +3,7 @@
 Legend: `n` designs; `S` seeds; `I` test items. A pair is told apart where the 95 % interval of its difference at the
 small scale leaves out zero. What that interval is made of is one of
   seeds    scores less the mean of their design and of their seed, pooled: trials of one seed share the order of data
-  items    differences item by item, for one seed each: what other test items could have said, not other seeds
+  items    differences item by item, clustered by item: what other test items could have said, not other seeds
   stated   a standard deviation of one run that the user gives
 """
 
@@ -66,11 +66,23 @@ def three_way(x_n: Floats, y_n: Floats, half_nn: Floats, source: Source) -> Thre
     )
 
 
+def paired_seeds(grid: pd.DataFrame) -> pd.DataFrame:
+    """The seeds that all designs (down) have, if those are two or more; else all of them.
+
+    Means and their errors are to be taken from the same seeds.
+    """
+    paired = grid.dropna(axis="columns")
+    return paired if paired.shape[1] > 1 else grid
+
+
 def half_from_seeds(grid: pd.DataFrame) -> Floats | None:
-    """From the scores of designs (down) by seeds (across); None where no two seeds were run for two designs.
+    """From the scores of designs (down) by seeds (across); None where no design has two.
 
     Seeds that all designs have are paired: what they do to all designs alike is no noise. Without two of those, the
     scatter within designs is taken as it is.
+
+    Args:
+        grid: from `paired_seeds`.
     """
     paired = grid.dropna(axis="columns")
     if paired.shape[1] > 1 and len(paired) > 1:
@@ -93,7 +105,7 @@ def half_from_items(score_nI: Floats, weight_I: Floats) -> Floats:
     """From each design's mean score on each test item (a video with its questions), in points.
 
     Args:
-        score_nI: in points; one seed each.
+        score_nI: in points; one seed each, none missing.
         weight_I: questions of each item.
     """
     share = weight_I / weight_I.sum()

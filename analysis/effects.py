@@ -2,6 +2,8 @@
 
 A pair is two designs that differ in one axis alone; its effect is the difference of their scores, seed by seed where
 they share seeds. An effect of a choice is the mean over its pairs.
+
+Legend: `n` designs; `S` seeds; `P` pairs; `c` choices.
 """
 
 from __future__ import annotations
@@ -16,16 +18,21 @@ import numpy as np
 import pandas as pd
 
 from analysis import agreement
+from analysis.factors import blocks, level_named, told
 from analysis.line import t_quantile
 from analysis.table import TableError
 from analysis.uncertainty import Interval
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from analysis.agreement import Floats
     from analysis.table import ScoreTable
 
 ENOUGH_PAIRS = 3
-"""Pairs from which their scatter tells the error; with fewer, each seed of each pair is a replicate of its own."""
+"""Pairs from which their scatter tells the error; with fewer, each seed of each pair is a replicate of its own.
+Then the interval is about these very pairs: others, elsewhere on the remaining axes, may have another effect."""
+_NORMAL = 1.959964
 Verdict = Literal["transfers", "reverses", "sign kept", "sign turned", "open"]
 
 
@@ -35,12 +42,12 @@ class Effect:
 
     value: float
     interval: Interval | None
-    """t interval over replicates; None with a single one."""
+    """t interval over replicates; None with a single one, or where they are all alike, unless the noise was stated."""
     p: float | None
     """Two-sided, of no effect."""
     p_holm: float | None = None
-    """Among all choices of all axes at this scale, for claims: below 0.05, none of so many is false in 95 studies of 100
-    (Holm 1979)."""
+    """Among all choices of all axes at this scale, for claims: below 0.05, none of so many is false in 95 studies of
+    100 (Holm 1979)."""
     p_bh: float | None = None
     """The same for exploration: below 0.05, of those found some 5 % are false (Benjamini and Hochberg 1995)."""
     replicates: int
@@ -89,7 +96,7 @@ class AxisConsistency:
 def axes_consistency(
     table: ScoreTable, small: str, large: str, baselines: Mapping[str, str] | None = None, noise: float | None = None
 ) -> tuple[AxisConsistency, ...]:
-    """Each axis that varies among the designs scored at both scales.
+    """Each axis that varies among the designs scored at both scales; designs of which no axis is known are left out.
 
     Args:
         table: narrowed to one metric, with factors.
@@ -101,104 +108,96 @@ def axes_consistency(
     Raises:
         TableError: a baseline names no axis, or no value of it.
     """
-    grids = {scale: table.per_seed(scale) for scale in (small, large)}
-    shared = sorted(set(grids[small].index) & set(grids[large].index) & set(table.factors.index))
-    factors = _as_text(table.factors.reindex(shared))
-    factors = factors[[axis for axis in factors if factors[axis].nunique() > 1]]
-    unknown = sorted(set(baselines or {}) - set(factors))
-    if unknown:
-        raise TableError(f"no axis {unknown[0]!r} that varies; there are: {', '.join(factors) or 'none'}")
-    found = [_axis(factors, axis, grids, (small, large), (baselines or {}).get(axis), noise) for axis in factors]
-    return _with_multiplicity(found)
+    grids = [table.per_seed(scale) for scale in (small, large)]
+    factors = told(table.factors, sorted(set(grids[0].index) & set(grids[1].index)))
+    axes = [str(axis) for axis in factors if factors[axis].nunique() > 1]
+    if unknown := sorted(set(baselines or {}) - set(axes)):
+        raise TableError(f"no axis {unknown[0]!r} that varies; there are: {', '.join(axes) or 'none'}")
+    scores = [_Scores.of(grid.loc[factors.index]) for grid in grids]
+    return _with_multiplicity([_axis(factors[axes], axis, scores, (baselines or {}).get(axis), noise) for axis in axes])
 
 
 def _axis(
-    factors: pd.DataFrame,
-    axis: str,
-    grids: Mapping[str, pd.DataFrame],
-    scales: tuple[str, str],
-    wanted: str | None,
-    noise: float | None,
+    factors: pd.DataFrame, axis: str, scores: Sequence[_Scores], wanted: str | None, noise: float | None
 ) -> AxisConsistency:
-    blocks, confused = _blocks(factors, axis)
-    levels = levels_of(factors[axis])
-    if wanted is not None and wanted not in levels:
-        raise TableError(f"axis {axis!r} has no value {wanted!r}; there are: {', '.join(levels)}")
-    baseline = wanted if wanted is not None else max(levels, key=lambda v: (int((factors[axis] == v).sum()), -levels.index(v)))
+    found = blocks(factors, axis)
+    base = _baseline(factors[axis], found.levels, wanted)
     choices = []
-    for level in levels:
-        pairs = [(block[level], block[baseline]) for block in blocks if level in block and baseline in block]
-        if level != baseline and pairs:
-            small, large = (_effect(grids[scale], pairs, noise) for scale in scales)
-            choices.append(Choice(axis=axis, level=level, baseline=baseline, pairs=len(pairs), small=small, large=large))
-    every = [pair for block in blocks for pair in combinations(block.values(), 2)]
-    signs = [
-        [np.sign(_differences(grids[scale], [pair])[0].mean().round(10)) for scale in scales] for pair in every
-    ]
-    effects_n2 = np.array([(choice.small.value, choice.large.value) for choice in choices]).reshape(-1, 2)
-    squares = float((effects_n2[:, 0] ** 2).sum())
+    for place, level in enumerate(found.levels):
+        pairs = found.against(place, base)
+        if place != base and len(pairs[0]):
+            small, large = (_effect(*one.differences(*pairs), noise) for one in scores)
+            choices.append(
+                Choice(
+                    axis=axis, level=level, baseline=found.levels[base], pairs=len(pairs[0]), small=small, large=large
+                )
+            )
+    every = found.every_pair()
+    signs = [np.sign(one.differences(*every)[1]) for one in scores]
+    effects_c2 = np.array([(choice.small.value, choice.large.value) for choice in choices]).reshape(-1, 2)
+    squares = float((effects_c2[:, 0] ** 2).sum())
     return AxisConsistency(
         axis=axis,
-        baseline=baseline,
+        baseline=found.levels[base],
         choices=tuple(choices),
-        pairs=len(every),
-        sign_agreement=float(np.mean([(1 + a * b) / 2 for a, b in signs])) if every else None,
-        slope=float(effects_n2[:, 0] @ effects_n2[:, 1]) / squares if squares > 0 else None,
-        confused=confused,
+        pairs=len(every[0]),
+        sign_agreement=float(((1 + signs[0] * signs[1]) / 2).mean()) if len(every[0]) else None,
+        slope=float(effects_c2[:, 0] @ effects_c2[:, 1]) / squares if squares > 0 else None,
+        confused=len(found.confused),
     )
 
 
-def levels_of(column: pd.Series[str]) -> list[str]:
-    """The values of an axis: numbers by size, before words by letter."""
-
-    def order(value: str) -> tuple[bool, float, str]:
-        try:
-            return False, float(value), value
-        except ValueError:
-            return True, 0.0, value
-
-    return sorted(column.unique().tolist(), key=order)
+def _baseline(column: pd.Series[str], levels: Sequence[str], wanted: str | None) -> int:
+    if wanted is None:
+        counts = column.value_counts()
+        return max(range(len(levels)), key=lambda place: (int(counts[levels[place]]), -place))
+    level = level_named(wanted, levels)
+    if level is None:
+        raise TableError(f"axis {str(column.name)!r} has no value {wanted!r}; there are: {', '.join(levels)}")
+    return levels.index(level)
 
 
-def _as_text(factors: pd.DataFrame) -> pd.DataFrame:
-    """Values as they are written; one that is not told is a value of its own, so that it is never paired with itself
-    by mistake."""
-    return factors.apply(lambda column: column.map(lambda v: "not told" if pd.isna(v) else f"{v:g}" if isinstance(v, float) else str(v)))
+@dataclass(frozen=True, eq=False)
+class _Scores:
+    """Scores of one scale, designs in the order of the factors: by seed (NaN where not run), and their means."""
+
+    score_nS: Floats
+    mean_n: Floats
+
+    @staticmethod
+    def of(grid: pd.DataFrame) -> _Scores:
+        score_nS = grid.to_numpy(dtype=np.float64)
+        return _Scores(score_nS, grid.mean(axis="columns").to_numpy(dtype=np.float64))
+
+    def differences(self, one_P: NDArray[np.intp], other_P: NDArray[np.intp]) -> tuple[Floats, Floats]:
+        """Of each pair: by seed, where both have it (NaN elsewhere), and their mean; without one, that of the means.
+
+        What is left of two equal scores by rounding is a tie.
+        """
+        by_seed_PS = self.score_nS[one_P] - self.score_nS[other_P]
+        count_P = np.isfinite(by_seed_PS).sum(axis=1)
+        mean_P = np.where(
+            count_P > 0,
+            np.nansum(by_seed_PS, axis=1) / np.maximum(count_P, 1),
+            self.mean_n[one_P] - self.mean_n[other_P],
+        )
+        rounding_P = 1e-12 * (np.abs(self.mean_n[one_P]) + np.abs(self.mean_n[other_P]))
+        return by_seed_PS, np.where(np.abs(mean_P) <= rounding_P, 0.0, mean_P)
 
 
-def _blocks(factors: pd.DataFrame, axis: str) -> tuple[list[dict[str, str]], int]:
-    """Sets of designs that differ in one axis alone, level -> design; and how many designs had to be left out."""
-    others = [name for name in factors if name != axis]
-    keys = factors[others].agg("\x1f".join, axis="columns") if others else pd.Series("", index=factors.index)
-    found: dict[str, dict[str, list[str]]] = {}
-    for design, key in keys.items():
-        found.setdefault(str(key), {}).setdefault(str(factors.loc[design, axis]), []).append(str(design))  # type: ignore[index]
-    blocks = [{level: names[0] for level, names in levels.items() if len(names) == 1} for levels in found.values()]
-    confused = sum(len(names) for levels in found.values() for names in levels.values() if len(names) > 1)
-    return [block for block in blocks if len(block) > 1], confused
-
-
-def _differences(grid: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Floats]:
-    """For each pair, the differences of the seeds that both designs have; of their means if they share none."""
-    found = []
-    for one, other in pairs:
-        by_seed = (grid.loc[one] - grid.loc[other]).dropna().to_numpy(dtype=np.float64)
-        found.append(by_seed if len(by_seed) else np.array([grid.loc[one].mean() - grid.loc[other].mean()]))
-    return found
-
-
-def _effect(grid: pd.DataFrame, pairs: Sequence[tuple[str, str]], noise: float | None) -> Effect:
-    by_pair = _differences(grid, pairs)
-    means = np.array([values.mean() for values in by_pair])
-    replicates = means if len(pairs) >= ENOUGH_PAIRS else np.concatenate(by_pair)
-    value, n = float(means.mean()), len(replicates)
-    if n > 1:
-        error, freedom = float(replicates.std(ddof=1)) / math.sqrt(n), float(n - 1)
-    elif noise is not None:
-        error, freedom = noise * math.sqrt(2.0), math.inf
-    else:
-        return Effect(value=_rounded(value), interval=None, p=None, replicates=n)
-    half = (t_quantile(freedom) if math.isfinite(freedom) else 1.959964) * error
+def _effect(by_seed_PS: Floats, mean_P: Floats, noise: float | None) -> Effect:
+    """Replicates that are all alike show no error: they were rounded alike, not free of noise."""
+    replicates = mean_P
+    if len(mean_P) < ENOUGH_PAIRS:
+        alone_P = ~np.isfinite(by_seed_PS).any(axis=1)
+        replicates = np.concatenate([by_seed_PS[np.isfinite(by_seed_PS)], mean_P[alone_P]])
+    value, n = float(mean_P.mean()), len(replicates)
+    error, freedom = (float(replicates.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0), float(n - 1)
+    if error <= 1e-12 * float(np.abs(replicates).max()):
+        if noise is None:
+            return Effect(value=_rounded(value), interval=None, p=None, replicates=n)
+        error, freedom = noise * math.sqrt(2.0 / n), math.inf
+    half = (t_quantile(freedom) if math.isfinite(freedom) else _NORMAL) * error
     return Effect(
         value=_rounded(value), interval=Interval(value - half, value + half), p=_p(value, error, freedom), replicates=n
     )
@@ -207,8 +206,6 @@ def _effect(grid: pd.DataFrame, pairs: Sequence[tuple[str, str]], noise: float |
 def _p(value: float, error: float, freedom: float) -> float:
     from scipy.special import ndtr, stdtr
 
-    if error == 0:
-        return 0.0 if value else 1.0
     t = -abs(value / error)
     return 2 * float(stdtr(freedom, t) if math.isfinite(freedom) else ndtr(t))
 
@@ -272,30 +269,43 @@ class Robustness:
 def robustness(table: ScoreTable, scale: str, axes: Sequence[str] | None = None) -> tuple[Robustness, ...]:
     """Rankings of all else under each two values of an axis; of the learning rates if no axis is named.
 
-    A ranking that turns with the learning rate is not one of the designs (arXiv 2512.24503).
+    A ranking that turns with the learning rate is not one of the designs (arXiv 2512.24503). Two values that fewer than
+    three designs share say nothing, and are not listed.
+
+    Raises:
+        TableError: no such axis.
     """
     mean = table.per_design(scale)["mean"]
-    factors = _as_text(table.factors.reindex([d for d in mean.index if d in table.factors.index]))
-    chosen = axes if axes is not None else [axis for axis in factors if "lr" in axis.split(".") or axis == "learning_rate"]
+    factors = told(table.factors, map(str, mean.index))
+    mean_n = mean.loc[factors.index].to_numpy(dtype=np.float64)
+    known = [str(axis) for axis in factors]
+    chosen = axes if axes is not None else [axis for axis in known if _is_learning_rate(axis)]
+    if strangers := [axis for axis in chosen if axis not in known]:
+        raise TableError(f"no axis {strangers[0]!r}; there are: {', '.join(known) or 'none'}")
     found = []
     for axis in chosen:
-        blocks, _ = _blocks(factors, axis)
-        for a, b in combinations(levels_of(factors[axis]), 2):
-            both = [(mean[block[a]], mean[block[b]]) for block in blocks if a in block and b in block]
-            if len(both) > 2:
-                x_n, y_n = np.array(both, dtype=np.float64).T
-                rho = agreement.spearman(x_n, y_n)
+        sets = blocks(factors, axis)
+        for a, b in combinations(range(len(sets.levels)), 2):
+            one, other = sets.against(a, b)
+            if len(one) > 2:
+                rho = agreement.spearman(mean_n[one], mean_n[other])
                 found.append(
                     Robustness(
                         scale=scale,
                         axis=axis,
-                        levels=(a, b),
-                        n=len(both),
+                        levels=(sets.levels[a], sets.levels[b]),
+                        n=len(one),
                         spearman=rho if math.isfinite(rho) else None,
-                        decision_accuracy=agreement.decision_accuracy(x_n, y_n),
+                        decision_accuracy=agreement.decision_accuracy(mean_n[one], mean_n[other]),
                     )
                 )
     return tuple(found)
+
+
+def _is_learning_rate(axis: str) -> bool:
+    """stages.1.lr.llm, lr, llm_lr, learning_rate."""
+    return any(part == "lr" or part.startswith(("lr_", "learning_rate")) or part.endswith(("_lr", "learning_rate"))
+               for part in axis.split("."))  # fmt: skip
 
 
 def to_json(axes: Sequence[AxisConsistency]) -> list[dict[str, Any]]:

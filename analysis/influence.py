@@ -6,13 +6,15 @@ Legend: `n` designs; x_n and y_n their scores at the small and at the large scal
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from analysis import agreement
+from analysis.factors import UNTOLD, told, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +41,11 @@ class Adjusted:
 
     r2: float | None
     n: int
-    """Designs that say anything: those that share their level with another one."""
+    """Designs that say anything: within levels, those that share theirs with another one."""
     freedom: int
     """Designs less the means that were fitted: of so many independent differences R^2 is made."""
     left_out: tuple[str, ...]
-    """Designs alone in their level, or without a value of the factor."""
+    """Within levels, designs alone in theirs or without a value of the factor; else those of which no axis is known."""
 
 
 def r2_without_each(x_n: Floats, y_n: Floats) -> Floats:
@@ -54,9 +56,9 @@ def r2_without_each(x_n: Floats, y_n: Floats) -> Floats:
 def most_influential(designs: Sequence[str], x_n: Floats, y_n: Floats) -> tuple[Removal, ...]:
     """Up to `MOST_REMOVED` designs, at each step the one without which R^2 is lowest.
 
-    On the paper's tables these are v07, v14 and v21 for each small scale against 7B: the three whose training collapsed.
+    On the paper's tables these are v07, v14 and v21 for each small scale against 7B: those whose training collapsed.
     """
-    left, removed = list(range(len(designs))), []
+    left, removed = list(range(len(designs))), list[Removal]()
     while len(removed) < MOST_REMOVED and len(left) > FEWEST_LEFT:
         r2_n = r2_without_each(x_n[left], y_n[left])
         if not np.isfinite(r2_n).any():
@@ -66,7 +68,7 @@ def most_influential(designs: Sequence[str], x_n: Floats, y_n: Floats) -> tuple[
     return tuple(removed)
 
 
-def within(designs: Sequence[str], x_n: Floats, y_n: Floats, factor: pd.Series) -> Adjusted:  # type: ignore[type-arg]
+def within(designs: Sequence[str], x_n: Floats, y_n: Floats, factor: pd.Series[Any]) -> Adjusted:
     """R^2 of the scores less the mean of their level: whether designs of one level are ordered alike.
 
     Args:
@@ -75,13 +77,13 @@ def within(designs: Sequence[str], x_n: Floats, y_n: Floats, factor: pd.Series) 
         y_n: scores at the large scale.
         factor: design -> level; levels are compared as text.
     """
-    level_n = factor.reindex(list(designs))
-    counts = level_n.astype("str").where(level_n.notna()).value_counts()
-    kept = np.array([pd.notna(level) and counts[str(level)] > 1 for level in level_n], dtype=bool)
-    groups = level_n[kept].astype("str").to_numpy()
-    centred = [_less_mean(scores_n[kept], groups) for scores_n in (x_n, y_n)]
+    level_n = np.array([written(level) for level in factor.reindex(list(designs))], dtype=object)
+    sizes = Counter(level_n)
+    kept = np.array([level != UNTOLD and sizes[level] > 1 for level in level_n], dtype=bool)
+    groups = level_n[kept]
+    less_x_n, less_y_n = (_less_mean(scores_n[kept], groups) for scores_n in (x_n, y_n))
     return Adjusted(
-        r2=_r2(*centred),
+        r2=_r2(less_x_n, less_y_n, x_n, y_n),
         n=int(kept.sum()),
         freedom=int(kept.sum()) - len(set(groups)),
         left_out=tuple(name for name, is_kept in zip(designs, kept, strict=True) if not is_kept),
@@ -91,19 +93,20 @@ def within(designs: Sequence[str], x_n: Floats, y_n: Floats, factor: pd.Series) 
 def without_main_effects(designs: Sequence[str], x_n: Floats, y_n: Floats, factors: pd.DataFrame) -> Adjusted:
     """R^2 of the residuals once each factor's levels had their own additive effect, at both scales.
 
-    What remains are interactions and noise: whether the scales agree on more than "more tokens are better".
+    What remains are interactions and noise: whether the scales agree on more than "more tokens are better". An axis
+    that does not apply to a design counts as a level; designs of which no axis is known are left out.
     """
-    table = factors.reindex(list(designs))
-    kept = table.notna().all(axis="columns").to_numpy()
-    varied = [name for name in table if table[name][kept].astype("str").nunique() > 1]
-    levels = pd.get_dummies(table[varied][kept].astype("str"), drop_first=True) if varied else pd.DataFrame()
+    table = told(factors, designs)
+    kept = np.isin(np.array(designs, dtype=object), table.index.to_numpy(dtype=object))
+    varied = table[[name for name in table if table[name].nunique() > 1]]
+    levels = pd.get_dummies(varied, drop_first=True) if len(varied.columns) else pd.DataFrame()
     x_np = np.column_stack([np.ones(int(kept.sum())), *levels.to_numpy(dtype=np.float64).T])
     u, singular, _ = np.linalg.svd(x_np, full_matrices=False)
     basis = u[:, singular > 1e-9 * singular.max(initial=1.0)]
-    rest = [scores_n[kept] - basis @ (basis.T @ scores_n[kept]) for scores_n in (x_n, y_n)]
+    rest_x_n, rest_y_n = (scores_n[kept] - basis @ (basis.T @ scores_n[kept]) for scores_n in (x_n, y_n))
     freedom = int(kept.sum()) - basis.shape[1]
     return Adjusted(
-        r2=_r2(*rest) if freedom > 1 else None,
+        r2=_r2(rest_x_n, rest_y_n, x_n, y_n) if freedom > 1 else None,
         n=int(kept.sum()),
         freedom=freedom,
         left_out=tuple(name for name, is_kept in zip(designs, kept, strict=True) if not is_kept),
@@ -115,9 +118,10 @@ def _less_mean(scores_n: Floats, group_n: np.ndarray) -> Floats:
     return np.asarray(scores_n - means)
 
 
-def _r2(x_n: Floats, y_n: Floats) -> float | None:
-    """None where rounding is all that is left."""
-    if len(x_n) < 3 or min(np.ptp(x_n), np.ptp(y_n)) < 1e-9:
+def _r2(rest_x_n: Floats, rest_y_n: Floats, x_n: Floats, y_n: Floats) -> float | None:
+    """R^2 of what is left of the scores; None where that is rounding."""
+    lefts = ((rest_x_n, x_n), (rest_y_n, y_n))
+    if len(rest_x_n) < 3 or any(np.ptp(rest) <= 1e-12 * np.abs(whole).max() for rest, whole in lefts):
         return None
-    value = agreement.r2(x_n, y_n)
+    value = agreement.r2(rest_x_n, rest_y_n)
     return value if math.isfinite(value) else None

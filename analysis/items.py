@@ -1,7 +1,7 @@
-"""What shared test items do: every trial answers the same questions, so chance in their choice is shared by both scales.
+"""What shared test items do: every trial answers the same questions, so both scales share the chance in their choice.
 
-Legend: `n` designs; `I` test items (a video with its questions). score_nI is a design's mean score on each item, weight_I
-the item's number of questions.
+Legend: `n` designs; `I` test items (a video with its questions). score_nI is a design's mean score on each item,
+weight_I the item's number of questions.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def item_halves(x_nI: Floats, y_nI: Floats, weight_I: Floats) -> ItemHalves | No
         weight_I: questions of each item.
 
     Returns:
-        None with fewer than 20 items or three designs, or if R^2 is undefined in every half.
+        None with fewer than `FEWEST_ITEMS` items or three designs, or if R^2 is undefined in every half.
     """
     n, items = x_nI.shape
     if items < FEWEST_ITEMS or n < 3:

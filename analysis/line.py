@@ -8,7 +8,7 @@ Legend: `n` observations (designs); `p` regressors.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from analysis.agreement import Floats
 
 LEVEL = 0.95
+_ROUNDING = 1e-13
+"""Residuals below this share of the largest score are what rounding leaves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +132,12 @@ def fitted_line(x_n: Floats, y_n: Floats) -> Line | None:
     if len(x_n) < 3 or np.ptp(x_n) == 0:
         return None
     mean = float(x_n.mean())
-    fit = least_squares(np.column_stack([np.ones_like(x_n), x_n - mean]), y_n)
+    base = float(y_n[0])  # so that a constant y has a slope of exactly zero
+    fit = least_squares(np.column_stack([np.ones_like(x_n), x_n - mean]), y_n - base)
     if fit is None:
         return None
+    if fit.residual_sd <= _ROUNDING * float(np.abs(y_n).max()):  # all points on the line, but for rounding
+        fit = replace(fit, residual_sd=0.0, errors_p=0 * fit.errors_p, robust_errors_p=0 * fit.errors_p)
     (level, slope), (level_se, slope_se), robust = fit.coefficients_p, fit.errors_p, fit.robust_errors_p
     gain_n = 1 / len(x_n) - mean * (x_n - mean) / float(((x_n - mean) ** 2).sum())  # intercept as a sum over y
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -140,7 +145,7 @@ def fitted_line(x_n: Floats, y_n: Floats) -> Line | None:
         robust_intercept = float(np.sqrt(((gain_n * left_out_n) ** 2).sum()))
     return Line(
         slope=float(slope),
-        intercept=float(level - slope * mean),
+        intercept=float(level + base - slope * mean),
         slope_se=float(slope_se),
         intercept_se=math.hypot(float(level_se), mean * float(slope_se)),
         slope_robust_se=float(robust[1]),

@@ -63,16 +63,19 @@ def seed_noise(scale: str, scores_by_design: list[Floats]) -> SeedNoise:
     sizes = [len(scores) for scores in scores_by_design]
     freedom = sum(sizes) - len(sizes)
     harmonic = len(sizes) / sum(1 / size for size in sizes)
-    known = dict.fromkeys(("sd", "detectable", "design_sd", "reliability", "reliability_interval", "signal_to_noise"))
+    names = ("sd", "detectable", "design_sd", "reliability", "reliability_interval", "signal_to_noise")
+    known: dict[str, Any] = dict.fromkeys(names)
     if freedom > 0:
-        squares = math.fsum(float(((scores - scores.mean()) ** 2).sum()) for scores in scores_by_design)
+        # From the first seed: equal scores must not scatter by the rounding of their mean.
+        moved = [scores - scores[0] for scores in scores_by_design]
+        squares = math.fsum(float(((scores - scores.mean()) ** 2).sum()) for scores in moved)
         known = _components(np.array([s.mean() for s in scores_by_design]), squares / freedom, freedom, harmonic)
     return SeedNoise(
         scale=scale,
         degrees_of_freedom=freedom,
         num_designs=sum(size > 1 for size in sizes),
         seeds_per_design=harmonic,
-        **known,  # type: ignore[arg-type]
+        **known,
     )
 
 
@@ -114,7 +117,8 @@ class Ceiling:
     noise: tuple[float, float]
     """Standard deviation of one run at the small and at the large scale, in points."""
     is_measured: bool
-    """False where no design has two seeds at either scale, and `noise` is assumed."""
+    """False where at one of the scales no design has two seeds: its `noise` is the stated one, else that of the other
+    scale, else `ASSUMED_NOISE`."""
     reliability: tuple[float, float]
     r2: float
     """Product of the two reliabilities (Spearman 1904): the highest R^2 to be expected."""
@@ -122,17 +126,25 @@ class Ceiling:
     """r / sqrt(r2): what would remain of Pearson's r without noise. Above 1 where noise is shared, or by chance."""
 
 
-def ceiling(r: float | None, small: SeedNoise, large: SeedNoise, variances: tuple[float, float]) -> Ceiling:
-    """What noise between seeds allows; where it cannot be known, what `ASSUMED_NOISE` would.
+def ceiling(
+    r: float | None,
+    small: SeedNoise,
+    large: SeedNoise,
+    variances: tuple[float, float],
+    stated: float | None = None,
+) -> Ceiling:
+    """What noise between seeds allows; where it cannot be known, what a stated or an assumed one would.
 
     Args:
         r: Pearson's correlation of the means over seeds, with its sign.
         small: noise at the small scale.
         large: noise at the large scale.
         variances: of the designs' means, at the small and at the large scale.
+        stated: standard deviation of one run in points, where seeds do not tell it.
     """
-    is_measured = small.sd is not None and large.sd is not None
-    noise = [found.sd if is_measured and found.sd is not None else ASSUMED_NOISE for found in (small, large)]
+    measured = [found.sd for found in (small, large) if found.sd is not None]
+    assumed = stated if stated is not None else (measured or [ASSUMED_NOISE])[0]
+    noise = [found.sd if found.sd is not None else assumed for found in (small, large)]
     reliability = [
         max(0.0, 1 - sd**2 / found.seeds_per_design / variance) if variance > 0 else 0.0
         for sd, found, variance in zip(noise, (small, large), variances, strict=True)
@@ -140,7 +152,7 @@ def ceiling(r: float | None, small: SeedNoise, large: SeedNoise, variances: tupl
     most = reliability[0] * reliability[1]
     return Ceiling(
         noise=(noise[0], noise[1]),
-        is_measured=is_measured,
+        is_measured=len(measured) == 2,
         reliability=(reliability[0], reliability[1]),
         r2=most,
         disattenuated_r=r / math.sqrt(most) if r is not None and most > 0 else None,
@@ -197,7 +209,7 @@ def across_seeds(table: ScoreTable, small: str, large: str) -> AcrossSeeds:
     started = [grid.loc[shared].dropna(axis="columns", how="all") for grid in by_seed]
     full = [grid.dropna(axis="columns") for grid in started]
     left_out = {
-        scale: tuple(int(seed) for seed in some if seed not in every)
+        scale: tuple(int(str(seed)) for seed in some if seed not in every)
         for scale, some, every in zip((small, large), started, full, strict=True)
     }
     pairs = tuple(
@@ -215,7 +227,7 @@ def across_seeds(table: ScoreTable, small: str, large: str) -> AcrossSeeds:
 
 
 def _r2(x: pd.Series[float], y: pd.Series[float]) -> float | None:
-    value = agreement.r2(x.to_numpy(), y.to_numpy()) if len(x) > 2 else math.nan
+    value = agreement.r2(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)) if len(x) > 2 else math.nan
     return value if math.isfinite(value) else None
 
 

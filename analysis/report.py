@@ -6,15 +6,16 @@ study has nothing for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import effects
-from analysis.consistency import TOO_FEW, Consistency, compare, without
-from analysis.decisions import Source, ThreeWay, half_from_items, half_from_noise, half_from_seeds, three_way
+from analysis import effects, omissions
+from analysis.consistency import TOO_FEW, Consistency, compare
+from analysis.decisions import ThreeWay, half_from_items, half_from_noise, half_from_seeds, paired_seeds, three_way
 from analysis.effects import AxisConsistency, Robustness, axes_consistency, robustness
 from analysis.influence import Adjusted, within, without_main_effects
 from analysis.items import ItemHalves, item_halves
@@ -24,9 +25,6 @@ from analysis.table import ScoreTable, TableError
 
 if TYPE_CHECKING:
     from analysis.agreement import Floats
-
-AGAINST = -0.5
-"""Spearman's correlation with the study's metric below which a metric is asked whether it is a loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +46,34 @@ class Request:
     resolution: float = 1.0
     """Points: a difference for which the seeds needed are told."""
 
+    def __post_init__(self) -> None:
+        for name in ("noise", "resolution"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise TableError(f"{name} is {value:g} points: it must be a number above 0")
+
 
 @dataclass(frozen=True, eq=False)
 class ItemScores:
     """Mean scores on each test item, of designs that have them at both scales; see items.py."""
 
     designs: tuple[str, ...]
-    x_nI: Floats  # noqa: N815 - the legend's letters
-    y_nI: Floats  # noqa: N815
-    weight_I: Floats  # noqa: N815
+    x_nI: Floats
+    y_nI: Floats
+    weight_I: Floats
+
+    def __post_init__(self) -> None:
+        scores = (self.x_nI, self.y_nI)
+        if any(score_nI.shape != (len(self.designs), len(self.weight_I)) for score_nI in scores):
+            raise TableError("scores on test items: one for each design and item is needed at both scales")
+        if not all(np.isfinite(values).all() for values in (*scores, self.weight_I)) or (self.weight_I <= 0).any():
+            raise TableError("scores on test items: each must be a number, of an item with one question or more")
+
+    def of(self, names: Sequence[str]) -> ItemScores:
+        """Those of some designs, in the order given; designs without scores are passed over."""
+        there = [name for name in names if name in self.designs]
+        rows = [self.designs.index(name) for name in there]
+        return ItemScores(tuple(there), self.x_nI[rows], self.y_nI[rows], self.weight_I)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +89,9 @@ class Report:
     three_way: ThreeWay | None
     """None where neither seeds, nor items, nor the user tell the noise."""
     noise: tuple[SeedNoise, SeedNoise]
-    ceiling: Ceiling | None
+    ceiling: Ceiling
     seeds_needed: int
-    """Of each of two designs, for a difference of `resolution` points, at the noisier scale."""
+    """Of each of two designs, for a difference of `resolution` points, at the noisier scale; by `ceiling.noise`."""
     resolution: float
     across_seeds: AcrossSeeds | None
     """None with one seed at both scales."""
@@ -121,85 +138,69 @@ def study_report(
         TableError: a scale, metric, axis, value or design that the study has not; too few designs.
     """
     small, large = asked.small, asked.large
-    table = _without(table, asked.without)
+    table, all_budgets = _without(table, asked.without), all_budgets and all_budgets.without(asked.without)
     found = compare(table, small, large, asked.metric, asked.modality)
-    if asked.without:
-        found = without(found, ())
     chosen = table.select(found.metric, asked.modality)
     names = [point.design for point in found.points]
     x_n, y_n = (np.array([getattr(point, axis) for point in found.points]) for axis in ("x", "y"))
     noise = (noise_between_seeds(chosen, small), noise_between_seeds(chosen, large))
-    metrics = by_metric(table, small, large, found.metric, asked.modality)
+    most = ceiling(found.pearson, *noise, (float(x_n.var(ddof=1)), float(y_n.var(ddof=1))), asked.noise)
     several = all_budgets.select(found.metric, asked.modality) if all_budgets else None
     is_known = not chosen.factors.empty
-    seeds = across_seeds(chosen, small, large)
-    return Report(
+    seeds, of_items = across_seeds(chosen, small, large), items.of(names) if items else None
+    parts = {
+        "within": within(names, x_n, y_n, _factor(chosen, asked.within)) if asked.within else None,
+        "without_main_effects": without_main_effects(names, x_n, y_n, chosen.factors) if is_known else None,
+        "axes": axes_consistency(chosen, small, large, asked.baselines, asked.noise) if is_known else (),
+        "three_way": _three_way(chosen, asked, names, of_items) if found.n >= TOO_FEW else None,
+        "items": item_halves(of_items.x_nI, of_items.y_nI, of_items.weight_I) if of_items else None,
+        "robustness": robustness(chosen, small) if is_known else (),
+        "scaling": every_pair(chosen, large),
+        "metrics": by_metric(table, small, large, found.metric, asked.modality),
+        "budget": by_budget(several, small, large) if several else None,
+    }
+    report = Report(
         consistency=found,
-        within=within(names, x_n, y_n, _factor(chosen, asked.within)) if asked.within else None,
         within_axis=asked.within,
-        without_main_effects=without_main_effects(names, x_n, y_n, chosen.factors) if is_known else None,
-        axes=axes_consistency(chosen, small, large, asked.baselines, asked.noise) if is_known else (),
-        three_way=_three_way(chosen, asked, names, items) if found.n >= TOO_FEW else None,
         noise=noise,
-        ceiling=ceiling(found.pearson, *noise, (float(x_n.var(ddof=1)), float(y_n.var(ddof=1)))),
-        seeds_needed=seeds_for(asked.resolution, max(one.sd or asked.noise or 0.0 for one in noise)),
+        ceiling=most,
+        seeds_needed=seeds_for(asked.resolution, max(most.noise)),
         resolution=asked.resolution,
         across_seeds=seeds if len(seeds.pairs) > 1 else None,
-        items=item_halves(items.x_nI, items.y_nI, items.weight_I) if items else None,
-        robustness=robustness(chosen, small) if is_known else (),
-        scaling=every_pair(chosen, large),
-        metrics=metrics,
-        budget=by_budget(several, small, large) if several else None,
-        warnings=tuple(_warnings(metrics, seeds, found.lower_is_better)),
+        warnings=(),
+        **parts,  # type: ignore[arg-type]
     )
+    return replace(report, warnings=tuple(omissions.notes(report, table, asked, seeds, items)))
 
 
 def _without(table: ScoreTable, designs: tuple[str, ...]) -> ScoreTable:
-    there = set(table.frame["design"])
+    there = sorted(set(table.frame["design"]))
     if strangers := [design for design in designs if design not in there]:
-        raise TableError(f"cannot leave out {strangers[0]!r}: the study holds {', '.join(sorted(there))}")
-    kept = table.frame[~table.frame["design"].isin(designs)]
-    return ScoreTable(kept, lower_is_better=table.lower_is_better, factors=table.factors) if designs else table
+        raise TableError(f"cannot leave out {strangers[0]!r}: the study holds {', '.join(there)}")
+    return table.without(designs) if designs else table
 
 
 def _factor(table: ScoreTable, axis: str | None) -> Any:
     if axis not in table.factors:
-        raise TableError(f"no axis {axis!r}; there are: {', '.join(table.factors) or 'none'}")
+        raise TableError(f"no axis {axis!r}; there are: {', '.join(map(str, table.factors)) or 'none'}")
     return table.factors[axis]
 
 
 def _three_way(table: ScoreTable, asked: Request, names: list[str], items: ItemScores | None) -> ThreeWay | None:
     """By seeds where they tell the noise, else by what the user states, else by the test items."""
-    grid = table.per_seed(asked.small).loc[names]
+    grid = paired_seeds(table.per_seed(asked.small).loc[names])
     x_n, y_n = (table.per_design(scale)["mean"].loc[names].to_numpy() for scale in (asked.small, asked.large))
-    half_nn, source = half_from_seeds(grid), "seeds"
-    if half_nn is None and asked.noise is not None:
-        half_nn, source = half_from_noise(asked.noise, grid.count(axis=1).to_numpy(dtype=np.float64)), "stated"
-    elif half_nn is None and items is not None and set(items.designs) == set(names):
-        order = [items.designs.index(name) for name in names]
-        half_nn, source = half_from_items(items.x_nI[order], items.weight_I), "items"
-    return None if half_nn is None else three_way(x_n, y_n, half_nn, _source(source))
+    half_nn = half_from_seeds(grid)
+    if half_nn is not None:
+        # The means of the very seeds that the error is taken from.
+        return three_way(np.array([_twelve_digits(mean) for mean in grid.mean(axis="columns")]), y_n, half_nn, "seeds")
+    if asked.noise is not None:
+        seeds_n = np.asarray(grid.count(axis="columns"), dtype=np.float64)
+        return three_way(x_n, y_n, half_from_noise(asked.noise, seeds_n), "stated")
+    if items is not None and list(items.designs) == names:
+        return three_way(x_n, y_n, half_from_items(items.x_nI, items.weight_I), "items")
+    return None
 
 
-def _source(name: str) -> Source:
-    match name:
-        case "seeds" | "items" | "stated":
-            return name
-    raise AssertionError(name)
-
-
-def _warnings(metrics: tuple[MetricRow, ...], seeds: AcrossSeeds, lower_is_better: bool) -> list[str]:
-    notes = [
-        f"seeds left out at {scale} when seeds are paired, not run for every design: {', '.join(map(str, gone))}"
-        for scale, gone in seeds.left_out.items()
-    ]
-    if against := [row.metric for row in metrics if row.with_metric is not None and row.with_metric < AGAINST]:
-        way = "lower" if lower_is_better else "higher"
-        notes.append(
-            f"{', '.join(against)} runs against {metrics[0].metric}, though {way} is taken to be better for both; "
-            "keep scores and losses in studies of their own (ablate import --lower-is-better)"
-        )
-    if short := {row.metric: row.missing for row in metrics if row.missing}:
-        listed = ", ".join(f"{name} ({number})" for name, number in short.items())
-        notes.append(f"designs without a score, left out for that metric alone: {listed}")
-    return notes
+def _twelve_digits(value: float) -> float:
+    return float(f"{value:.12g}")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FEWEST_DESIGNS, FEWEST_SIZES = 3, 3
 WANTED = 0.9
 """The R^2 whose size is asked for."""
+_SMALLEST, _LARGEST = math.log(1e3 / 1e9), math.log(1e15 / 1e9)
 LEVEL_OFF = 0.02
 """R^2 below the highest within which a budget counts as levelled off."""
 
@@ -43,15 +44,18 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class SizeFit:
-    """R^2 = intercept + slope * ln(parameters / 1e9), by least squares over the small scales (Apollo, Figure 3 left)."""
+    """R^2 = intercept + slope * ln(parameters / 1e9): least squares over the small scales (Apollo, Figure 3 left)."""
 
     slope: float
+    slope_se: float
     intercept: float
+    intercept_se: float
     residual_sd: float
     sizes: int
     wanted: float
     wanted_size: float | None
-    """Parameters of the small scale at which `wanted` is expected; None if R^2 does not rise with size."""
+    """Parameters of the small scale at which `wanted` is expected; None if R^2 does not rise with size, or so slowly
+    that it is no size of a model (1 thousand to 1,000 trillion)."""
     is_extrapolated: bool
     """Whether that size lies outside of the small scales."""
 
@@ -64,6 +68,8 @@ class Scaling:
     large: str
     fit: SizeFit | None
     """None with fewer than three small scales whose labels are sizes."""
+    left_out: tuple[str, ...]
+    """Why pairs of scales are not there, in words."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -74,18 +80,26 @@ def every_pair(table: ScoreTable, large: str | None = None) -> Scaling:
     """The R^2 matrix, smaller scale first, and its trend towards one large scale.
 
     Args:
-        table: narrowed to one metric; scales with fewer than three designs in common are left out.
-        large: the target of the trend; the largest scale where left out.
+        table: narrowed to one metric; scales with fewer than three designs in common are left out, and scales where a
+            design was trained on several budgets.
+        large: the target of the trend, taken to be above scales whose labels are no sizes; the largest where left out.
     """
-    means = {scale: table.per_design(scale)["mean"] for scale in table.scales}
-    pairs = []
-    for small, big in combinations(table.scales, 2):
+    target = large or table.scales[-1]
+    means, pairs, left_out = {}, [], []
+    for scale in sorted(table.scales, key=lambda scale: (scale_size(scale), scale == target, scale)):
+        try:
+            means[scale] = table.per_design(scale)["mean"]
+        except TableError as error:
+            left_out.append(str(error))
+    for small, big in combinations(means, 2):
         shared = sorted(set(means[small].index) & set(means[big].index))
         if len(shared) >= FEWEST_DESIGNS:
             x_n, y_n = (means[scale].loc[shared].to_numpy(dtype=np.float64) for scale in (small, big))
             pairs.append(_pair(small, big, x_n, y_n))
-    target = large or table.scales[-1]
-    return Scaling(pairs=tuple(pairs), large=target, fit=size_fit([p for p in pairs if p.large == target]))
+        else:
+            left_out.append(f"{small} and {big} have {len(shared)} designs in common")
+    fit = size_fit([p for p in pairs if p.large == target])
+    return Scaling(pairs=tuple(pairs), large=target, fit=fit, left_out=tuple(left_out))
 
 
 def _pair(small: str, large: str, x_n: Floats, y_n: Floats) -> Pair:
@@ -110,10 +124,13 @@ def size_fit(pairs: list[Pair], wanted: float = WANTED) -> SizeFit | None:
     line = fitted_line(np.log(size_n), r2_n)
     if line is None:
         return None
-    size = math.exp(min(700.0, (wanted - line.intercept) / line.slope)) if line.slope > 0 else None
+    log_size = (wanted - line.intercept) / line.slope if line.slope > 0 else math.inf
+    size = math.exp(log_size) if _SMALLEST <= log_size <= _LARGEST else None
     return SizeFit(
         slope=line.slope,
+        slope_se=line.slope_se,
         intercept=line.intercept,
+        intercept_se=line.intercept_se,
         residual_sd=line.residual_sd,
         sizes=len(known),
         wanted=wanted,
@@ -144,7 +161,10 @@ class BudgetCurve:
     points: tuple[BudgetPoint, ...]
     """By budget, over the designs that have all of them."""
     levels_off: int | None
-    """Smallest budget from which on R^2 stays within `LEVEL_OFF` of the highest budget's; None if R^2 is undefined."""
+    """Smallest budget from which on R^2 stays within `LEVEL_OFF` of the highest budget's; the highest itself where it
+    does not level off below; None if R^2 is undefined."""
+    left_out: tuple[str, ...]
+    """Budgets, designs and scores that are not in it, in words."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`."""
@@ -160,7 +180,8 @@ def by_budget(table: ScoreTable, small: str, large: str) -> BudgetCurve | None:
         large: scale; its largest budget counts.
 
     Returns:
-        None if the small scale has one budget only, or fewer than three designs share all of them.
+        None if the small scale has one budget only, or too few designs have two or more of its budgets and are scored
+        at the large scale. Budgets of fewer than three designs are left out, then designs that lack one of the rest.
     """
     budgets = sorted(int(b) for b in table.at(small)["samples"].dropna().unique())
     at_large = sorted(int(b) for b in table.at(large)["samples"].dropna().unique())
@@ -168,20 +189,40 @@ def by_budget(table: ScoreTable, small: str, large: str) -> BudgetCurve | None:
         return None
     y = table.only(samples=at_large[-1]).per_design(large)["mean"]
     means = {budget: table.only(samples=budget).per_design(small)["mean"] for budget in budgets}
+    means = {budget: x for budget in budgets if len(set((x := means[budget]).index) & set(y.index)) >= FEWEST_DESIGNS}
     shared = sorted(set(y.index).intersection(*(mean.index for mean in means.values())))
-    if len(shared) < FEWEST_DESIGNS:
+    if len(shared) < FEWEST_DESIGNS or len(means) < 2:
         return None
-    y_n = y.loc[shared].to_numpy(dtype=np.float64)
     columns = {budget: mean.loc[shared].to_numpy(dtype=np.float64) for budget, mean in means.items()}
-    points = tuple(_budget_point(budget, x_n, columns[budgets[-1]], y_n) for budget, x_n in columns.items())
-    highest = points[-1].r2
-    late = None
-    if highest is not None:
-        for point in reversed(points):
-            if point.r2 is None or abs(highest - point.r2) > LEVEL_OFF:
-                break
-            late = point.samples
-    return BudgetCurve(small=small, large=large, large_samples=at_large[-1], points=points, levels_off=late)
+    y_n, full_n = y.loc[shared].to_numpy(dtype=np.float64), list(columns.values())[-1]
+    points = tuple(_budget_point(budget, x_n, full_n, y_n) for budget, x_n in columns.items())
+    return BudgetCurve(
+        small=small,
+        large=large,
+        large_samples=at_large[-1],
+        points=points,
+        levels_off=_levels_off(points),
+        left_out=tuple(_not_by_budget(table, (small, large), [b for b in budgets if b not in means], shared)),
+    )
+
+
+def _levels_off(points: tuple[BudgetPoint, ...]) -> int | None:
+    highest, level = points[-1].r2, None
+    for point in reversed(points):
+        if highest is None or point.r2 is None or abs(highest - point.r2) > LEVEL_OFF:
+            break
+        level = point.samples
+    return level
+
+
+def _not_by_budget(table: ScoreTable, scales: tuple[str, str], few: list[int], shared: list[str]) -> list[str]:
+    rows = table.frame[table.frame["scale"].isin(scales)]
+    notes = [f"budget {budget}: fewer than {FEWEST_DESIGNS} designs" for budget in few]
+    if unknown := int(rows["samples"].isna().sum()):
+        notes.append(f"{unknown} scores without a training budget")
+    if lacking := sorted(set(rows["design"]) - set(shared)):
+        notes.append(f"{len(lacking)} designs without a score for each of the budgets: {', '.join(lacking)}")
+    return notes
 
 
 def _budget_point(budget: int, x_n: Floats, full_n: Floats, y_n: Floats) -> BudgetPoint:
@@ -232,7 +273,9 @@ def by_metric(table: ScoreTable, small: str, large: str, metric: str, modality: 
         if len(shared) < FEWEST_DESIGNS:
             continue
         both = sorted(set(shared) & compared)
-        rho = agreement.spearman(x.loc[both].to_numpy(), mine[small].loc[both].to_numpy()) if len(both) > 2 else math.nan
+        rho = (
+            agreement.spearman(x.loc[both].to_numpy(), mine[small].loc[both].to_numpy()) if len(both) > 2 else math.nan
+        )
         pair = _pair(small, large, x.loc[shared].to_numpy(), y.loc[shared].to_numpy())
         rows.append(MetricRow(metric=name, pair=pair, with_metric=_defined(rho), missing=len(compared - set(shared))))
     return tuple(rows)

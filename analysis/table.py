@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 COLUMNS = ("study", "design", "scale", "seed", "samples", "benchmark", "category", "modality", "score")
 """One row is the score of one trial on one category of one benchmark, asked in one modality."""
@@ -25,7 +25,7 @@ KEY = COLUMNS[:-1]
 
 _TEXT = ("study", "design", "scale", "benchmark", "category", "modality")
 _MULTIPLE = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-_SIZE = re.compile(r"(?:.*[-_ ])?(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
+_SIZE = re.compile(r"(?:.+[-_ ])?(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
 _APOLLO_SCALES = {
     "Qwen2-0.5B-Instruct": "0.5B",
     "Qwen2-1.5B-Instruct": "1.5B",
@@ -69,6 +69,9 @@ class ScoreTable:
         types = dict.fromkeys(_TEXT, "str") | {"seed": "int64", "samples": "Int64", "score": "float64"}
         scores = frame["score"].where(frame["score"].notna(), math.nan)  # None and NA, too
         typed = frame.assign(score=scores).astype(types).sort_values(list(KEY), kind="stable", ignore_index=True)
+        if self.factors.index.has_duplicates:
+            twice = self.factors.index[self.factors.index.duplicated()][0]
+            raise TableError(f"design {twice} has two rows of factors: keep one of them")
         scored = typed["score"].notna()
         object.__setattr__(self, "frame", typed[scored].reset_index(drop=True))
         object.__setattr__(self, "dropped", typed[~scored].reset_index(drop=True))
@@ -154,10 +157,25 @@ class ScoreTable:
         return pd.DataFrame({"mean": mean, "sd": scores.std(axis=1), "seeds": scores.count(axis=1), "samples": samples})
 
     def _narrow(self, wanted: Mapping[str, object]) -> ScoreTable:
-        rows = pd.concat([self.frame, self.dropped])
-        for column, value in wanted.items():
-            rows = rows[(rows[column] == value).fillna(False)]
-        return ScoreTable(rows, lower_is_better=self.lower_is_better, factors=self.factors)
+        def chosen(rows: pd.DataFrame) -> pd.DataFrame:
+            for column, value in wanted.items():
+                rows = rows[(rows[column] == value).fillna(False)]
+            return rows.reset_index(drop=True)
+
+        return self._with_rows(chosen(self.frame), chosen(self.dropped))
+
+    def without(self, designs: Collection[str]) -> ScoreTable:
+        """All rows but those of some designs."""
+        frame, dropped = (rows[~rows["design"].isin(list(designs))] for rows in (self.frame, self.dropped))
+        return self._with_rows(frame.reset_index(drop=True), dropped.reset_index(drop=True))
+
+    def _with_rows(self, frame: pd.DataFrame, dropped: pd.DataFrame) -> ScoreTable:
+        """Some of the rows, which have been checked and sorted: looking at each of them again takes long."""
+        table = object.__new__(ScoreTable)
+        values = {"lower_is_better": self.lower_is_better, "factors": self.factors, "frame": frame, "dropped": dropped}
+        for name, value in values.items():
+            object.__setattr__(table, name, value)
+        return table
 
     def _only_overall(self, modality: str) -> str:
         there = self.metrics(modality)
@@ -171,6 +189,8 @@ class ScoreTable:
 
     def _refuse_mixed_budgets(self, rows: pd.DataFrame, scale: str) -> None:
         """A mean over unlike budgets would be the score of no trial."""
+        if rows["samples"].nunique(dropna=False) < 2:
+            return
         budgets = rows.groupby("design")["samples"].nunique(dropna=False)
         mixed = budgets[budgets > 1]
         if not mixed.empty:

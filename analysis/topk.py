@@ -2,10 +2,11 @@
 
 Higher is better for all scores here: negate losses. Legend: `n` designs; `M` imagined small-scale measurements.
 
-What was observed, `regret` and `recall`, is one draw: a proxy that picks the winner by luck has regret 0. What to expect
-is worked out from the agreement alone (Kendall's tau), for the very scores seen at the large scale: their ranks are
-joined to imagined small-scale ranks by a Gaussian copula of that tau, rho = sin(pi tau / 2) (Greiner 1909), and the k
-best of many such small scales are promoted. The interval follows from that of tau, as both fall and rise with it.
+What was observed, `regret` and `recall`, is one draw: a proxy that picks the winner by luck has regret 0. What to
+expect is worked out from the agreement alone (Kendall's tau), for the very scores seen at the large scale: their ranks
+are joined to imagined small-scale ranks by a Gaussian copula of that tau, rho = sin(pi tau / 2) (Greiner 1909), and the
+k best of many such small scales are promoted. The interval follows from that of tau, as regret falls and recall rises
+with it; it is one of the expectation, so what was observed may lie outside.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def recall(x_n: Floats, y_n: Floats, k: int) -> float:
 
 
 def _promoted(x_n: Floats, y_n: Floats, k: int) -> Floats:
-    """y of the k best by x, k values; of those that tie for the last places the worst."""
+    """Those y of the k best by x, k values; of those that tie for the last places the worst."""
     assert 1 <= k <= len(x_n)
     cut = np.sort(x_n)[::-1][k - 1]
     certain, tied = y_n[x_n > cut], np.sort(y_n[x_n == cut])
@@ -102,7 +103,9 @@ def _average(
     """Mean regret and recall of each k. Scores and latents are in ascending order, so the last k are the best."""
     n, most = len(order_n), max(ks)
     x_Mn = rho * latent_Mn + math.sqrt(max(0.0, 1 - rho * rho)) * noise_Mn
-    chosen_Mk = np.argsort(-x_Mn, axis=1, kind="stable")[:, :most]
+    chosen_Mk = np.argpartition(-x_Mn, most - 1, axis=1)[:, :most]
+    best_first = np.argsort(-np.take_along_axis(x_Mn, chosen_Mk, axis=1), axis=1)
+    chosen_Mk = np.take_along_axis(chosen_Mk, best_first, axis=1)
     best_Mk = np.maximum.accumulate(chosen_Mk, axis=1)
     return {
         k: (

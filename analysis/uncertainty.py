@@ -62,10 +62,11 @@ def r2_interval(r: float, left_out_n: Floats) -> Interval | None:
         left_out_n: the same without each design.
 
     Returns:
-        None below `FEWEST_FOR_INTERVAL` designs, where r is undefined, or where all points lie on a line.
+        None below `FEWEST_FOR_INTERVAL` designs, where r is undefined or a single design makes it defined, or where all
+        points lie on a line.
     """
     n = len(left_out_n)
-    if n < FEWEST_FOR_INTERVAL or not math.isfinite(r) or 1 - abs(r) < 1e-9:
+    if n < FEWEST_FOR_INTERVAL or not _is_known(r, left_out_n) or 1 - abs(r) < 1e-12:
         return None
     error = max(1 / math.sqrt(n - 3), _jackknife_error(left_out_n) / (1 - r * r))
     low, high = _around(r, error)
@@ -76,7 +77,7 @@ def r2_interval(r: float, left_out_n: Floats) -> Interval | None:
 def spearman_interval(rho: float, left_out_n: Floats) -> Interval | None:
     """Of Spearman's correlation; Bonett and Wright 2000: variance (1 + rho^2 / 2) / (n - 3) on Fisher's scale."""
     n = len(left_out_n)
-    if n < FEWEST_FOR_INTERVAL or not math.isfinite(rho):
+    if n < FEWEST_FOR_INTERVAL or not _is_known(rho, left_out_n):
         return None
     swapped = 6 / (n**3 - n)  # what half a swap of neighbours takes from a perfect order
     return _of_ranks(rho, left_out_n, (1 + rho * rho / 2) / (n - 3), swapped)
@@ -85,10 +86,15 @@ def spearman_interval(rho: float, left_out_n: Floats) -> Interval | None:
 def kendall_interval(tau: float, left_out_n: Floats) -> Interval | None:
     """Of Kendall's tau, a or b; Fieller, Hartley and Pearson 1957: variance 0.437 / (n - 4) on Fisher's scale."""
     n = len(left_out_n)
-    if n < FEWEST_FOR_INTERVAL or not math.isfinite(tau):
+    if n < FEWEST_FOR_INTERVAL or not _is_known(tau, left_out_n):
         return None
     swapped = 2 / (n * (n - 1))
     return _of_ranks(tau, left_out_n, 0.437 / (n - 4), swapped)
+
+
+def _is_known(estimate: float, left_out_n: Floats) -> bool:
+    """Defined, and not by a single design: without it all others would have one score."""
+    return math.isfinite(estimate) and bool(np.isfinite(left_out_n).all())
 
 
 def _of_ranks(estimate: float, left_out_n: Floats, variance: float, swapped: float) -> Interval:
@@ -138,18 +144,17 @@ def _around(r: float, error: float) -> tuple[float, float]:
 
 
 def _jackknife_error(left_out_n: Floats) -> float:
-    """Standard error from what the statistic is without each design (Tukey 1958); undefined ones are left out."""
-    values = left_out_n[np.isfinite(left_out_n)]
-    n = len(values)
-    return math.sqrt((n - 1) / n * float(((values - values.mean()) ** 2).sum())) if n else 0.0
+    """Standard error from what the statistic is without each design (Tukey 1958)."""
+    n = len(left_out_n)
+    return math.sqrt((n - 1) / n * float(((left_out_n - left_out_n.mean()) ** 2).sum()))
 
 
-def bootstrap_weights(n: int) -> Floats:
-    """weights_Bn of resamples with replacement, the same ones on every call.
+def bootstrap_weights(n: int, resamples: int = NUM_RESAMPLES) -> Floats:
+    """weights_Bn of so many resamples with replacement, the same ones on every call.
 
     A resample with fewer than three different designs is left out: two points correlate perfectly, whatever they are.
     """
-    counts_Bn = np.random.default_rng(_SEED).multinomial(n, np.full(n, 1.0 / n), size=NUM_RESAMPLES)
+    counts_Bn = np.random.default_rng(_SEED).multinomial(n, np.full(n, 1.0 / n), size=resamples)
     weights_Bn: Floats = counts_Bn[(counts_Bn > 0).sum(axis=1) >= 3].astype(np.float64)
     return weights_Bn
 

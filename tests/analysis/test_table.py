@@ -133,9 +133,23 @@ def test_one_study_and_one_budget_at_a_time(rows_of):
     longer = ScoreTable(pd.concat([frame, frame[:1].assign(samples=2000)])).select()
     with pytest.raises(TableError, match=r"design a was trained at 1M on several budgets \(1000, 2000 samples\)"):
         longer.per_design("1M")
+    assert longer.without(["b"]).frame["design"].unique().tolist() == ["a"]
     assert longer.only(samples=2000).per_design("1M")["mean"].to_dict() == {"a": 1.0}
     with pytest.raises(TableError, match=r"no scores of samples 5; there are: samples 1000, 2000"):
         longer.only(samples=5)
+
+
+def test_two_rows_of_factors_are_refused(rows_of):
+    factors = pd.DataFrame({"lr": [1, 2]}, index=["a", "a"])
+    with pytest.raises(TableError, match="design a has two rows of factors"):
+        ScoreTable(rows_of({"1M": {"a": [1.0]}}), factors=factors)
+
+
+def test_narrowing_keeps_what_was_dropped(rows_of):
+    table = ScoreTable(rows_of({"1M": {"a": [1.0, math.nan], "b": [math.nan]}}), lower_is_better=True)
+    for narrower in (table.select(), table.only(samples=1000), table.without([])):
+        assert (len(narrower.frame), len(narrower.dropped), narrower.lower_is_better) == (1, 2, True)
+    assert table.without(["b"]).dropped["design"].tolist() == ["a"]
 
 
 def test_an_empty_table_says_so():
