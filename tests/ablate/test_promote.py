@@ -1,4 +1,4 @@
-"""Promotion: the spec that is written runs exactly the chosen designs; what was foretold is held against what came out."""
+"""Promotion: a spec that runs exactly the chosen designs; what was foretold, held against what came out."""
 
 from __future__ import annotations
 

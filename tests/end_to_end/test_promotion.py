@@ -1,4 +1,4 @@
-"""The whole way on real trials: sweep small, ask for consistency, promote, launch, hold what was foretold against it."""
+"""The whole way on real trials: sweep small, consistency, promote, launch, foretold against observed."""
 
 from __future__ import annotations
 
