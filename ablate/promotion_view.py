@@ -257,7 +257,7 @@ def show_backtest(ask: Ask, *, subsets: int, plot: Path | None, as_json: bool) -
     for one in found:
         for row in one.rows:
             if _is_shown(row):
-                rows.add_row(*_replayed(row))
+                rows.add_row(*_replayed(row, one.designs))
     OUT.print(rows)
     if plot is not None:
         ERR.print(f"plot: {plot}")
@@ -269,7 +269,7 @@ def _is_shown(row: Replayed) -> bool:
     return kind not in ("top", "random") or int(number) in SHOWN_K
 
 
-def _replayed(row: Replayed) -> tuple[str, ...]:
+def _replayed(row: Replayed, designs: int) -> tuple[str, ...]:
     number, lost, is_in = row.whole
     numbers = (
         f"{row.promoted:.1f}",
@@ -283,7 +283,7 @@ def _replayed(row: Replayed) -> tuple[str, ...]:
         row.policy,
         *numbers,
         f"{row.winner_in:.0%}",
-        f"{number} trained",
+        f"{number} of {designs}, {number / designs:.0%}",
         f"{lost:.2f}",
         "yes" if is_in else "no",
     )
