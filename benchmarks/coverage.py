@@ -33,7 +33,7 @@ from analysis.uncertainty import Interval
 from benchmarks import promises, worlds
 from benchmarks.worlds import HOPELESS, R2S, SEEDS, SIZES, WORLDS, Study, World
 
-STUDIES = 100
+STUDIES = 60
 RESAMPLES = 699
 LOWEST, HIGHEST = 93.0, 97.0
 """Per cent: what is claimed of the means by world and by number of designs."""
@@ -284,12 +284,13 @@ def main(arguments: list[str] | None = None) -> int:
     studies, start = parser.parse_args(arguments).studies, time.monotonic()
     kinds = [(world, r2) for world in (*WORLDS, HOPELESS) for r2 in R2S]
     with get_context("spawn").Pool(2) as pool:
+        of_choices = pool.apply_async(of_effects, (2 * studies,))
         truths = dict(zip(kinds, pool.starmap(worlds.truths, kinds), strict=True))
         tasks = [((world, r2, n), truths[world, r2], studies) for n in reversed(SIZES) for world, r2 in kinds]
         counts: Counts = dict(pool.starmap(measure, tasks, chunksize=1))
         print_intervals(counts)
         print("### Effect of a choice, per cent of 95 % intervals that hold the truth\n")
-        effects = of_effects(2 * studies)
+        effects = of_choices.get()
         table(["pairs", "seeds", "held"], [[p, s, 100 * h / t] for (p, s), (h, t) in effects.items()])
         claims = promises.print_all(pool, studies)
     wrong = outside(counts)

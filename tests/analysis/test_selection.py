@@ -209,8 +209,8 @@ def test_choice_is_the_same_every_time_and_under_other_names_and_orders():
 def test_a_thousand_designs_in_three_seconds():
     rng = np.random.default_rng(0)
     found = found_of(rng.standard_normal(1000))
-    start = time.perf_counter()
+    start = time.process_time()
     selection = select(foretell(found, PRIOR), Policy(rule="regret", value=0.02), rng.uniform(1, 2, 1000))
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
     assert selection.expected_regret <= 0.02
     assert len(selection.promoted) > 20

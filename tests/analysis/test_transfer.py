@@ -301,7 +301,7 @@ def test_a_thousand_designs():
     scores = rng.standard_normal((1000, 3)) + rng.standard_normal((1000, 1))
     scores[rng.random((1000, 3)) < 0.3] = math.nan
     scores[:, 0] = rng.standard_normal(1000)
-    start = time.perf_counter()
+    start = time.process_time()
     transfer = foretell(found_of(scores, sizes=(0.5e9, 1.5e9, 4e9)), PRIOR)
     assert np.isfinite(transfer.draws()).all()
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
