@@ -19,6 +19,8 @@ from analysis.factors import UNTOLD, told, written
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from analysis.agreement import Floats
 
 MOST_REMOVED = 3
@@ -98,22 +100,25 @@ def without_main_effects(designs: Sequence[str], x_n: Floats, y_n: Floats, facto
     """
     table = told(factors, designs)
     kept = np.isin(np.array(designs, dtype=object), table.index.to_numpy(dtype=object))
-    varied = table[[name for name in table if table[name].nunique() > 1]]
-    levels = pd.get_dummies(varied, drop_first=True) if len(varied.columns) else pd.DataFrame()
-    x_np = np.column_stack([np.ones(int(kept.sum())), *levels.to_numpy(dtype=np.float64).T])
-    u, singular, _ = np.linalg.svd(x_np, full_matrices=False)
+    varied = sorted((name for name in table if table[name].nunique() > 1), key=lambda name: table[name].nunique())
+    # The axis with most levels is taken out by its means, before the others: as least squares, but quick for thousands.
+    groups = table[varied[-1]].to_numpy() if varied else np.zeros(len(table))
+    dummies = [pd.get_dummies(table[name], drop_first=True).to_numpy(dtype=np.float64).T for name in varied[:-1]]
+    columns = [_less_mean(column, groups) for levels in dummies for column in levels]
+    u, singular, _ = np.linalg.svd(np.column_stack([np.zeros(len(table)), *columns]), full_matrices=False)
     basis = u[:, singular > 1e-9 * singular.max(initial=1.0)]
-    rest_x_n, rest_y_n = (scores_n[kept] - basis @ (basis.T @ scores_n[kept]) for scores_n in (x_n, y_n))
-    freedom = int(kept.sum()) - basis.shape[1]
+    less_x_n, less_y_n = (_less_mean(scores_n[kept], groups) for scores_n in (x_n, y_n))
+    rest_x_n, rest_y_n = (less_n - basis @ (basis.T @ less_n) for less_n in (less_x_n, less_y_n))
+    freedom = len(table) - len(set(groups)) - basis.shape[1]
     return Adjusted(
         r2=_r2(rest_x_n, rest_y_n, x_n, y_n) if freedom > 1 else None,
-        n=int(kept.sum()),
+        n=len(table),
         freedom=freedom,
         left_out=tuple(name for name, is_kept in zip(designs, kept, strict=True) if not is_kept),
     )
 
 
-def _less_mean(scores_n: Floats, group_n: np.ndarray) -> Floats:
+def _less_mean(scores_n: Floats, group_n: NDArray[Any]) -> Floats:
     means = pd.Series(scores_n).groupby(group_n).transform("mean").to_numpy()
     return np.asarray(scores_n - means)
 

@@ -45,6 +45,19 @@ def test_main_effects_leave_interactions():
     assert without_main_effects(names, main, main, pd.DataFrame(index=names)).n == 0
 
 
+def test_main_effects_are_those_of_least_squares():
+    """An unbalanced table of three axes, one nested in another, against regression on all dummies at once."""
+    rng = np.random.default_rng(6)
+    a, b = rng.integers(0, 2, size=40), rng.integers(0, 5, size=40)
+    factors = pd.DataFrame({"a": a, "b": b, "b2": b // 2}, index=[f"d{i}" for i in range(40)])
+    x, y = rng.normal(size=(2, 40)) + 3 * a + b
+    design = np.column_stack([np.ones(40), *pd.get_dummies(factors.astype(str)).to_numpy(dtype=float).T])
+    rest = [v - design @ np.linalg.lstsq(design, v, rcond=None)[0] for v in (x, y)]
+    found = without_main_effects(list(factors.index), x, y, factors)
+    assert found.r2 == pytest.approx(np.corrcoef(*rest)[0, 1] ** 2)
+    assert found.freedom == 40 - np.linalg.matrix_rank(design) == 34
+
+
 def test_units_do_not_matter_to_what_is_left():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(2, 12))

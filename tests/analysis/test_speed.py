@@ -64,5 +64,5 @@ def test_a_thousand_designs(blocks):
         for category in ("overall", "order", "count")
     ]
     table = ScoreTable(pd.DataFrame(rows, columns=list(COLUMNS)), factors=factors)
-    with within_seconds(8.0, f"report on 1,000 designs, {blocks}"):
+    with within_seconds(4.0, f"report on 1,000 designs, {blocks}"):
         study_report(table, Request(small="1M", large="2M"))
