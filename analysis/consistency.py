@@ -189,8 +189,6 @@ def _answer(
     learned = tuple(point for point in points if point.design not in collapsed_designs)
     r2_learned = _defined(agreement.r2(*_oriented(learned, sign)[:2])) if FEWEST <= len(learned) < n else None
     accuracy, ks = intervals["decision_accuracy"], [k for k in PROMOTED if k <= n]
-    tau = agreement.tau_a(x_n, y_n)
-    tau_interval = Interval(2 * accuracy.low - 1, 2 * accuracy.high - 1) if accuracy else None
     return Consistency(
         **vars(question),
         n=n,
@@ -200,7 +198,7 @@ def _answer(
         **_of_line(line, sign),  # type: ignore[arg-type]
         regret={k: _twelve_digits(topk.regret(x_n, y_n, k)) for k in ks},
         recall={k: topk.recall(x_n, y_n, k) for k in ks},
-        expected=topk.expected(y_n, tau, tau_interval, ks) if n >= TOO_FEW else {},
+        expected=_expected(x_n, y_n, accuracy, ks) if n >= TOO_FEW else {},
         intervals=intervals,
         r2_leave_one_out=_range(r2_without_n),
         influential=influence.most_influential([points[i].design for i in order], x_n, y_n),
@@ -215,6 +213,11 @@ def _answer(
         ),
         notes=notes,
     )
+
+
+def _expected(x_n: Floats, y_n: Floats, accuracy: Interval | None, ks: Sequence[int]) -> dict[int, Expected]:
+    tau_interval = Interval(2 * accuracy.low - 1, 2 * accuracy.high - 1) if accuracy else None
+    return topk.expected(y_n, agreement.tau_a(x_n, y_n), tau_interval, ks)
 
 
 def _oriented(points: tuple[Point, ...], sign: float) -> tuple[Floats, Floats, list[int]]:
