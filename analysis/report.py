@@ -146,13 +146,12 @@ def study_report(
     chosen = table.select(found.metric, asked.modality)
     names = [point.design for point in found.points]
     x_n, y_n = (np.array([getattr(point, axis) for point in found.points]) for axis in ("x", "y"))
-    noise = (noise_between_seeds(chosen, small), noise_between_seeds(chosen, large))
+    noise = noise_between_seeds(chosen, small), noise_between_seeds(chosen, large)
     most = ceiling(found.pearson, *noise, (float(x_n.var(ddof=1)), float(y_n.var(ddof=1))), asked.noise)
     several = all_budgets.select(found.metric, asked.modality) if all_budgets else None
     seeds, of_items = across_seeds(chosen, small, large), items.of(names) if items else None
     report = Report(
         consistency=found,
-        within_axis=asked.within,
         noise=noise,
         ceiling=most,
         seeds_needed=seeds_for(asked.resolution, max(most.noise)),
@@ -173,9 +172,16 @@ def _of_axes(table: ScoreTable, asked: Request, names: list[str], x_n: Floats, y
     """The parts that need to know what the designs are."""
     inside = within(names, x_n, y_n, _factor(table, asked.within)) if asked.within else None
     if table.factors.empty:
-        return {"within": inside, "without_main_effects": None, "axes": (), "robustness": ()}
+        return {
+            "within": inside,
+            "within_axis": asked.within,
+            "without_main_effects": None,
+            "axes": (),
+            "robustness": (),
+        }
     return {
         "within": inside,
+        "within_axis": asked.within,
         "without_main_effects": without_main_effects(names, x_n, y_n, table.factors),
         "axes": axes_consistency(table, asked.small, asked.large, asked.baselines, asked.noise),
         "robustness": robustness(table, asked.small),
