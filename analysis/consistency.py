@@ -179,18 +179,14 @@ def _answer(
     collapsed_designs: tuple[str, ...],
     notes: tuple[str, ...],
 ) -> Consistency:
-    """Everything that follows from the points."""
     n, sign = len(points), -1.0 if question.lower_is_better else 1.0
     x_n, y_n, order = _oriented(points, sign)
     values = {name: _defined(agreement.once(statistic, x_n, y_n)) for name, statistic in agreement.WEIGHTED.items()}
     line = fitted_line(x_n, y_n)
     intervals = _intervals(x_n, y_n, line, sign)
     r2_without_n = influence.r2_without_each(x_n, y_n) if n > FEWEST else np.full(n, np.nan)
-    learned = tuple(point for point in points if point.design not in collapsed_designs)
-    r2_learned = _defined(agreement.r2(*_oriented(learned, sign)[:2])) if FEWEST <= len(learned) < n else None
+    r2_learned = _r2_of([point for point in points if point.design not in collapsed_designs], n)
     accuracy, ks = intervals["decision_accuracy"], [k for k in PROMOTED if k <= n]
-    tau = agreement.tau_a(x_n, y_n)
-    tau_interval = Interval(2 * accuracy.low - 1, 2 * accuracy.high - 1) if accuracy else None
     return Consistency(
         **vars(question),
         n=n,
@@ -200,7 +196,7 @@ def _answer(
         **_of_line(line, sign),  # type: ignore[arg-type]
         regret={k: _twelve_digits(topk.regret(x_n, y_n, k)) for k in ks},
         recall={k: topk.recall(x_n, y_n, k) for k in ks},
-        expected=topk.expected(y_n, tau, tau_interval, ks) if n >= TOO_FEW else {},
+        expected=_expected(x_n, y_n, accuracy, ks) if n >= TOO_FEW else {},
         intervals=intervals,
         r2_leave_one_out=_range(r2_without_n),
         influential=influence.most_influential([points[i].design for i in order], x_n, y_n),
@@ -215,6 +211,17 @@ def _answer(
         ),
         notes=notes,
     )
+
+
+def _r2_of(learned: Sequence[Point], n: int) -> float | None:
+    """Without the designs that collapsed, if there are any and enough others."""
+    x_n, y_n = (np.array([getattr(point, axis) for point in learned]) for axis in ("x", "y"))
+    return _defined(agreement.r2(x_n, y_n)) if FEWEST <= len(learned) < n else None
+
+
+def _expected(x_n: Floats, y_n: Floats, accuracy: Interval | None, ks: Sequence[int]) -> dict[int, Expected]:
+    tau_interval = Interval(2 * accuracy.low - 1, 2 * accuracy.high - 1) if accuracy else None
+    return topk.expected(y_n, agreement.tau_a(x_n, y_n), tau_interval, ks)
 
 
 def _oriented(points: tuple[Point, ...], sign: float) -> tuple[Floats, Floats, list[int]]:

@@ -98,9 +98,12 @@ def _of_items(report: Report, items: ItemScores | None) -> Iterator[str]:
         return
     if lacking := sorted({point.design for point in report.consistency.points} - set(items.designs)):
         yield f"no scores on each test item for {_some(lacking)}: left out where items are split in halves"
+    answered = len(items.of([point.design for point in report.consistency.points]).weight_I)
+    if answered < len(items.weight_I):
+        yield f"{len(items.weight_I) - answered} test items left out, not scored for every design at both scales"
     if report.items is None:
         yield (
-            f"test items not split in halves: that takes {FEWEST_ITEMS} items or more ({len(items.weight_I)} here), "
+            f"test items not split in halves: that takes {FEWEST_ITEMS} items or more ({answered} here), "
             "and three designs with unlike scores"
         )
 

@@ -18,7 +18,7 @@ from analysis.consistency import TOO_FEW, Consistency, compare
 from analysis.decisions import ThreeWay, half_from_items, half_from_noise, half_from_seeds, paired_seeds, three_way
 from analysis.effects import AxisConsistency, Robustness, axes_consistency, robustness
 from analysis.influence import Adjusted, within, without_main_effects
-from analysis.items import ItemHalves, item_halves
+from analysis.items import FEWEST_ITEMS, ItemHalves, item_halves
 from analysis.noise import AcrossSeeds, Ceiling, SeedNoise, across_seeds, ceiling, noise_between_seeds, seeds_for
 from analysis.scaling import BudgetCurve, MetricRow, Scaling, by_budget, by_metric, every_pair
 from analysis.table import ScoreTable, TableError
@@ -66,14 +66,17 @@ class ItemScores:
         scores = (self.x_nI, self.y_nI)
         if any(score_nI.shape != (len(self.designs), len(self.weight_I)) for score_nI in scores):
             raise TableError("scores on test items: one for each design and item is needed at both scales")
-        if not all(np.isfinite(values).all() for values in (*scores, self.weight_I)) or (self.weight_I <= 0).any():
-            raise TableError("scores on test items: each must be a number, of an item with one question or more")
 
     def of(self, names: Sequence[str]) -> ItemScores:
-        """Those of some designs, in the order given; designs without scores are passed over."""
+        """Those of some designs, in the order given, on the items that all of these answered at both scales.
+
+        Designs without scores are passed over.
+        """
         there = [name for name in names if name in self.designs]
         rows = [self.designs.index(name) for name in there]
-        return ItemScores(tuple(there), self.x_nI[rows], self.y_nI[rows], self.weight_I)
+        x_nI, y_nI = self.x_nI[rows], self.y_nI[rows]
+        known_I = np.isfinite(x_nI).all(axis=0) & np.isfinite(y_nI).all(axis=0) & (self.weight_I > 0)
+        return ItemScores(tuple(there), x_nI[:, known_I], y_nI[:, known_I], self.weight_I[known_I])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,34 +146,46 @@ def study_report(
     chosen = table.select(found.metric, asked.modality)
     names = [point.design for point in found.points]
     x_n, y_n = (np.array([getattr(point, axis) for point in found.points]) for axis in ("x", "y"))
-    noise = (noise_between_seeds(chosen, small), noise_between_seeds(chosen, large))
+    noise = noise_between_seeds(chosen, small), noise_between_seeds(chosen, large)
     most = ceiling(found.pearson, *noise, (float(x_n.var(ddof=1)), float(y_n.var(ddof=1))), asked.noise)
     several = all_budgets.select(found.metric, asked.modality) if all_budgets else None
-    is_known = not chosen.factors.empty
     seeds, of_items = across_seeds(chosen, small, large), items.of(names) if items else None
-    parts = {
-        "within": within(names, x_n, y_n, _factor(chosen, asked.within)) if asked.within else None,
-        "without_main_effects": without_main_effects(names, x_n, y_n, chosen.factors) if is_known else None,
-        "axes": axes_consistency(chosen, small, large, asked.baselines, asked.noise) if is_known else (),
-        "three_way": _three_way(chosen, asked, names, of_items) if found.n >= TOO_FEW else None,
-        "items": item_halves(of_items.x_nI, of_items.y_nI, of_items.weight_I) if of_items else None,
-        "robustness": robustness(chosen, small) if is_known else (),
-        "scaling": every_pair(chosen, large),
-        "metrics": by_metric(table, small, large, found.metric, asked.modality),
-        "budget": by_budget(several, small, large) if several else None,
-    }
     report = Report(
         consistency=found,
-        within_axis=asked.within,
         noise=noise,
         ceiling=most,
         seeds_needed=seeds_for(asked.resolution, max(most.noise)),
         resolution=asked.resolution,
         across_seeds=seeds if len(seeds.pairs) > 1 else None,
         warnings=(),
-        **parts,  # type: ignore[arg-type]
+        three_way=_three_way(chosen, asked, names, of_items) if found.n >= TOO_FEW else None,
+        items=item_halves(of_items.x_nI, of_items.y_nI, of_items.weight_I) if of_items else None,
+        scaling=every_pair(chosen, large),
+        metrics=by_metric(table, small, large, found.metric, asked.modality),
+        budget=by_budget(several, small, large) if several else None,
+        **_of_axes(chosen, asked, names, x_n, y_n),
     )
     return replace(report, warnings=tuple(omissions.notes(report, table, asked, seeds, items)))
+
+
+def _of_axes(table: ScoreTable, asked: Request, names: list[str], x_n: Floats, y_n: Floats) -> dict[str, Any]:
+    """The parts that need to know what the designs are."""
+    inside = within(names, x_n, y_n, _factor(table, asked.within)) if asked.within else None
+    if table.factors.empty:
+        return {
+            "within": inside,
+            "within_axis": asked.within,
+            "without_main_effects": None,
+            "axes": (),
+            "robustness": (),
+        }
+    return {
+        "within": inside,
+        "within_axis": asked.within,
+        "without_main_effects": without_main_effects(names, x_n, y_n, table.factors),
+        "axes": axes_consistency(table, asked.small, asked.large, asked.baselines, asked.noise),
+        "robustness": robustness(table, asked.small),
+    }
 
 
 def _without(table: ScoreTable, designs: tuple[str, ...]) -> ScoreTable:
@@ -197,7 +212,7 @@ def _three_way(table: ScoreTable, asked: Request, names: list[str], items: ItemS
     if asked.noise is not None:
         seeds_n = np.asarray(grid.count(axis="columns"), dtype=np.float64)
         return three_way(x_n, y_n, half_from_noise(asked.noise, seeds_n), "stated")
-    if items is not None and list(items.designs) == names:
+    if items is not None and list(items.designs) == names and len(items.weight_I) >= FEWEST_ITEMS:
         return three_way(x_n, y_n, half_from_items(items.x_nI, items.weight_I), "items")
     return None
 

@@ -195,8 +195,11 @@ def test_items_follow_the_designs_that_are_compared(table_of):
     lacking = study_report(table, ASKED, items=item_scores(names[1:]))
     assert (lacking.three_way, lacking.items.items) == (None, 60)
     assert lacking.warnings == ("no scores on each test item for d00: left out where items are split in halves",)
-    with pytest.raises(TableError, match="each must be a number"):
-        ItemScores(("a",), np.array([[math.nan]]), np.ones((1, 1)), np.ones(1))
+    holed = item_scores(names)
+    holed.x_nI[2, :5] = math.nan
+    found = study_report(table, ASKED, items=holed)
+    assert (found.items.items, found.three_way.source) == (55, "items")
+    assert found.warnings == ("5 test items left out, not scored for every design at both scales",)
     with pytest.raises(TableError, match="one for each design and item"):
         ItemScores(("a",), np.ones((1, 2)), np.ones((1, 1)), np.ones(1))
 
