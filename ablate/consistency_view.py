@@ -177,7 +177,9 @@ def _print_axes(report: Report) -> None:
     if len(choices) > MOST_ROWS:
         OUT.print(f"  and {len(choices) - MOST_ROWS} more (--json)")
     for axis in shown:
-        slope = f", slope {axis.slope:.2f}" if axis.slope is not None else ""
+        # a slope through effects that may be zero would be noise
+        is_told = any(c.small.interval and c.small.interval.low * c.small.interval.high > 0 for c in axis.choices)
+        slope = f", slope {axis.slope:.2f}" if axis.slope is not None and is_told else ""
         OUT.print(f"  {axis.axis}: both scales order {axis.sign_agreement:.0%} of {axis.pairs} pairs alike{slope}")
     if silent := [axis.axis for axis in report.axes if not axis.choices]:
         OUT.print(f"  no two designs differ in one of these alone: {', '.join(silent)}")
@@ -197,16 +199,7 @@ def _print_noise(report: Report) -> None:
             snr = "" if noise.signal_to_noise is None else f", signal to noise {noise.signal_to_noise:.1f}"
             seeds = f"{noise.seeds_per_design:.2g} seeds"
             OUT.print(f"  {noise.scale}: {noise.sd:.2f} points between seeds, {seeds}{reliable}{snr}")
-    if (most := report.ceiling) is not None:
-        if not most.is_measured:
-            OUT.print("  no design has two seeds at both scales: what noise does to R2 cannot be known here")
-            OUT.print(f"  noise of {most.noise[0]:g} points would allow an R2 of {most.r2:.3f} at most")
-        else:
-            true = "" if most.disattenuated_r is None else f"; r without noise {most.disattenuated_r:.3f}"
-            OUT.print(f"  highest R2 that noise allows {most.r2:.3f}{true}")
-            OUT.print(
-                f"  a difference of {report.resolution:g} points needs {report.seeds_needed} seeds of each design"
-            )
+    _print_ceiling(report)
     if (across := report.across_seeds) is not None:
         told = f"equal seeds {_number(across.same_seeds)}, different seeds {_number(across.different_seeds)}"
         OUT.print(f"  R2 with {told}, means {_number(across.mean_of_seeds)}")
@@ -217,6 +210,26 @@ def _print_noise(report: Report) -> None:
         right = "none" if three.accuracy is None else f"{three.accuracy:.1%} of them ordered alike at the large scale"
         decided = f"{three.decided} of {three.pairs} pairs told apart by {_SOURCES[three.source]}"
         OUT.print(f"  three-way: {decided} ({three.abstention:.0%} abstained), {right}")
+
+
+def _print_ceiling(report: Report) -> None:
+    """The highest R2 that noise allows; where seeds do not tell the noise, what a stated or assumed one would."""
+    most = report.ceiling
+    if most is None:
+        return
+    seeds = f"{report.seeds_needed} seeds of each design"
+    if most.is_measured:
+        true = "" if most.disattenuated_r is None else f"; r without noise {most.disattenuated_r:.3f}"
+        OUT.print(f"  highest R2 that noise allows {most.r2:.3f}{true}")
+        OUT.print(f"  a difference of {report.resolution:g} points needs {seeds}")
+        return
+    silent = " and ".join(noise.scale for noise in report.noise if noise.sd is None)
+    told = " and ".join(f"{points:.3g}" for points in dict.fromkeys(most.noise))
+    OUT.print(f"  no design has two seeds at {silent}: the noise cannot be known there, nor what it does to R2")
+    OUT.print(
+        f"  were it {told} points, R2 could be {most.r2:.3f} at most, and a difference of {report.resolution:g} points "
+        f"would need {seeds}"
+    )
 
 
 def _print_scales(report: Report) -> None:
@@ -244,8 +257,10 @@ def _print_scales(report: Report) -> None:
         for point in curve.points:
             rows.add_row(f"{point.samples:,}", _number(point.r2), _told(point.r2_interval, 3), _told(point.lost, 3))
         OUT.print(rows)
-        if curve.levels_off:
+        if curve.levels_off is not None and curve.levels_off < curve.points[-1].samples:
             OUT.print(f"  levels off at {curve.levels_off:,} samples")
+        else:
+            OUT.print("  still changes at the highest budget, so far as these designs tell")
 
 
 def _print_metrics(report: Report) -> None:

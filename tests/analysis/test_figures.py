@@ -184,6 +184,7 @@ def test_report_figure_of_apollo_has_the_papers_panel(apollo):
     assert_readable(figure)
 
 
+@pytest.mark.slow
 def test_panels_are_left_out_where_the_study_has_nothing_for_them():
     alone = report_figure(report_of(study(12, factors=False)))
     assert "by size" not in words(alone)
@@ -195,6 +196,7 @@ def test_panels_are_left_out_where_the_study_has_nothing_for_them():
     assert_readable(two_sizes)
 
 
+@pytest.mark.slow
 def test_all_panels_at_once():
     table = study(30, scales=("1M", "2M", "9M", "20M"), seeds=2, budgets=(1000, 20_000, 1_500_000))
     figure = report_figure(report_of(table, "1M", "20M"))
@@ -204,6 +206,7 @@ def test_all_panels_at_once():
     assert_readable(figure)
 
 
+@pytest.mark.slow
 def test_budget_panel_says_where_it_levels_off():
     report = report_of(study(12, budgets=(1000, 2000, 4000), factors=False))
     late = report_figure(replace(report, budget=replace(report.budget, levels_off=4000)))
@@ -213,6 +216,7 @@ def test_budget_panel_says_where_it_levels_off():
     assert_readable(early)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [None, 1e30, 1e-30, 3e6, 40e6])
 def test_size_for_a_wanted_r2_may_lie_anywhere(wanted):
     report = report_of(study(12, scales=("1M", "2M", "5M", "9M"), factors=False), "1M", "9M")
@@ -222,6 +226,7 @@ def test_size_for_a_wanted_r2_may_lie_anywhere(wanted):
     assert_readable(figure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 200])
 @pytest.mark.parametrize("lower_is_better", [False, True])
 def test_report_of_few_and_of_many(n, lower_is_better):
@@ -232,6 +237,7 @@ def test_report_of_few_and_of_many(n, lower_is_better):
     assert figure.get_figheight() < 10  # a page
 
 
+@pytest.mark.slow
 def test_long_names_stay_on_the_page():
     report = report_of(study(14, name=LONG + "-{:02d}", scales=("1M", "2M", "9M", "20M")), "1M", "20M")
     found = replace(report.consistency, study=LONG * 2, metric=f"{LONG}/{LONG}")
@@ -270,6 +276,7 @@ def backtest(*proxies, study="apollo", rows=None, **changed):
     return Backtest(study=study, large="7B", designs=21, subsets=60, prior="assumed", rows=rows, **changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "proxies", [["1.5B"], ["0.5B", "1.5B", "4B"], ["0.5B", "1.5B", "4B", "0.5B+1.5B", "0.5B+1.5B+4B"]]
 )
