@@ -89,8 +89,8 @@ def kendall_interval(tau: float, left_out_n: Floats) -> Interval | None:
     if n < FEWEST_FOR_INTERVAL or not _is_known(tau, left_out_n):
         return None
     swapped = 2 / (n * (n - 1))
-    # Of a mean over pairs the jackknife's error is (n - 1) / (n - 2) times that of Hoeffding 1948, 2 sd(q) / sqrt(n) where
-    # q is a design's own share of concordant pairs: too large for few designs.
+    # Of a mean over pairs the jackknife's error is (n - 1) / (n - 2) times that of Hoeffding 1948, 2 sd(q) / sqrt(n)
+    # where q is a design's own share of concordant pairs: too large for few designs.
     hoeffding_n = left_out_n.mean() + (left_out_n - left_out_n.mean()) * (n - 2) / (n - 1)
     return _of_ranks(tau, hoeffding_n, 0.437 / (n - 4), swapped)
 
