@@ -244,7 +244,7 @@ def show_import(done: Imported, study: str, *, as_json: bool) -> None:
         return print_json({"study": study} | vars(done))
     known = f"{done.unchanged} of them known before, {done.skipped} rows without a score"
     OUT.print(f"study {study}: {done.trials} trials, {known}")
-    OUT.print(f"next: ablate consistency --study {study}")
+    OUT.print(f"next: ablate consistency --study {study}   or: ablate promote --study {study} --to SCALE")
     for note in done.notes:
         ERR.print(f"note: {note}", style="yellow")
 

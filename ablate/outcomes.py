@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ def item_scores(study: str, small: str, large: str, metric: str, modality: str) 
     return _aligned(found, small, large)
 
 
-def _file(record: Record):  # type: ignore[no-untyped-def]
+def _file(record: Record) -> Path:
     return record.path / "predictions.parquet"
 
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 Unit = Literal["GPU-hours", "PFLOPs", "designs"]
 CALIBRATE = 4
 """Designs that are proposed for calibration where no number is given."""
+MOST_NAMES = 6
+"""Of designs in a message."""
 _MARK = "# Promoted from study"
 REGRETS, CONFIDENCES = (0.1, 0.25, 0.5, 1.0), (0.8, 0.95)
 """Of the policies that a backtest replays, in points and as chances."""
@@ -263,11 +265,12 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
     if not selection.promoted:
         return Written(spec=None, record=None, why_not="nothing to promote: what is known holds the wish already")
     if lacking := [name for name in selection.promoted if name not in known.configs]:
+        more = f" and {len(lacking) - MOST_NAMES} more" if len(lacking) > MOST_NAMES else ""
         return Written(
             spec=None,
             record=None,
-            why_not=f"no spec written: no config is known of {', '.join(lacking)}; name a spec that declares them by "
-            "these names with --designs",
+            why_not=f"no spec written: no config is known of {', '.join(lacking[:MOST_NAMES])}{more}; name a spec "
+            "that declares them by these names with --designs",
         )
     path = spec_path(ask, selection.policy, output)
     _refuse_strangers(path)

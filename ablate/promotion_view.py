@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -87,7 +87,7 @@ def promote_and_show(ask: Ask, policy: Policy, wish: Wish) -> int:
     )
 
 
-def _run_ids(ask: Ask):  # type: ignore[no-untyped-def]
+def _run_ids(ask: Ask) -> Callable[[str], str]:
     """Trial key -> its MLflow run, as far as this machine's store knows it."""
     from ablate.sqlite_runs import run_ids
 
@@ -139,9 +139,10 @@ def _score(row: Candidate, is_relative: bool) -> str:
 def _print_sums(prepared: Prepared, selection: Selection) -> None:
     number, every = len(selection.promoted), prepared.costs_n.sum()
     share = f", {selection.cost / every:.0%} of training all" if every > 0 else ""
-    OUT.print(f"\n{selection.policy}: {number} promoted, {three_digits(selection.cost)} {prepared.unit}{share}")
+    cost = f", {three_digits(selection.cost)} {prepared.unit}" if prepared.unit != "designs" else ""
+    OUT.print(f"\n{selection.policy}: {number} promoted{cost}{share}")
     if selection.expected_regret == selection.expected_regret:
-        winner = f"the winner is among them with {selection.chance:.0%}"
+        winner = f"the winner is among them with a chance of {selection.chance:.0%}"
         OUT.print(f"expected regret {selection.expected_regret:.2f} points; {winner}")
     if len(selection.curve) > 1:
         steps = ", ".join(f"{k}: {lost:.2f}" for k, lost, _ in selection.curve[:MOST_ROWS] if lost == lost)
@@ -158,8 +159,9 @@ def _print_unknown(prepared: Prepared) -> None:
     ask, prior = prepared.ask, prepared.transfer.prior.source
     ERR.print(
         f"note: until a few designs are trained at {ask.large}, the level of scores there is unknown, and how far the "
-        f"order is kept, and how far scores spread, is taken from {prior}. Most would be told by "
-        f"{', '.join(best.promoted)}: ablate promote --study {ask.study} --to {ask.large} --calibrate {CALIBRATE}",
+        f"order is kept and how far scores spread is the prior's word ({prior}). Most would be told by "
+        f"{', '.join(best.promoted)}: ablate promote --study {ask.study} --to {ask.large}"
+        f"{' --blind' if ask.blind else ''} --calibrate {CALIBRATE}",
         style="yellow",
     )
 
@@ -222,8 +224,8 @@ def _print_advice(prepared: Prepared, advice: Advice, wanted: float) -> None:
         "scale",
         "worth",
         prepared.unit,
-        "worth for one",
-        right=("worth", prepared.unit, "worth for one"),
+        "worth for its cost",
+        right=("worth", prepared.unit, "worth for its cost"),
     )
     told = {"design": "train", "seed": "another seed", "scale": "another scale"}
     for step in advice.steps[:MOST_STEPS]:

@@ -210,7 +210,8 @@ def _scales_of(chosen: ScoreTable, small: str, large: str) -> tuple[str, str]:
     study, scales = chosen.study, chosen.scales
     if not small or not large:
         if len(scales) < 2:
-            raise UsageError(f"study {study!r} has scores at {scales[0]} alone; run it at another scale first")
+            mend = f"run it at another scale first, or foretell one: ablate promote --study {study} --to SCALE"
+            raise UsageError(f"study {study!r} has scores at {scales[0]} alone; {mend}")
         if nameless := [scale for scale in scales if not math.isfinite(scale_size(scale))]:
             raise UsageError(f"{nameless[0]!r} is no size, so which is larger? say --small and --large: {scales}")
     return small or scales[0], large or scales[-1]

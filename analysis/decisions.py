@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from analysis.line import t_quantile
+from analysis.line import NORMAL_QUANTILE, t_quantile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from analysis.agreement import Floats
 
 Source = Literal["seeds", "items", "stated"]
-_NORMAL = 1.959964
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +113,12 @@ def half_from_items(score_nI: Floats, weight_I: Floats) -> Floats:
     spread = np.diag(covariance_nn)
     factor = len(weight_I) / max(1, len(weight_I) - 1)
     variance_nn = np.maximum(0.0, factor * (spread[:, None] + spread - 2 * covariance_nn))
-    return np.asarray(_NORMAL * np.sqrt(variance_nn))
+    return np.asarray(NORMAL_QUANTILE * np.sqrt(variance_nn))
 
 
 def half_from_noise(noise: float, seeds_n: Floats) -> Floats:
     """From a stated standard deviation of one run, in points, and each design's number of seeds."""
-    return np.asarray(_NORMAL * noise * np.sqrt(1 / seeds_n[:, None] + 1 / seeds_n))
+    return np.asarray(NORMAL_QUANTILE * noise * np.sqrt(1 / seeds_n[:, None] + 1 / seeds_n))
 
 
 def verdict_of(low: float | None, high: float | None) -> str:

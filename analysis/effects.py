@@ -19,7 +19,7 @@ import pandas as pd
 
 from analysis import agreement
 from analysis.factors import blocks, level_named, told
-from analysis.line import t_quantile
+from analysis.line import NORMAL_QUANTILE, t_quantile
 from analysis.table import TableError
 from analysis.uncertainty import Interval
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 ENOUGH_PAIRS = 3
 """Pairs from which their scatter tells the error; with fewer, each seed of each pair is a replicate of its own.
 Then the interval is about these very pairs: others, elsewhere on the remaining axes, may have another effect."""
-_NORMAL = 1.959964
 Verdict = Literal["transfers", "reverses", "sign kept", "sign turned", "open"]
 
 
@@ -197,7 +196,7 @@ def _effect(by_seed_PS: Floats, mean_P: Floats, noise: float | None) -> Effect:
         if noise is None:
             return Effect(value=_rounded(value), interval=None, p=None, replicates=n)
         error, freedom = noise * math.sqrt(2.0 / n), math.inf
-    half = (t_quantile(freedom) if math.isfinite(freedom) else _NORMAL) * error
+    half = (t_quantile(freedom) if math.isfinite(freedom) else NORMAL_QUANTILE) * error
     return Effect(
         value=_rounded(value), interval=Interval(value - half, value + half), p=_p(value, error, freedom), replicates=n
     )

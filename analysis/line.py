@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from analysis.agreement import Floats
 
 LEVEL = 0.95
+NORMAL_QUANTILE = 1.959964
+"""Of the 95 % interval where the error is known: `t_quantile` of endless degrees of freedom."""
 _ROUNDING = 1e-13
 """Residuals below this share of the largest score are what rounding leaves."""
 

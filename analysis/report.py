@@ -24,6 +24,8 @@ from analysis.scaling import BudgetCurve, MetricRow, Scaling, by_budget, by_metr
 from analysis.table import ScoreTable, TableError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.agreement import Floats
 
 
@@ -171,17 +173,10 @@ def study_report(
 def _of_axes(table: ScoreTable, asked: Request, names: list[str], x_n: Floats, y_n: Floats) -> dict[str, Any]:
     """The parts that need to know what the designs are."""
     inside = within(names, x_n, y_n, _factor(table, asked.within)) if asked.within else None
+    parts = {"within": inside, "within_axis": asked.within}
     if table.factors.empty:
-        return {
-            "within": inside,
-            "within_axis": asked.within,
-            "without_main_effects": None,
-            "axes": (),
-            "robustness": (),
-        }
-    return {
-        "within": inside,
-        "within_axis": asked.within,
+        return parts | {"without_main_effects": None, "axes": (), "robustness": ()}
+    return parts | {
         "without_main_effects": without_main_effects(names, x_n, y_n, table.factors),
         "axes": axes_consistency(table, asked.small, asked.large, asked.baselines, asked.noise),
         "robustness": robustness(table, asked.small),
@@ -195,7 +190,7 @@ def _without(table: ScoreTable, designs: tuple[str, ...]) -> ScoreTable:
     return table.without(designs) if designs else table
 
 
-def _factor(table: ScoreTable, axis: str | None) -> Any:
+def _factor(table: ScoreTable, axis: str | None) -> pd.Series[Any]:
     if axis not in table.factors:
         raise TableError(f"no axis {axis!r}; there are: {', '.join(map(str, table.factors)) or 'none'}")
     return table.factors[axis]

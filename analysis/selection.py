@@ -41,9 +41,9 @@ class Policy:
             case "regret":
                 return f"expected regret at most {self.value:g}"
             case "confidence":
-                return f"the winner is in with a chance of {self.value:.0%}"
+                return f"the smallest set that holds the winner with a chance of {100 * self.value:g}%"
             case "top-k":
-                return f"the {self.value:g} of the highest predicted scores"
+                return f"the {self.value:g} highest predictions"
             case "budget":
                 return f"a budget of {self.value:g}"
             case "calibrate":
