@@ -34,8 +34,8 @@ class Prior:
 
 PRIOR_WEIGHT = 2.5
 """A published study of other designs and data counts as so many of one's own. Chosen by `make coverage`: with 5, 3 and
-2.5 alike the chance to be the best is calibrated; with 2.5 `--regret` also holds where the true R^2 is 0.5 and the prior
-says 0.80, for some more designs trained (docs/statistics.md)."""
+2.5 alike the chance to be the best is calibrated; with 2.5 `--regret` also holds where the true R^2 is 0.5 and the
+prior says 0.80, for some more designs trained (docs/statistics.md)."""
 
 
 @cache
