@@ -13,6 +13,7 @@ A statistic that its data leave undefined is NaN: correlations of scores that ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -162,3 +163,13 @@ def _constant(x_n: Floats, weights_Bn: Floats) -> NDArray[np.bool_]:
 def _divide(above: Floats, below: Floats) -> Floats:
     """NaN where nothing is below."""
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+
+
+def defined(value: float) -> float | None:
+    """None for what is undefined: JSON has no NaN."""
+    return float(value) if math.isfinite(value) else None
+
+
+def twelve_digits(value: float) -> float:
+    """A difference of two scores that were given with two decimals should read like one."""
+    return float(f"{value:.12g}")

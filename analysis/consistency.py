@@ -181,7 +181,9 @@ def _answer(
 ) -> Consistency:
     n, sign = len(points), -1.0 if question.lower_is_better else 1.0
     x_n, y_n, order = _oriented(points, sign)
-    values = {name: _defined(agreement.once(statistic, x_n, y_n)) for name, statistic in agreement.WEIGHTED.items()}
+    values = {
+        name: agreement.defined(agreement.once(statistic, x_n, y_n)) for name, statistic in agreement.WEIGHTED.items()
+    }
     line = fitted_line(x_n, y_n)
     intervals = _intervals(x_n, y_n, line, sign)
     r2_without_n = influence.r2_without_each(x_n, y_n) if n > FEWEST else np.full(n, np.nan)
@@ -191,10 +193,10 @@ def _answer(
         **vars(question),
         n=n,
         verdict=verdict_of(accuracy.low if accuracy else None, accuracy.high if accuracy else None),
-        pearson=_defined(agreement.once(agreement.weighted_pearson, x_n, y_n)),
+        pearson=agreement.defined(agreement.once(agreement.weighted_pearson, x_n, y_n)),
         **values,  # type: ignore[arg-type]
         **_of_line(line, sign),  # type: ignore[arg-type]
-        regret={k: _twelve_digits(topk.regret(x_n, y_n, k)) for k in ks},
+        regret={k: agreement.twelve_digits(topk.regret(x_n, y_n, k)) for k in ks},
         recall={k: topk.recall(x_n, y_n, k) for k in ks},
         expected=_expected(x_n, y_n, accuracy, ks) if n >= TOO_FEW else {},
         intervals=intervals,
@@ -216,7 +218,7 @@ def _answer(
 def _r2_of(learned: Sequence[Point], n: int) -> float | None:
     """Without the designs that collapsed, if there are any and enough others."""
     x_n, y_n = (np.array([getattr(point, axis) for point in learned]) for axis in ("x", "y"))
-    return _defined(agreement.r2(x_n, y_n)) if FEWEST <= len(learned) < n else None
+    return agreement.defined(agreement.r2(x_n, y_n)) if FEWEST <= len(learned) < n else None
 
 
 def _expected(x_n: Floats, y_n: Floats, accuracy: Interval | None, ks: Sequence[int]) -> dict[int, Expected]:
@@ -254,9 +256,11 @@ def _with_influence(
     return tuple(
         replace(
             point,
-            leverage=_defined(line.leverage_n[place[i]]) if line else None,
-            cooks_distance=_defined(line.cooks_distance_n[place[i]]) if line and line.residual_sd > 0 else None,
-            r2_without=_defined(r2_without_n[place[i]]),
+            leverage=agreement.defined(line.leverage_n[place[i]]) if line else None,
+            cooks_distance=agreement.defined(line.cooks_distance_n[place[i]])
+            if line and line.residual_sd > 0
+            else None,
+            r2_without=agreement.defined(r2_without_n[place[i]]),
         )
         for i, point in enumerate(points)
     )
@@ -377,12 +381,3 @@ def _refuse_order(small: str, large: str) -> None:
 def _refuse_few(n: int, small: str, large: str) -> None:
     if n < FEWEST:
         raise TableError(f"{n} designs have scores at both {small} and {large}; a comparison needs {FEWEST} or more")
-
-
-def _defined(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
-def _twelve_digits(value: float) -> float:
-    """A difference of two scores that were given with two decimals should read like one."""
-    return float(f"{value:.12g}")

@@ -194,11 +194,14 @@ def _effect(by_seed_PS: Floats, mean_P: Floats, noise: float | None) -> Effect:
     error, freedom = (float(replicates.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0), float(n - 1)
     if error <= 1e-12 * float(np.abs(replicates).max()):
         if noise is None:
-            return Effect(value=_rounded(value), interval=None, p=None, replicates=n)
+            return Effect(value=agreement.twelve_digits(value), interval=None, p=None, replicates=n)
         error, freedom = noise * math.sqrt(2.0 / n), math.inf
     half = (t_quantile(freedom) if math.isfinite(freedom) else NORMAL_QUANTILE) * error
     return Effect(
-        value=_rounded(value), interval=Interval(value - half, value + half), p=_p(value, error, freedom), replicates=n
+        value=agreement.twelve_digits(value),
+        interval=Interval(value - half, value + half),
+        p=_p(value, error, freedom),
+        replicates=n,
     )
 
 
@@ -207,10 +210,6 @@ def _p(value: float, error: float, freedom: float) -> float:
 
     t = -abs(value / error)
     return 2 * float(stdtr(freedom, t) if math.isfinite(freedom) else ndtr(t))
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.12g}")
 
 
 # --- many comparisons -------------------------------------------------------------------------------

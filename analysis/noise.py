@@ -7,7 +7,7 @@ runs of equal seeds saw their data in the same order at both scales, and share w
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -187,10 +187,6 @@ class AcrossSeeds:
     """R^2 of the means over the seeds of `pairs`: noise averaged away as far as the seeds allow."""
     left_out: dict[str, tuple[int, ...]]
     """Scale -> seeds that were not run for every design."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for `--json`."""
-        return asdict(self)
 
 
 def across_seeds(table: ScoreTable, small: str, large: str) -> AcrossSeeds:

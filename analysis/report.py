@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis import effects, omissions
+from analysis import agreement, effects, omissions
 from analysis.consistency import TOO_FEW, Consistency, compare
 from analysis.decisions import ThreeWay, half_from_items, half_from_noise, half_from_seeds, paired_seeds, three_way
 from analysis.effects import AxisConsistency, Robustness, axes_consistency, robustness
@@ -203,14 +203,12 @@ def _three_way(table: ScoreTable, asked: Request, names: list[str], items: ItemS
     half_nn = half_from_seeds(grid)
     if half_nn is not None:
         # The means of the very seeds that the error is taken from.
-        return three_way(np.array([_twelve_digits(mean) for mean in grid.mean(axis="columns")]), y_n, half_nn, "seeds")
+        return three_way(
+            np.array([agreement.twelve_digits(mean) for mean in grid.mean(axis="columns")]), y_n, half_nn, "seeds"
+        )
     if asked.noise is not None:
         seeds_n = np.asarray(grid.count(axis="columns"), dtype=np.float64)
         return three_way(x_n, y_n, half_from_noise(asked.noise, seeds_n), "stated")
     if items is not None and list(items.designs) == names and len(items.weight_I) >= FEWEST_ITEMS:
         return three_way(x_n, y_n, half_from_items(items.x_nI, items.weight_I), "items")
     return None
-
-
-def _twelve_digits(value: float) -> float:
-    return float(f"{value:.12g}")

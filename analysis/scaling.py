@@ -6,9 +6,9 @@ Reads score tables of one metric; asks consistency's statistics of every pair of
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -71,10 +71,6 @@ class Scaling:
     left_out: tuple[str, ...]
     """Why pairs of scales are not there, in words."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for `--json`."""
-        return asdict(self)
-
 
 def every_pair(table: ScoreTable, large: str | None = None) -> Scaling:
     """The R^2 matrix, smaller scale first, and its trend towards one large scale.
@@ -108,9 +104,9 @@ def _pair(small: str, large: str, x_n: Floats, y_n: Floats) -> Pair:
         small=small,
         large=large,
         n=len(x_n),
-        r2=_defined(r * r),
+        r2=agreement.defined(r * r),
         r2_interval=uncertainty.r2_interval(r, agreement.jackknife(agreement.weighted_pearson, x_n, y_n)),
-        spearman=_defined(agreement.spearman(x_n, y_n)),
+        spearman=agreement.defined(agreement.spearman(x_n, y_n)),
         decision_accuracy=agreement.decision_accuracy(x_n, y_n),
     )
 
@@ -165,10 +161,6 @@ class BudgetCurve:
     does not level off below; None if R^2 is undefined."""
     left_out: tuple[str, ...]
     """Budgets, designs and scores that are not in it, in words."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data for `--json`."""
-        return asdict(self)
 
 
 def by_budget(table: ScoreTable, small: str, large: str) -> BudgetCurve | None:
@@ -277,9 +269,7 @@ def by_metric(table: ScoreTable, small: str, large: str, metric: str, modality: 
             agreement.spearman(x.loc[both].to_numpy(), mine[small].loc[both].to_numpy()) if len(both) > 2 else math.nan
         )
         pair = _pair(small, large, x.loc[shared].to_numpy(), y.loc[shared].to_numpy())
-        rows.append(MetricRow(metric=name, pair=pair, with_metric=_defined(rho), missing=len(compared - set(shared))))
+        rows.append(
+            MetricRow(metric=name, pair=pair, with_metric=agreement.defined(rho), missing=len(compared - set(shared)))
+        )
     return tuple(rows)
-
-
-def _defined(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

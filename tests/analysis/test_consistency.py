@@ -301,7 +301,6 @@ def test_across_seeds(table_of):
     assert found.same_seeds > found.different_seeds
     assert found.mean_of_seeds == pytest.approx(np.corrcoef(x.mean(1), y.mean(1))[0, 1] ** 2)
     assert (found.n, len(found.pairs), found.left_out) == (12, 9, {})
-    json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_seeds_that_not_all_designs_have(table_of):
