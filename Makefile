@@ -16,8 +16,9 @@ demo: install  ## a real, tiny study: 12 trials on two cores, then: does the ran
 	$(BIN)/ablate sweep sweeps/sampling.yaml
 	$(BIN)/ablate consistency --study sampling
 
-test: check  ## everything that CI runs
-	$(BIN)/pytest
+test: check  ## everything that CI runs: the unit part on two processes, then what is slow or timed, alone
+	$(BIN)/pytest -m 'not slow' -n 2
+	$(BIN)/pytest -m slow
 
 test-fast: install  ## the unit part, about a minute
 	$(BIN)/pytest -m 'not slow' -n 2

@@ -20,9 +20,9 @@ from ablate.gpus import DEFAULT, gpu
 from ablate.known_designs import KnownDesigns, known_designs
 from ablate.paths import PUBLISHED, study_paths
 from ablate.promotions import Promotion, keep
-from ablate.record import sole_driver
+from ablate.record import sole_driver, write_text
 from ablate.study import StudyScores, load_study
-from ablate.sweep_writer import Chosen, Sheet, sweep_text, write_text
+from ablate.sweep_writer import Chosen, Sheet, sweep_text
 from analysis.backtest import Backtest, policies, replay
 from analysis.foretold import Prediction
 from analysis.selection import Policy, Selection, select

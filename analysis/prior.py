@@ -32,9 +32,10 @@ class Prior:
     source: str
 
 
-PRIOR_WEIGHT = 5.0
-"""Assumed: a published study of other designs and data is worth five designs of one's own. `make coverage` shows that
-chances are calibrated with it, and what happens where the transfer is worse than in the published study."""
+PRIOR_WEIGHT = 2.5
+"""A published study of other designs and data counts as so many of one's own. Chosen by `make coverage`: with 5, 3 and
+2.5 alike the chance to be the best is calibrated; with 2.5 `--regret` also holds where the true R^2 is 0.5 and the
+prior says 0.80, for some more designs trained (docs/statistics.md)."""
 
 
 @cache
@@ -46,9 +47,10 @@ def published_prior() -> Prior:
 def vague_prior() -> Prior:
     """For studies that are part of the published prior themselves, which may not foretell their own answer.
 
-    Assumed: R^2 of 0.63 over tenfold size without noise, no growth of the spread; and it counts as three designs.
+    Assumed: R^2 of 0.63 over tenfold size without noise, no growth of the spread; it counts as much as a published one.
     """
-    return Prior(rate=0.1, noise_share=0.05, growth=0.0, weight=3.0, source="assumed: R2 0.63 over tenfold size")
+    source = "assumed: R2 0.63 over tenfold size"
+    return Prior(rate=0.1, noise_share=0.05, growth=0.0, weight=PRIOR_WEIGHT, source=source)
 
 
 def fit_prior(table: ScoreTable, weight: float, source: str) -> Prior:

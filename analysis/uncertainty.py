@@ -34,7 +34,7 @@ METHODS = {
     "intercept": "t(n-2), the larger of the least-squares and the HC3 error",
     "rmse": "t(n-2) on the logarithm, the larger of 1/sqrt(2(n-2)) and the jackknife's error",
     "spearman": "Fisher's z, root mean square of Bonett and Wright's and the jackknife's error",
-    "kendall": "Fisher's z, root mean square of Fieller's and the jackknife's error",
+    "kendall": "Fisher's z, root mean square of Fieller's and Hoeffding's error",
     "decision_accuracy": "that of Kendall's tau-a: (1 + tau) / 2",
     "regret": "of its expectation: Gaussian copula at the ends of the interval of Kendall's tau",
     "recall": "of its expectation: Gaussian copula at the ends of the interval of Kendall's tau",
@@ -89,7 +89,10 @@ def kendall_interval(tau: float, left_out_n: Floats) -> Interval | None:
     if n < FEWEST_FOR_INTERVAL or not _is_known(tau, left_out_n):
         return None
     swapped = 2 / (n * (n - 1))
-    return _of_ranks(tau, left_out_n, 0.437 / (n - 4), swapped)
+    # Of a mean over pairs the jackknife's error is (n - 1) / (n - 2) times that of Hoeffding 1948, 2 sd(q) / sqrt(n)
+    # where q is a design's own share of concordant pairs: too large for few designs.
+    hoeffding_n = left_out_n.mean() + (left_out_n - left_out_n.mean()) * (n - 2) / (n - 1)
+    return _of_ranks(tau, hoeffding_n, 0.437 / (n - 4), swapped)
 
 
 def _is_known(estimate: float, left_out_n: Floats) -> bool:

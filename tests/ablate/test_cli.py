@@ -55,6 +55,7 @@ def best_of(times: int, *arguments: str) -> float:
     return min(seconds)
 
 
+@pytest.mark.slow  # timed, so not beside other tests
 def test_help_is_quick():
     assert best_of(3, "--help") < 0.5
 

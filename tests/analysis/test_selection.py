@@ -120,7 +120,7 @@ def test_apollo_blind_from_the_small_scale(apollo):
     found = candidates(apollo.select(), "7B", ["1.5B"])
     transfer = foretell(found.knowing(np.full(21, math.nan)), published_prior())
     by_regret = select(transfer, Policy(rule="regret", value=0.25), np.ones(21))
-    assert len(by_regret.promoted) == 5
+    assert len(by_regret.promoted) == 8
     assert "v20" in by_regret.promoted
     assert by_regret.expected_regret <= 0.25
     top = select(transfer, Policy(rule="top-k", value=5), np.ones(21))

@@ -96,6 +96,7 @@ def ends_within(pid, seconds):
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
 
 
+@pytest.mark.slow  # timed, so not beside other tests
 def test_a_hanging_file_is_given_up_and_the_next_one_read(misbehaving, video):
     with Decoder(timeout_s=0.4) as decoder:
         decoder.times(video)
