@@ -105,8 +105,11 @@ def _reliability_interval(between: float, noise: float, freedom_between: int, fr
 
 
 def noise_between_seeds(table: ScoreTable, scale: str, metric: str | None = None, modality: str = "video") -> SeedNoise:
-    """Variance components over seeds at one scale, and the difference between designs they let one see."""
-    by_seed = table.select(metric, modality).per_seed(scale).to_numpy()
+    """Variance components over seeds at one scale, and the difference between designs they let one see.
+
+    Without a metric, of the one that the table was narrowed to, in whichever modality.
+    """
+    by_seed = (table if metric is None else table.select(metric, modality)).per_seed(scale).to_numpy()
     return seed_noise(scale, [scores[np.isfinite(scores)] for scores in by_seed])
 
 
