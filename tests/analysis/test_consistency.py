@@ -69,6 +69,19 @@ def test_every_statistic_has_an_interval_around_it(apollo):
 values = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), min_size=5, max_size=9)
 
 
+def rounded(value):
+    """To twelve digits: BLAS may add in another order on another call."""
+    match value:
+        case float():
+            return float(f"{value:.12g}")
+        case dict():
+            return {key: rounded(item) for key, item in value.items()}
+        case list():
+            return [rounded(item) for item in value]
+        case _:
+            return value
+
+
 @settings(max_examples=8)
 @given(values, st.randoms(use_true_random=False))
 def test_neither_row_order_nor_names_matter(table_of, pairs, random):
@@ -80,7 +93,7 @@ def test_neither_row_order_nor_names_matter(table_of, pairs, random):
     left, right = (compare(each, "1M", "2M").to_json() for each in (table, again))
     for key in ("points", "warnings", "collapsed", "influential"):
         del left[key], right[key]
-    assert left == right
+    assert rounded(left) == rounded(right)
     by_score = [
         sorted((p.x, p.y, p.leverage, p.r2_without) for p in compare(t, "1M", "2M").points) for t in (table, again)
     ]
