@@ -123,10 +123,8 @@ def consistency(
     baseline: Annotated[
         list[str] | None, typer.Option(help="Compare an axis' values with this one: AXIS=VALUE.")
     ] = None,
-    noise: Annotated[
-        float | None, typer.Option(help="Deviation of one run in points, if no seeds tell.", min=0)
-    ] = None,
-    resolution: Annotated[float, typer.Option(help="Points that seeds should tell apart.", min=1e-6)] = 1.0,
+    noise: Annotated[float | None, typer.Option(help="Deviation of one run in points, if no seeds tell.")] = None,
+    resolution: Annotated[float, typer.Option(help="Points that seeds should tell apart.")] = 1.0,
     plot: Annotated[Path | None, typer.Option(help="Draw scatter and R2 panels to this .png, .pdf or .svg.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Read from this MLflow store instead of runs/.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV row for each design on stdout.")] = False,
@@ -137,12 +135,18 @@ def consistency(
     from ablate.study import load_study, predictions_held, report_on, study_with_scales
     from analysis.report import Request
 
+    _refuse_empty(study=study, small=small, large=large, metric=metric, within=within, tracking_uri=tracking_uri)
+    if as_csv and as_json:
+        raise UsageError("--csv with --json: give one of them")
+    for option, points in (("--noise", noise), ("--resolution", resolution)):
+        if points is not None and not 1e-6 <= points <= 1e6:
+            raise UsageError(f"{option} {points:g}: give points from 1e-6 to 1e6, e.g. {option} 1.5")
     asked = Request(
         small=small or "",
         large=large or "",
         metric=metric,
         modality=modality.value,
-        without=tuple(_listed(without)),
+        without=tuple(_listed("--without", without)),
         within=within,
         baselines=_pairs("--baseline", baseline),
         noise=noise,
@@ -198,12 +202,20 @@ def promote(
     from ablate import promotion_view
     from ablate.promote import Ask
 
+    _refuse_empty(study=study, metric=metric, designs=designs, gpu=gpu, tracking_uri=tracking_uri)
+    wishes = {"regret": regret, "confidence": confidence, "top-k": top_k, "budget": budget, "calibrate": calibrate}
+    given: dict[str, object] = {"--backtest": backtest, "--launch": launch, "--json": as_json}
+    given |= {"--output": output, "--plot": plot, "--designs": designs}
+    given |= {f"--{rule}": value for rule, value in wishes.items()}
+    promotion_view.refuse_unused(given, "--next" if next_ else "--backtest" if backtest else None)
     label, _, llm = to.partition("=")
+    if "=" in to and not llm:
+        raise UsageError(f"--to {to}: name a hub id or folder behind the =, or leave it out")
     ask = Ask(
         study=study,
         large=label,
         llm=llm or None,
-        scales=tuple(_listed(from_)),
+        scales=tuple(_listed("--from", from_)),
         metric=metric,
         modality=modality.value,
         samples=samples,
@@ -214,7 +226,6 @@ def promote(
         blind=blind,
         tracking_uri=tracking_uri,
     )
-    wishes = {"regret": regret, "confidence": confidence, "top-k": top_k, "budget": budget, "calibrate": calibrate}
     if backtest:
         return promotion_view.show_backtest(ask, subsets=subsets, plot=plot, as_json=as_json)
     policy = promotion_view.policy_of(wishes, is_next=next_)
@@ -318,9 +329,19 @@ def _seeds(text: str | None) -> list[int] | None:
         raise UsageError(f"--seeds {text}: give whole numbers with commas between, e.g. 0,1,2") from None
 
 
-def _listed(text: str | None) -> list[str]:
-    """Names with commas between."""
-    return [piece.strip() for piece in text.split(",") if piece.strip()] if text else []
+def _listed(option: str, text: str | None) -> list[str]:
+    """Names with commas between, each once."""
+    names = [piece.strip() for piece in text.split(",") if piece.strip()] if text is not None else []
+    if text is not None and not names:
+        raise UsageError(f"{option} {text!r}: name one or more, with commas between, or leave it out")
+    return list(dict.fromkeys(names))
+
+
+def _refuse_empty(**options: str | None) -> None:
+    """An empty name is most often a shell variable that is not set."""
+    for name, value in options.items():
+        if value is not None and not value.strip():
+            raise UsageError(f"--{name.replace('_', '-')} {value!r} is empty: name one, or leave it out")
 
 
 def _pairs(option: str, given: list[str] | None) -> dict[str, str]:

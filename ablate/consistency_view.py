@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _SOURCES = {"seeds": "their seeds", "items": "the test items", "stated": "the stated noise"}
 MOST_ROWS = 24
 """Rows of a section that are printed; --json has all."""
+MOST_HELD = 3
+"""Promotions that are held against their outcome, the latest; --json has all."""
 _STATISTICS = (
     ("R2", "r2"),
     ("Spearman", "spearman"),
@@ -64,8 +66,10 @@ def show_report(report: Report, held: Sequence[Held], wish: Wish) -> None:
     _print_noise(report)
     _print_scales(report)
     _print_metrics(report)
-    for one in held:
+    for one in held[:MOST_HELD]:
         _print_held(one)
+    if len(held) > MOST_HELD:
+        OUT.print(f"\nand {len(held) - MOST_HELD} earlier promotions (--json)")
     for warning in (*report.consistency.warnings, *report.warnings):
         ERR.print(f"note: {warning}", style="yellow")
     if wish.plot is not None:
@@ -75,7 +79,8 @@ def show_report(report: Report, held: Sequence[Held], wish: Wish) -> None:
 
 def _held_json(one: Held) -> dict[str, Any]:
     about = {
-        name: getattr(one.promotion, name) for name in ("made_at", "policy", "prior", "prior_share", "scales", "spec")
+        name: getattr(one.promotion, name)
+        for name in ("made_at", "policy", "prior", "prior_share", "scales", "spec", "is_blind")
     }
     return one.foretold.to_json() | about
 
@@ -83,12 +88,15 @@ def _held_json(one: Held) -> dict[str, Any]:
 def _print_held(one: Held) -> None:
     promotion, found = one.promotion, one.foretold
     day = datetime.fromtimestamp(promotion.made_at, UTC).strftime("%Y-%m-%d")
-    _head(f"foretold from {' and '.join(promotion.scales)} on {day}, observed at {promotion.large}")
+    blind = ", as if none were known there" if promotion.is_blind else ""
+    _head(f"foretold from {' and '.join(promotion.scales)} on {day}{blind}, observed at {promotion.large}")
     rows = table("design", "foretold", "+-", "observed", "", right=("foretold", "+-", "observed"))
-    for o in found.outcomes:
+    for o in found.outcomes[:MOST_ROWS]:
         inside = "within" if o.is_inside else "outside"
         rows.add_row(o.design, f"{o.predicted:.2f}", f"{o.half_width:.2f}", f"{o.observed:.2f}", inside)
     OUT.print(rows)
+    if len(found.outcomes) > MOST_ROWS:
+        OUT.print(f"  and {len(found.outcomes) - MOST_ROWS} more (--json)")
     level = ", once their level was taken from the scores" if found.level is not None else ""
     OUT.print(f"  {found.inside} of {len(found.outcomes)} within the 95% interval{level}; RMSE {found.rmse:.2f} points")
 

@@ -10,7 +10,7 @@ from ablate.errors import UsageError
 from ablate.grid import expand
 from ablate.paths import PUBLISHED, find_spec, study_paths
 from ablate.record import Value, scan
-from ablate.scores import design_names
+from ablate.scores import counting
 from ablate.spec import load_spec
 from models.design import Design, TrialConfig
 
@@ -49,18 +49,17 @@ def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
         return _of_spec(find_spec(spec))
     if study == PUBLISHED:
         return _of_paper()
-    records = [r for r in scan(study_paths(study)) if r.result is not None]
-    names = design_names((r.about.design_key, r.about.design_label) for r in records)
-    own = [r for r in records if r.about.source == "trial"]
-    configs = {names[r.about.design_key]: TrialConfig.model_validate(r.about.resolved).design for r in own}
+    named = counting(scan(study_paths(study)))
+    own = [(name, r) for name, r in named if r.about.source == "trial"]
+    configs = {name: TrialConfig.model_validate(r.about.resolved).design for name, r in own}
     trials: dict[str, list[str]] = {}
-    for r in records:
-        trials.setdefault(names[r.about.design_key], []).append(f"{r.about.scale}/s{r.about.seed} {r.about.key}")
-    axes = dict.fromkeys(axis for r in own for axis in r.about.axes)
-    budgets = {r.about.samples for r in own}
+    for name, r in named:
+        trials.setdefault(name, []).append(f"{r.about.scale}/s{r.about.seed} {r.about.key}")
+    axes = dict.fromkeys(axis for _, r in own for axis in r.about.axes)
+    budgets = {r.about.samples for _, r in own}
     values: dict[str, dict[str, Value]] = {}
-    for r in own:
-        values.setdefault(names[r.about.design_key], {}).update(r.about.axes)
+    for name, r in own:
+        values.setdefault(name, {}).update(r.about.axes)
     return KnownDesigns(
         configs=configs,
         axes=tuple(axes),

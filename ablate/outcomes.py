@@ -10,36 +10,51 @@ import pandas as pd
 
 from ablate.paths import PUBLISHED, study_paths
 from ablate.record import Record, scan
-from ablate.scores import design_names
+from ablate.scores import counting
 
 if TYPE_CHECKING:
     from analysis.report import ItemScores
+    from analysis.table import ScoreTable
 
 MOST_TRIALS = 400
 """Files that are read at most: the statistics that need them are no reason to wait for minutes."""
 _COLUMNS = ["question", "item", "category", "modality", "answer", "predicted", "probability"]
 
 
-def item_scores(study: str, small: str, large: str, metric: str, modality: str) -> ItemScores | None:
+def item_scores(chosen: ScoreTable, small: str, large: str) -> ItemScores | None:
     """Mean scores of designs on each test item at two scales, over the seeds of each.
+
+    Args:
+        chosen: narrowed to one metric, modality and training budget: only trials that have a score in it are looked at.
+        small: a scale.
+        large: the other one.
 
     Returns:
         None for studies whose trials left no predictions here (published, imported, on another machine), where trials
         answered different items, or where there are too many to read.
     """
+    study, (modality,) = chosen.study, chosen.frame["modality"].unique()
     if study == PUBLISHED or not study_paths(study).trials.is_dir():
         return None
-    records = [record for record in scan(study_paths(study)) if record.result and record.about.scale in (small, large)]
-    if not 0 < len(records) <= MOST_TRIALS or any(not _file(record).is_file() for record in records):
+    named = _behind(chosen, small, large)
+    if not 0 < len(named) <= MOST_TRIALS or any(not _file(record).is_file() for _, record in named):
         return None
-    names = design_names((record.about.design_key, record.about.design_label) for record in records)
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
-    for record in records:
-        outcomes = _outcomes(record, metric, modality)
+    for name, record in named:
+        outcomes = _outcomes(record, chosen.metric, modality)
         if outcomes is None:
             return None
-        found.setdefault((record.about.scale, names[record.about.design_key]), []).append(outcomes)
+        found.setdefault((record.about.scale, name), []).append(outcomes)
     return _aligned(found, small, large)
+
+
+def _behind(chosen: ScoreTable, small: str, large: str) -> list[tuple[str, Record]]:
+    """Design and record of each trial of two scales that a table has a score of."""
+    rows = chosen.frame[chosen.frame["scale"].isin([small, large])]
+    columns = (rows[name].tolist() for name in ("design", "scale", "seed", "samples"))
+    scored = {(*place, None if pd.isna(samples) else samples) for *place, samples in zip(*columns, strict=True)}
+    named = counting(scan(study_paths(chosen.study)))
+    return [(name, r) for name, r in named if (name, r.about.scale, r.about.seed, r.about.samples) in scored]
 
 
 def _file(record: Record) -> Path:

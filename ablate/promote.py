@@ -6,21 +6,24 @@ what was chosen is written as a spec that `ablate plan` and `ablate sweep` take 
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ablate.budget import Budget, Pricing, price
-from ablate.errors import InfeasibleError, UsageError
-from ablate.gpus import DEFAULT, gpu
+from ablate.errors import UsageError
+from ablate.gpus import gpu
 from ablate.known_designs import KnownDesigns, known_designs
 from ablate.paths import PUBLISHED, study_paths
+from ablate.promotion_costs import Unit, budgets_of, costs_of
 from ablate.promotions import Promotion, keep
-from ablate.record import sole_driver, write_text
+from ablate.record import write_text
+from ablate.scales import LABEL
 from ablate.study import StudyScores, load_study
 from ablate.sweep_writer import Chosen, Sheet, sweep_text
 from analysis.backtest import Backtest, policies, replay
@@ -29,14 +32,14 @@ from analysis.selection import Policy, Selection, select
 from analysis.sequential import Advice, advise
 from analysis.table import TableError, scale_size
 from analysis.transfer import Candidates, Prior, Transfer, candidates, foretell, published_prior, vague_prior
-from models.design import Design, TrialConfig
-from models.ladder import own_rung, rung, rung_of
+from models.design import TrialConfig
+from models.ladder import own_rung, rung
 
 if TYPE_CHECKING:
+    from ablate.budget import Budget
     from analysis.agreement import Floats
     from analysis.table import ScoreTable
 
-Unit = Literal["GPU-hours", "PFLOPs", "designs"]
 CALIBRATE = 4
 """Designs that are proposed for calibration where no number is given."""
 MOST_NAMES = 6
@@ -44,6 +47,8 @@ MOST_NAMES = 6
 _MARK = "# Promoted from study"
 REGRETS, CONFIDENCES = (0.1, 0.25, 0.5, 1.0), (0.8, 0.95)
 """Of the policies that a backtest replays, in points and as chances."""
+FAR = 20
+"""Times the largest small scale above which a note says how far that is: the published studies end at 14 times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +88,10 @@ class Prepared:
     known: KnownDesigns
     budgets: Mapping[str, Budget]
     """Design -> what a trial of it takes at the large scale; those nobody can price are missing."""
+    samples: int | None
+    """Of a trial at the large scale; None where nothing tells."""
     costs_n: Floats
+    """Of all seeds of each design there."""
     unit: Unit
     notes: tuple[str, ...]
 
@@ -95,7 +103,8 @@ class Prepared:
     def run_costs(self) -> dict[str, Floats]:
         """Scale -> cost of one run of each design there, in `unit`: for the small scales by parameters."""
         sizes = {scale: scale_size(scale) / scale_size(self.ask.large) for scale in self.found.scales}
-        return {self.ask.large: self.costs_n} | {scale: share * self.costs_n for scale, share in sizes.items()}
+        run_n = self.costs_n if self.unit == "designs" else self.costs_n / len(self.ask.seeds)
+        return {self.ask.large: run_n} | {scale: share * run_n for scale, share in sizes.items()}
 
 
 def prepare(ask: Ask) -> Prepared:
@@ -105,7 +114,7 @@ def prepare(ask: Ask) -> Prepared:
         UsageError: no such study, scale, metric or spec; too few designs.
         InfeasibleError: a design fits on no allowed number of the GPUs.
     """
-    _refuse_scale(ask)
+    _refuse_ask(ask)
     scores = load_study(ask.study, tracking_uri=ask.tracking_uri, samples=ask.samples)
     try:
         table = scores.table.select(ask.metric or scores.metric, ask.modality)
@@ -116,8 +125,9 @@ def prepare(ask: Ask) -> Prepared:
     except TableError as error:
         raise UsageError(f"study {ask.study!r}: {error}") from None
     known = known_designs(ask.study, ask.designs)
-    budgets = _budgets(ask, known, found.designs)
-    costs_n, unit, notes = _costs(found.designs, budgets)
+    samples = _samples(ask, table, known)
+    budgets = _budgets(ask, known, found.designs, samples)
+    costs_n, unit, notes = costs_of(found.designs, budgets, len(ask.seeds))
     told = [known.note] if known.note else []
     return Prepared(
         ask=ask,
@@ -125,6 +135,7 @@ def prepare(ask: Ask) -> Prepared:
         transfer=transfer,
         known=known,
         budgets=budgets,
+        samples=samples,
         costs_n=costs_n,
         unit=unit,
         notes=(*told, *notes, *_notes_on_scores(scores, transfer)),
@@ -136,7 +147,19 @@ def prior_for(study: str) -> Prior:
     return vague_prior() if study == PUBLISHED else published_prior()
 
 
-def _refuse_scale(ask: Ask) -> None:
+def _refuse_ask(ask: Ask) -> None:
+    """Before anything is read: what no study could satisfy."""
+    if ask.gpu is not None:
+        gpu(ask.gpu)
+    for seed in ask.seeds:
+        if not 0 <= seed < 2**32:
+            raise UsageError(f"--seeds {seed}: seeds are whole numbers from 0 to {2**32 - 1}")
+        if ask.seeds.count(seed) > 1:
+            raise UsageError(f"--seeds: {seed} is given twice; more replicates are more seeds, e.g. 0,1,2")
+    if re.search(LABEL, ask.large) is None:
+        raise UsageError(
+            f"--to {ask.large}: a label is made of letters, digits, '_', '-', '.'; a letter or digit first"
+        )
     try:
         if ask.llm is None:
             rung(ask.large)
@@ -147,43 +170,38 @@ def _refuse_scale(ask: Ask) -> None:
         raise UsageError(f"--to {ask.large}: {error}{mend}") from None
 
 
-def _config(ask: Ask, design: Design, samples: int) -> TrialConfig:
-    return TrialConfig(design=design, scale=ask.large, llm=ask.llm, seed=ask.seeds[0], samples=samples)
+def _samples(ask: Ask, table: ScoreTable, known: KnownDesigns) -> int | None:
+    """Training samples at the large scale: as the user says, else as at the small scales, else as the spec says."""
+    small = [int(one) for one in table.frame["samples"].dropna().unique()]
+    if ask.budget is not None or len(small) == 1:
+        return ask.budget or small[0]
+    return known.samples
 
 
-def _budgets(ask: Ask, known: KnownDesigns, designs: tuple[str, ...]) -> dict[str, Budget]:
-    samples, found = ask.budget or known.samples, dict[str, Budget]()
-    for name in designs:
-        design = known.configs.get(name)
-        if design is None or samples is None:
-            continue
-        config = _config(ask, design, samples)
-        named = ask.gpu or (DEFAULT if rung_of(config).gpus else None)
-        try:
-            found[name] = price(config, name, Pricing(gpu=gpu(named) if named else None, utilisation=ask.utilisation))
-        except InfeasibleError:
-            raise
-        except (ValueError, FileNotFoundError):
-            continue  # nothing is known of a part's size: told in the notes
-    return found
-
-
-def _costs(designs: tuple[str, ...], budgets: Mapping[str, Budget]) -> tuple[Floats, Unit, list[str]]:
-    """Cost of each design at the large scale; those without a price cost as much as the dearest that has one."""
-    if not budgets:
-        return np.ones(len(designs)), "designs", ["no design can be priced, so each counts as one"]
-    on_gpu = all(budget.on_gpu for budget in budgets.values())
-    hours = {n: b.on_gpu.hours if on_gpu and b.on_gpu else b.flops / 1e15 for n, b in budgets.items()}
-    dear = max(hours.values())
-    unpriced = [name for name in designs if name not in hours]
-    notes = [f"not priced, counted as the dearest: {', '.join(unpriced)}"] if unpriced else []
-    return np.array([hours.get(name, dear) for name in designs]), "GPU-hours" if on_gpu else "PFLOPs", notes
+def _budgets(ask: Ask, known: KnownDesigns, names: tuple[str, ...], samples: int | None) -> dict[str, Budget]:
+    configs = {name: known.configs[name] for name in names if name in known.configs}
+    if not configs:
+        return {}
+    if samples is None:
+        raise UsageError(
+            f"study {ask.study!r} has no one training budget: say with --train how many samples the new trials get"
+        )
+    design = next(iter(configs.values()))
+    like = TrialConfig(design=design, scale=ask.large, llm=ask.llm, seed=ask.seeds[0], samples=samples)
+    return budgets_of(configs, like, ask.gpu, ask.utilisation)
 
 
 def _notes_on_scores(scores: StudyScores, transfer: Transfer) -> list[str]:
     found, notes = transfer.candidates, list[str]()
     if scores.all_budgets is not None:
-        notes.append("the study has several training budgets; --samples says which one is foretold from")
+        budgets = " and ".join(f"{one:,}" for one in sorted(scores.table.frame["samples"].dropna().unique()))
+        notes.append(f"the study has several training budgets; foretold from {budgets} samples (--samples)")
+    times = math.exp(found.log_size - float(found.log_size_S[-1]))
+    if times > FAR:
+        notes.append(
+            f"{found.large} is {times:,.0f} times {found.scales[-1]}; published studies tell of steps up to 14 times, "
+            "so how far scores spread there is a guess"
+        )
     for scale, column in zip(found.scales, np.isfinite(found.score_nS).T, strict=True):
         if missing := [name for name, there in zip(found.designs, column, strict=True) if not there]:
             notes.append(f"no score at {scale}, so foretold less surely: {', '.join(missing)}")
@@ -191,7 +209,7 @@ def _notes_on_scores(scores: StudyScores, transfer: Transfer) -> list[str]:
         notes.append(
             f"only {len(found.designs)} designs: what lies between the scales rests on the prior and few points"
         )
-    return notes
+    return [*notes, *scores.notes]
 
 
 def next_steps(prepared: Prepared, wanted: float) -> Advice:
@@ -231,7 +249,7 @@ def choose(prepared: Prepared, policy: Policy) -> Selection:
             least = prepared.costs_n[unknown].min()
             raise UsageError(f"--budget {policy.value:g}: the cheapest design takes {least:.4g} {prepared.unit}")
     factors = prepared.table.factors.reindex(list(prepared.found.designs))
-    levels = factors.astype("str").to_numpy() if not factors.empty else None
+    levels = factors.map(str).to_numpy(dtype=np.str_) if not factors.empty else None  # one not known is "nan"
     return select(prepared.transfer, policy, prepared.costs_n, levels)
 
 
@@ -274,18 +292,24 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
         )
     path = spec_path(ask, selection.policy, output)
     _refuse_strangers(path)
-    write_text(path, sweep_text(_sheet(prepared, selection, run_ids), _chosen(prepared, selection), known.axes))
+    text = sweep_text(_sheet(prepared, selection, run_ids), _chosen(prepared, selection), known.axes)
     if ask.study == PUBLISHED:
+        write_text(path, text)
         return Written(spec=path, record=None)
-    paths = study_paths(ask.study)
-    with sole_driver(paths):
-        return Written(spec=path, record=keep(paths, _promotion(prepared, selection, path)))
+    record = keep(study_paths(ask.study), _promotion(prepared, selection, path))
+    try:
+        write_text(path, text)
+    except BaseException:  # both or neither
+        record.unlink()
+        raise
+    return Written(spec=path, record=record)
 
 
 def _refuse_strangers(path: Path) -> None:
     """Only what was written here is written over."""
-    if path.is_dir():
-        raise UsageError(f"--output {path}: is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        kind = "a folder; name a file in it" if path.is_dir() else "a device or pipe; name a file"
+        raise UsageError(f"--output {path}: is {kind}")
     if path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith(_MARK):
         raise UsageError(f"{path} exists and was not written by `ablate promote`; name another file with --output")
 
@@ -305,8 +329,7 @@ def _chosen(prepared: Prepared, selection: Selection) -> list[Chosen]:
 
 def _sheet(prepared: Prepared, selection: Selection, run_ids: Callable[[str], str]) -> Sheet:
     ask, known = prepared.ask, prepared.known
-    samples = ask.budget or known.samples
-    assert samples is not None, "designs with configs have a budget"
+    assert prepared.samples is not None, "designs with configs have a budget"
     on_gpu = [b.on_gpu for name in selection.promoted if (b := prepared.budgets.get(name)) and b.on_gpu]
     benchmarks = {known.configs[name].data.benchmark for name in selection.promoted}
     is_theirs = prepared.table.metric.split("/", 1)[0].removesuffix("_prob") in benchmarks
@@ -316,7 +339,7 @@ def _sheet(prepared: Prepared, selection: Selection, run_ids: Callable[[str], st
         heading=[*_heading(prepared, selection), *_out(selection), *_origins(known, selection.promoted, run_ids)],
         scale=ask.large if ask.llm is None else {"label": ask.large, "llm": ask.llm},
         seeds=ask.seeds,
-        samples=samples,
+        samples=prepared.samples,
         metric=prepared.table.metric if is_theirs else None,
         gpus=max((one.gpus for one in on_gpu), default=None) if ask.gpu else None,
     )
@@ -365,11 +388,12 @@ def _promotion(prepared: Prepared, selection: Selection, path: Path) -> Promotio
         scales=prepared.found.scales,
         metric=prepared.table.metric,
         modality=ask.modality,
-        samples=ask.budget or prepared.known.samples,
+        samples=prepared.samples,
         policy=str(selection.policy),
         prior=transfer.prior.source,
         prior_share=transfer.prior_share,
         is_relative=transfer.is_relative,
+        is_blind=ask.blind,
         spec=str(path.resolve()),
         made_at=time.time(),
         predictions=tuple(

@@ -24,8 +24,30 @@ if TYPE_CHECKING:
 MOST_ROWS = 30
 MOST_STEPS = 8
 _EXAMPLES = {"regret": 0.25, "confidence": 0.95, "top-k": 5, "budget": 500, "calibrate": 4}
+_NOT_NEXT = ("--backtest", "--launch", "--output", "--plot")
+_NOT_BACKTEST = ("--regret", "--confidence", "--top-k", "--budget", "--calibrate", "--launch", "--output", "--designs")
 SHOWN_K = (1, 2, 3, 5, 8, 13, 21, 34)
 """Of the top-k and random-k curves; --json has every k."""
+
+
+def refuse_unused(given: Mapping[str, object], mode: str | None) -> None:
+    """Options that a mode would pass over in silence.
+
+    Args:
+        given: option -> its value, false where it was left out.
+        mode: `--next` or `--backtest`; None for a promotion.
+
+    Raises:
+        UsageError: names the first.
+    """
+    passed_over = {"--next": _NOT_NEXT, "--backtest": _NOT_BACKTEST}.get(mode or "", ())
+    for option in passed_over:
+        if given.get(option) is not None and given[option] is not False:  # a wish may be 0
+            raise UsageError(f"{mode} takes no {option}")
+    if given.get("--launch") and given.get("--json"):
+        raise UsageError(
+            "--launch with --json would print two objects: promote with --json, then `ablate sweep SPEC --json`"
+        )
 
 
 def policy_of(wishes: Mapping[str, float | None], *, is_next: bool) -> Policy:
@@ -98,7 +120,7 @@ def _run_ids(ask: Ask) -> Callable[[str], str]:
 def _print_selection(prepared: Prepared, selection: Selection, written: Written) -> None:
     found, transfer, unit = prepared.found, prepared.transfer, prepared.unit
     name = f"{prepared.ask.study}: {' + '.join(found.scales)} -> {found.large}"
-    OUT.print(Text(f"{name}   {prepared.table.metric}, {len(found.designs)} designs", style="bold"))
+    OUT.print(Text(f"{name}   {_metric(prepared)}, {len(found.designs)} designs", style="bold"))
     number = transfer.num_known
     OUT.print(
         f"what is known of the transfer: {transfer.prior_share:.0%} prior ({transfer.prior.source}), {number} designs "
@@ -130,6 +152,13 @@ def _print_selection(prepared: Prepared, selection: Selection, written: Written)
             OUT.print(f"then: {again}   (foretold against observed)")
     elif written.why_not:
         OUT.print(written.why_not)
+
+
+def _metric(prepared: Prepared) -> str:
+    modality = f", {prepared.ask.modality}" if prepared.ask.modality != "video" else ""
+    direction = ", lower is better" if prepared.found.lower_is_better else ""
+    told = f"{modality}{direction}".removeprefix(", ")
+    return f"{prepared.table.metric} ({told})" if told else prepared.table.metric
 
 
 def _score(row: Candidate, is_relative: bool) -> str:
@@ -173,6 +202,8 @@ def _to_json(prepared: Prepared, selection: Selection, written: Written) -> dict
         "large": prepared.found.large,
         "scales": list(prepared.found.scales),
         "metric": prepared.table.metric,
+        "modality": prepared.ask.modality,
+        "lower_is_better": prepared.found.lower_is_better,
         "unit": prepared.unit,
         "prior": asdict(transfer.prior),
         "prior_share": transfer.prior_share,
@@ -210,7 +241,7 @@ def show_next(ask: Ask, wanted: float, *, as_json: bool) -> None:
 
 def _print_advice(prepared: Prepared, advice: Advice, wanted: float) -> None:
     found = prepared.found
-    OUT.print(Text(f"{prepared.ask.study} -> {found.large}   {prepared.table.metric}", style="bold"))
+    OUT.print(Text(f"{prepared.ask.study} -> {found.large}   {_metric(prepared)}", style="bold"))
     known = advice.pick in {d for d, y in zip(found.designs, found.known_n, strict=True) if y == y}
     trained = "trained there" if known else "not trained there yet"
     OUT.print(f"if you stopped now: {advice.pick} ({trained}), expected regret {advice.regret:.2f} points")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
 from ablate.paths import StudyPaths, study_paths
@@ -41,6 +42,8 @@ class Promotion:
     """Unix time."""
     predictions: tuple[Prediction, ...]
     """Of the designs that were not known at the large scale then."""
+    is_blind: bool = False
+    """Whether scores at the large scale that were known were not looked at."""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -48,11 +51,13 @@ _READER = TypeAdapter(Promotion)
 
 
 def keep(paths: StudyPaths, promotion: Promotion) -> Path:
-    """Write it behind those that are there."""
+    """Write it behind those that are there; a sweep of the study may be running meanwhile."""
     folder = paths.folder / "promotions"
-    number = max((int(path.stem) for path in folder.glob("*.json") if path.stem.isdigit()), default=0) + 1
-    path = folder / f"{number}.json"
-    write_json(path, asdict(promotion))
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        number = max((int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal()), default=0) + 1
+        path = folder / f"{number}.json"
+        write_json(path, asdict(promotion))
     return path
 
 

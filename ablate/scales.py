@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ablate.errors import UsageError
 from models.ladder import own_rung, rung
 
+LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""Of a scale: it stands in names of files."""
+
 
 class Scale(BaseModel):
     """A size of the LLM: a label of the ladder, or a label of your own with the LLM that it means."""
@@ -20,7 +23,7 @@ class Scale(BaseModel):
         json_schema_extra={"required": ["label", "llm"]},
     )
 
-    label: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    label: str = Field(pattern=LABEL)
     """Its name in tables and figures; none of the ladder's."""
     llm: str | None = None
     """A hub id, or a folder in transformers' format."""

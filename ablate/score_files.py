@@ -18,6 +18,7 @@ DEFAULTS = {"seed": 0, "benchmark": None, "category": "overall", "modality": "vi
 """Our columns that a file may lack; the benchmark is then the study's name."""
 MODALITIES = ("video", "frame", "text")
 LARGEST = 2**53  # a whole number beyond this is none in a float
+MOST_SCORE = 1e100  # its square is a float still
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _BREAK = re.compile(r"\s*[\r\n]+\s*")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?P<by>[,. '\u00a0\u202f])\d{3}(?:(?P=by)\d{3})*(?:(?!(?P=by))[.,]\d+)?")
@@ -173,6 +174,8 @@ def _row(where: str, raw: Mapping[str, str], study: str) -> dict[str, Any]:
         raise UsageError(f"{where}: score {raw['score']!r} is not a number{_mend(raw['score'])}")
     if not math.isfinite(score):
         raise UsageError(f"{where}: score {raw['score']} is not finite; leave it empty if there is none")
+    if abs(score) > MOST_SCORE:
+        raise UsageError(f"{where}: score {raw['score']} is no score: the largest that is taken is {MOST_SCORE:g}")
     row["score"] = score
     for column in ("seed", "samples"):
         if given := raw.get(column):

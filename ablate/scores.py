@@ -92,6 +92,13 @@ def score_frame(trials: Iterable[TrialScores]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(_TYPES)
 
 
+def counting(records: Iterable[Record]) -> list[tuple[str, Record]]:
+    """The finished trials that `score_frame` counts, each with the name that its design has there, by key."""
+    done = {record.about.key: record for record in records if record.result is not None}
+    ordered, names = _latest(trials_of_records(done.values()))
+    return [(names[trial.design_key], done[trial.key]) for trial in ordered]
+
+
 def factor_frame(trials: Collection[TrialScores]) -> pd.DataFrame:
     """The designs of `score_frame` and their value of each axis, as sweeps named it.
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from analysis.table import ScoreTable
 
 T = TypeVar("T")
+MOST_NAMED = 6
+"""Trials without scores that a note names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,18 @@ class StudyScores:
     """With all of them, if there are several."""
     metric: str | None
     """The metric that the latest sweep ranked by."""
+    unfinished: tuple[str, ...] = ()
+    """Label and state of each trial that has no scores."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the scores leave out, in words."""
+        if not self.unfinished:
+            return []
+        first, number = self.unfinished[:MOST_NAMED], len(self.unfinished)
+        more = f" and {number - len(first)} more" if number > len(first) else ""
+        trials = "trial has" if number == 1 else "trials have"
+        return [f"{number} {trials} no scores, left out: {', '.join(first)}{more}"]
 
 
 def load_study(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> StudyScores:
@@ -66,9 +80,11 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
         table = ScoreTable(frame, lower_is_better=known.lower_is_better, factors=factor_frame(trials))
         is_several = table.frame["samples"].nunique() > 1
         budget = samples or (known.samples if is_several else None)
-        return StudyScores(table.only(samples=budget) if budget else table, table if is_several else None, known.metric)
+        chosen = table.only(samples=budget) if budget else table
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
+    unfinished = tuple(unfinished_trials(study, tracking_uri))
+    return StudyScores(chosen, table if is_several else None, known.metric, unfinished)
 
 
 def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:
@@ -188,8 +204,9 @@ def report_on(scores: StudyScores, asked: Request, *, items: bool = True) -> Rep
         chosen = table.select(asked.metric or scores.metric, asked.modality)
         small, large = _scales_of(chosen, asked.small, asked.large)
         asked = replace(asked, small=small, large=large, metric=chosen.metric)
-        answers = item_scores(table.study, small, large, chosen.metric, asked.modality) if items else None
-        return study_report(table, asked, all_budgets=scores.all_budgets, items=answers)
+        answers = item_scores(chosen, small, large) if items else None
+        report = study_report(table, asked, all_budgets=scores.all_budgets, items=answers)
+        return replace(report, warnings=(*report.warnings, *scores.notes))
     except TableError as error:
         raise UsageError(str(error)) from None
 
