@@ -20,7 +20,7 @@ from ablate.errors import UsageError
 from ablate.gpus import gpu
 from ablate.known_designs import KnownDesigns, known_designs
 from ablate.paths import PUBLISHED, study_paths
-from ablate.promotion_costs import Unit, budgets_of, costs_of
+from ablate.promotion_costs import Unit, budgets_of, costs_of, samples_of
 from ablate.promotions import Promotion, keep
 from ablate.record import write_text
 from ablate.scales import LABEL
@@ -125,7 +125,7 @@ def prepare(ask: Ask) -> Prepared:
     except TableError as error:
         raise UsageError(f"study {ask.study!r}: {error}") from None
     known = known_designs(ask.study, ask.designs)
-    samples = _samples(ask, table, known)
+    samples = samples_of(ask.budget, table, known)
     budgets = _budgets(ask, known, found.designs, samples)
     costs_n, unit, notes = costs_of(found.designs, budgets, len(ask.seeds))
     told = [known.note] if known.note else []
@@ -168,14 +168,6 @@ def _refuse_ask(ask: Ask) -> None:
     except (ValueError, FileNotFoundError) as error:
         mend = "" if ask.llm else f"; a scale of your own is --to {ask.large}=HUB-ID-OR-FOLDER"
         raise UsageError(f"--to {ask.large}: {error}{mend}") from None
-
-
-def _samples(ask: Ask, table: ScoreTable, known: KnownDesigns) -> int | None:
-    """Training samples at the large scale: as the user says, else as at the small scales, else as the spec says."""
-    small = [int(one) for one in table.frame["samples"].dropna().unique()]
-    if ask.budget is not None or len(small) == 1:
-        return ask.budget or small[0]
-    return known.samples
 
 
 def _budgets(ask: Ask, known: KnownDesigns, names: tuple[str, ...], samples: int | None) -> dict[str, Budget]:

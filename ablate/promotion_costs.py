@@ -14,9 +14,17 @@ from models.design import Design, TrialConfig
 from models.ladder import rung_of
 
 if TYPE_CHECKING:
+    from ablate.known_designs import KnownDesigns
     from analysis.agreement import Floats
+    from analysis.table import ScoreTable
 
 Unit = Literal["GPU-hours", "PFLOPs", "designs"]
+
+
+def samples_of(wanted: int | None, table: ScoreTable, known: KnownDesigns) -> int | None:
+    """Training samples at the large scale: as the user says, else as at the small scales, else as the spec says."""
+    small = [int(one) for one in table.frame["samples"].dropna().unique()]
+    return wanted or (small[0] if len(small) == 1 else known.samples)
 
 
 def budgets_of(

@@ -54,7 +54,7 @@ def keep(paths: StudyPaths, promotion: Promotion) -> Path:
     """Write it behind those that are there; a sweep of the study may be running meanwhile."""
     folder = paths.folder / "promotions"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with FileLock(paths.folder / ".promotions.lock"):
         number = max((int(path.stem) for path in folder.glob("*.json") if path.stem.isdecimal()), default=0) + 1
         path = folder / f"{number}.json"
         write_json(path, asdict(promotion))

@@ -225,6 +225,8 @@ def _scales_of(chosen: ScoreTable, small: str, large: str) -> tuple[str, str]:
     from analysis.table import scale_size
 
     study, scales = chosen.study, chosen.scales
+    for scale in filter(None, (small, large)):
+        chosen.at(scale)  # refuses one that has no scores, before sizes are compared
     if not small or not large:
         if len(scales) < 2:
             mend = f"run it at another scale first, or foretell one: ablate promote --study {study} --to SCALE"
