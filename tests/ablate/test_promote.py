@@ -117,7 +117,7 @@ def test_what_was_foretold_is_held_against_what_came_out(studied):
     assert not prepared.transfer.is_relative
     assert not set(second.promoted) & set(selection.promoted)
     assert prepared.transfer.num_known == 5
-    files = sorted(path.name for path in (study_paths("own").folder / "promotions").iterdir())
+    files = sorted(path.name for path in (study_paths("own").folder / "promotions").glob("*.json"))
     assert files == ["1.json", "2.json"]
     assert json.loads((study_paths("own").folder / "promotions" / "1.json").read_text())["large"] == "0.7M"
 
