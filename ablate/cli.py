@@ -20,6 +20,7 @@ from ablate.errors import AblateError, UsageError
 if TYPE_CHECKING:
     from ablate.budget import Pricing
     from ablate.plan import Plan
+    from analysis.selection import Rule
 
 app = typer.Typer(
     name="ablate",
@@ -125,6 +126,7 @@ def consistency(
     ] = None,
     noise: Annotated[float | None, typer.Option(help="Deviation of one run in points, if no seeds tell.")] = None,
     resolution: Annotated[float, typer.Option(help="Points that seeds should tell apart.")] = 1.0,
+    half_width: Annotated[float, typer.Option(help="Of R2's interval, for the designs needed.")] = 0.1,
     plot: Annotated[Path | None, typer.Option(help="Draw scatter and R2 panels to this .png, .pdf or .svg.")] = None,
     tracking_uri: Annotated[str | None, typer.Option(help="Read from this MLflow store instead of runs/.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a CSV row for each design on stdout.")] = False,
@@ -141,6 +143,8 @@ def consistency(
     for option, points in (("--noise", noise), ("--resolution", resolution)):
         if points is not None and not 1e-6 <= points <= 1e6:
             raise UsageError(f"{option} {points:g}: give points from 1e-6 to 1e6, e.g. {option} 1.5")
+    if not 0 < half_width < 1:
+        raise UsageError(f"--half-width {half_width:g}: R2 is between 0 and 1; give e.g. --half-width 0.1")
     asked = Request(
         small=small or "",
         large=large or "",
@@ -151,6 +155,7 @@ def consistency(
         baselines=_pairs("--baseline", baseline),
         noise=noise,
         resolution=resolution,
+        half_width=half_width,
     )
     name = study or study_with_scales(small, large)
     scores = load_study(name, tracking_uri=tracking_uri, samples=samples)
@@ -203,6 +208,7 @@ def promote(
     from ablate.promote import Ask
 
     _refuse_empty(study=study, metric=metric, designs=designs, gpu=gpu, tracking_uri=tracking_uri)
+    wishes: dict[Rule, float | None]
     wishes = {"regret": regret, "confidence": confidence, "top-k": top_k, "budget": budget, "calibrate": calibrate}
     given: dict[str, object] = {"--backtest": backtest, "--launch": launch, "--json": as_json}
     given |= {"--output": output, "--plot": plot, "--designs": designs}

@@ -129,6 +129,10 @@ def _print_main(found: Consistency) -> None:
         line = f"score at {found.large} = {found.slope:.3f} x score at {found.small} {found.intercept:+.2f}"
         errors = f"standard errors {found.slope_se:.3f} and {found.intercept_se:.2f}"
         OUT.print(f"fitted line: {line} ({errors}); a new design within {found.prediction:.2f} points (95%)")
+    if found.spearman_p is not None:
+        OUT.print(
+            f"shuffled designs would agree as well with a chance of {found.spearman_p:.2g} (permutation, Spearman)"
+        )
     OUT.print(f"verdict: {found.verdict}")
 
 
@@ -136,12 +140,13 @@ def _print_promoting(found: Consistency) -> None:
     if not found.regret:
         return
     _head(f"promoting the k best of {found.small}, seen at {found.large}")
-    rows = table("k", "regret", "expected regret", "recall", "expected recall", right=("k", "regret", "recall"))
+    numbers = ("k", "regret", "recall", "NDCG")
+    rows = table("k", "regret", "expected regret", "recall", "expected recall", "NDCG", right=numbers)
     for k, lost in found.regret.items():
         mean = found.expected.get(k)
         regret = f"{mean.regret:.2f} ({_told(mean.regret_interval, 2)})" if mean else ""
         recall = f"{mean.recall:.2f} ({_told(mean.recall_interval, 2)})" if mean else ""
-        rows.add_row(str(k), f"{lost:.2f}", regret, f"{found.recall[k]:.2f}", recall)
+        rows.add_row(str(k), f"{lost:.2f}", regret, f"{found.recall[k]:.2f}", recall, f"{found.ndcg[k]:.3f}")
     OUT.print(rows)
 
 
@@ -218,6 +223,22 @@ def _print_noise(report: Report) -> None:
         right = "none" if three.accuracy is None else f"{three.accuracy:.1%} of them ordered alike at the large scale"
         decided = f"{three.decided} of {three.pairs} pairs told apart by {_SOURCES[three.source]}"
         OUT.print(f"  three-way: {decided} ({three.abstention:.0%} abstained), {right}")
+    _print_needed(report)
+
+
+def _print_needed(report: Report) -> None:
+    """What more would tell: designs for R2, test items for a difference; and how firm the ranking is."""
+    if (firm := report.stability) is not None:
+        _, low, high = firm.ranks[0]
+        OUT.print(
+            f"  with other {' and '.join(firm.causes)} {firm.best} stays the best at {report.consistency.small} with a "
+            f"chance of {firm.chance:.0%} (ranks {low} to {high} in 95 of 100)"
+        )
+    if report.items_needed is not None:
+        OUT.print(f"  a difference of {report.resolution:g} points needs {report.items_needed:,} test items")
+    if report.designs_needed is not None:
+        r2, designs = _number(report.consistency.r2), report.designs_needed
+        OUT.print(f"  to know an R2 of {r2} to {report.half_width:g} below it takes {designs} designs")
 
 
 def _print_ceiling(report: Report) -> None:
@@ -256,6 +277,7 @@ def _print_scales(report: Report) -> None:
         if fit.wanted_size is not None and fit.wanted_size < 1e15:
             out = ", extrapolated" if fit.is_extrapolated else ""
             told += f"; {fit.wanted:g} is expected at {short_number(fit.wanted_size)}{out}"
+            told += f" ({_told(fit.at_wanted, 2)} there)" if fit.at_wanted else ""
         OUT.print(f"  {told} ({fit.sizes} sizes)")
     if (curve := report.budget) is not None:
         _head(
@@ -275,11 +297,22 @@ def _print_metrics(report: Report) -> None:
     if len(report.metrics) < 2:
         return
     _head("by benchmark and category")
-    rows = table("", "n", "R2", "95% interval", "Spearman", "decision accuracy", right=("n", "R2", "Spearman"))
+    has_noise = any(row.signal_to_noise is not None for row in report.metrics)
+    columns = (
+        "",
+        "n",
+        "R2",
+        "95% interval",
+        "Spearman",
+        "decision accuracy",
+        *(("signal/noise",) if has_noise else ()),
+    )
+    rows = table(*columns, right=("n", "R2", "Spearman", "signal/noise"))
     for row in report.metrics[:MOST_ROWS]:
         p = row.pair
         cells = (str(p.n), _number(p.r2), _told(p.r2_interval, 2), _number(p.spearman), f"{p.decision_accuracy:.3f}")
-        rows.add_row(row.metric, *cells)
+        noise = "" if row.signal_to_noise is None else f"{row.signal_to_noise:.1f}"
+        rows.add_row(row.metric, *cells, *((noise,) if has_noise else ()))
     OUT.print(rows)
     if len(report.metrics) > MOST_ROWS:
         OUT.print(f"  and {len(report.metrics) - MOST_ROWS} more (--json)")

@@ -18,12 +18,12 @@ from analysis.selection import Policy
 
 if TYPE_CHECKING:
     from analysis.backtest import Replayed
-    from analysis.selection import Candidate, Selection
+    from analysis.selection import Candidate, Rule, Selection
     from analysis.sequential import Advice
 
 MOST_ROWS = 30
 MOST_STEPS = 8
-_EXAMPLES = {"regret": 0.25, "confidence": 0.95, "top-k": 5, "budget": 500, "calibrate": 4}
+_EXAMPLES: Mapping[Rule, float] = {"regret": 0.25, "confidence": 0.95, "top-k": 5, "budget": 500, "calibrate": 4}
 _NOT_NEXT = ("--backtest", "--launch", "--output", "--plot")
 _NOT_BACKTEST = ("--regret", "--confidence", "--top-k", "--budget", "--calibrate", "--launch", "--output", "--designs")
 SHOWN_K = (1, 2, 3, 5, 8, 13, 21, 34)
@@ -50,7 +50,7 @@ def refuse_unused(given: Mapping[str, object], mode: str | None) -> None:
         )
 
 
-def policy_of(wishes: Mapping[str, float | None], *, is_next: bool) -> Policy:
+def policy_of(wishes: Mapping[Rule, float | None], *, is_next: bool) -> Policy:
     """The one rule that the user stated; the winner with 95 % where none was, a regret of 0.25 for `--next`.
 
     Raises:
@@ -61,11 +61,12 @@ def policy_of(wishes: Mapping[str, float | None], *, is_next: bool) -> Policy:
         raise UsageError(f"state one wish, not {' and '.join(f'--{rule}' for rule in stated)}")
     if is_next and set(stated) - {"regret"}:
         raise UsageError(f"--next stops at a --regret; it takes no --{next(iter(stated))}")
-    rule, value = next(iter(stated.items()), ("regret", 0.25) if is_next else ("confidence", 0.95))
+    unstated: tuple[Rule, float] = ("regret", 0.25) if is_next else ("confidence", 0.95)
+    rule, value = next(iter(stated.items()), unstated)
     if not math.isfinite(value) or value < 0 or (rule == "confidence" and not 0 < value <= 1):
         allowed = "a chance above 0 and up to 1" if rule == "confidence" else "a number from 0"
         raise UsageError(f"--{rule} {value:g}: give {allowed}, e.g. --{rule} {_EXAMPLES[rule]:g}")
-    return Policy(rule=rule, value=value)  # type: ignore[arg-type]
+    return Policy(rule=rule, value=value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,13 +154,20 @@ def _named(name: Value | None, value: Any) -> Any:
     return {"name": name, **value} if isinstance(value, dict) and "kind" in value else {"name": name, "value": value}
 
 
+def _kind_first(value: Any) -> Any:
+    """As people write it: the kind of a variant before its fields."""
+    if isinstance(value, dict):
+        front = {key: value[key] for key in ("name", "kind") if key in value}
+        return front | {key: _kind_first(part) for key, part in value.items() if key not in front}
+    return [_kind_first(part) for part in value] if isinstance(value, list) else value
+
+
 def _flow(value: Any) -> str:
-    yaml = YAML(typ="safe", pure=True)
+    yaml = YAML()
     yaml.default_flow_style = True
     yaml.width = 100_000
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     text = StringIO()
-    yaml.dump(value, text)
+    yaml.dump(_kind_first(value), text)
     return text.getvalue().strip().removesuffix("...").strip()
 
 

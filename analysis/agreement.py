@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
+NUM_SHUFFLES = 4999
+_SHUFFLE_SEED = 20241219
 Weighted: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
 """x_n, y_n, weights_Bn -> one value a reweighting, B"""
 
@@ -112,6 +114,21 @@ WEIGHTED: Mapping[str, Weighted] = {
 def once(statistic: Weighted, x_n: Floats, y_n: Floats) -> float:
     """A statistic of the data themselves: each design counted once."""
     return float(statistic(x_n, y_n, np.ones((1, len(x_n))))[0])
+
+
+def permutation_p(x_n: Floats, y_n: Floats) -> float:
+    """Chance that designs shuffled among each other would agree as well or better by Spearman's correlation.
+
+    One-sided, over `NUM_SHUFFLES` shuffles and the data themselves (Phipson and Smyth 2010), so never zero. NaN where
+    the correlation is undefined.
+    """
+    order, once_1n = np.lexsort((y_n, x_n)), np.ones((1, len(x_n)))  # by score: names and rows must not matter
+    rank_x_n, rank_y_n = (_ranks(values_n[order], once_1n)[0] for values_n in (x_n, y_n))
+    if not rank_x_n.any() or not rank_y_n.any():
+        return float("nan")
+    shuffled_Bn = np.random.default_rng(_SHUFFLE_SEED).permuted(np.tile(rank_y_n, (NUM_SHUFFLES, 1)), axis=1)
+    as_well = int((shuffled_Bn @ rank_x_n >= rank_y_n @ rank_x_n - 0.5).sum())  # sums of whole numbers
+    return (1 + as_well) / (1 + NUM_SHUFFLES)
 
 
 def jackknife(statistic: Weighted, x_n: Floats, y_n: Floats) -> Floats:

@@ -65,7 +65,7 @@ class Consistency(Question):
 
     n: int
     verdict: str
-    """In words, from the interval of decision accuracy; "no verdict" below `TOO_FEW` designs."""
+    """In words, from the interval of decision accuracy; "no verdict: ..." below `TOO_FEW` designs or of equal scores."""
     r2: float | None
     """Squared Pearson correlation, as in the paper. It does not see whether the order is reversed: `slope` does."""
     pearson: float | None
@@ -78,12 +78,16 @@ class Consistency(Question):
     prediction: float | None
     """Half-width of the 95 % interval for the score of a new design of mean small-scale score; wider away from it."""
     spearman: float | None
+    spearman_p: float | None
+    """Chance that shuffled designs would agree as well: one-sided, by permutation."""
     kendall: float | None
     decision_accuracy: float | None
     regret: Mapping[int, float]
     """k -> points lost at the large scale by promoting the k best of the small one; only k up to n."""
     recall: Mapping[int, float]
     """k -> share of the k best at the large scale that are among the k best of the small one."""
+    ndcg: Mapping[int, float]
+    """k -> normalised discounted cumulative gain of those k, graded by the scores at the large scale; 0 to 1."""
     expected: Mapping[int, Expected]
     """k -> what regret and recall are on average for a proxy that agrees as well; from `TOO_FEW` designs on."""
     intervals: Mapping[str, Interval | None]
@@ -109,6 +113,7 @@ class Consistency(Question):
         return plain | {
             "regret": {str(k): points for k, points in self.regret.items()},
             "recall": {str(k): share for k, share in self.recall.items()},
+            "ndcg": {str(k): gain for k, gain in self.ndcg.items()},
             "expected": {str(k): asdict(found) for k, found in self.expected.items()},
             "intervals": {name: [i.low, i.high] if i else None for name, i in self.intervals.items()},
             "interval_methods": dict(uncertainty.METHODS),
@@ -192,12 +197,22 @@ def _answer(
     return Consistency(
         **vars(question),
         n=n,
-        verdict=verdict_of(accuracy.low if accuracy else None, accuracy.high if accuracy else None),
+        verdict=_verdict(question, x_n, y_n, accuracy),
         pearson=agreement.defined(agreement.once(agreement.weighted_pearson, x_n, y_n)),
-        **values,  # type: ignore[arg-type]
-        **_of_line(line, sign),  # type: ignore[arg-type]
+        r2=values["r2"],
+        spearman=values["spearman"],
+        spearman_p=agreement.defined(agreement.permutation_p(x_n, y_n)),
+        kendall=values["kendall"],
+        decision_accuracy=values["decision_accuracy"],
+        slope=line.slope if line else None,
+        slope_se=line.slope_se if line else None,
+        intercept=sign * line.intercept + 0.0 if line else None,
+        intercept_se=line.intercept_se if line else None,
+        rmse=line.residual_sd if line else None,
+        prediction=float(line.prediction(line.mean_x)) if line else None,
         regret={k: agreement.twelve_digits(topk.regret(x_n, y_n, k)) for k in ks},
         recall={k: topk.recall(x_n, y_n, k) for k in ks},
+        ndcg={k: topk.ndcg(x_n, y_n, k) for k in ks},
         expected=_expected(x_n, y_n, accuracy, ks) if n >= TOO_FEW else {},
         intervals=intervals,
         r2_leave_one_out=_range(r2_without_n),
@@ -236,17 +251,11 @@ def _oriented(points: tuple[Point, ...], sign: float) -> tuple[Floats, Floats, l
     return x_n, y_n, order
 
 
-def _of_line(line: Line | None, sign: float) -> dict[str, float | None]:
-    if line is None:
-        return dict.fromkeys(("slope", "slope_se", "intercept", "intercept_se", "rmse", "prediction"))
-    return {
-        "slope": line.slope,
-        "slope_se": line.slope_se,
-        "intercept": sign * line.intercept + 0.0,
-        "intercept_se": line.intercept_se,
-        "rmse": line.residual_sd,
-        "prediction": float(line.prediction(line.mean_x)),
-    }
+def _verdict(question: Question, x_n: Floats, y_n: Floats, accuracy: Interval | None) -> str:
+    for scale, values_n in ((question.small, x_n), (question.large, y_n)):
+        if np.ptp(values_n) == 0:
+            return f"no verdict: all designs score alike at {scale}"
+    return verdict_of(accuracy.low if accuracy else None, accuracy.high if accuracy else None)
 
 
 def _with_influence(

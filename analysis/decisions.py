@@ -9,12 +9,15 @@ small scale leaves out zero. What that interval is made of is one of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from analysis.line import NORMAL_QUANTILE, t_quantile
+from analysis.power import POWER
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,13 +124,25 @@ def half_from_noise(noise: float, seeds_n: Floats) -> Floats:
     return np.asarray(NORMAL_QUANTILE * noise * np.sqrt(1 / seeds_n[:, None] + 1 / seeds_n))
 
 
+def items_for(resolution: float, smallest: float, items: int) -> int:
+    """Test items with which a true difference is told apart in four studies of five, the seeds being what they are.
+
+    Args:
+        resolution: the difference, in points.
+        smallest: the half-width of the interval of a difference now, in points.
+        items: how many there are now.
+    """
+    found = (NORMAL_QUANTILE + NormalDist().inv_cdf(POWER)) / NORMAL_QUANTILE * smallest
+    return math.ceil(items * (found / resolution) ** 2)
+
+
 def verdict_of(low: float | None, high: float | None) -> str:
     """What the interval of decision accuracy lets one say of a scale as a proxy.
 
     A share of 3 pairs in 4 parts a proxy that orders most pairs rightly from one that seldom beats a coin.
     """
     if low is None or high is None:
-        return "no verdict"
+        return "no verdict: too few designs"
     if low >= 0.75:
         return "transfers: the small scale orders at least 3 pairs of 4 as the large one does"
     if high < 0.75:

@@ -15,18 +15,32 @@ import numpy as np
 
 from analysis import agreement, effects, omissions
 from analysis.consistency import TOO_FEW, Consistency, compare
-from analysis.decisions import ThreeWay, half_from_items, half_from_noise, half_from_seeds, paired_seeds, three_way
+from analysis.decisions import (
+    ThreeWay,
+    half_from_items,
+    half_from_noise,
+    half_from_seeds,
+    items_for,
+    paired_seeds,
+    three_way,
+)
 from analysis.effects import AxisConsistency, Robustness, axes_consistency, robustness
 from analysis.influence import Adjusted, within, without_main_effects
 from analysis.items import FEWEST_ITEMS, ItemHalves, item_halves
 from analysis.noise import AcrossSeeds, Ceiling, SeedNoise, across_seeds, ceiling, noise_between_seeds, seeds_for
 from analysis.scaling import BudgetCurve, MetricRow, Scaling, by_budget, by_metric, every_pair
+from analysis.stability import Stability, stability
 from analysis.table import ScoreTable, TableError
+from analysis.uncertainty import designs_for
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.agreement import Floats
+
+
+_PARTS = ("within", "without_main_effects", "ceiling", "across_seeds", "stability", "items", "scaling", "budget")
+_NUMBERS = ("seeds_needed", "items_needed", "designs_needed", "resolution", "half_width")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +60,17 @@ class Request:
     noise: float | None = None
     """Standard deviation of one run in points, where no seeds tell it."""
     resolution: float = 1.0
-    """Points: a difference for which the seeds needed are told."""
+    """Points: a difference for which the seeds and test items needed are told."""
+    half_width: float = 0.1
+    """Of R^2: how far its interval may reach down, for the designs needed."""
 
     def __post_init__(self) -> None:
         for name in ("noise", "resolution"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise TableError(f"{name} is {value:g} points: it must be a number above 0")
+        if not 0 < self.half_width < 1:
+            raise TableError(f"half_width is {self.half_width:g}: R2 is between 0 and 1, and so must it be")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +116,13 @@ class Report:
     seeds_needed: int
     """Of each of two designs, for a difference of `resolution` points, at the noisier scale; by `ceiling.noise`."""
     resolution: float
+    items_needed: int | None
+    """Test items for a difference of `resolution` points, the seeds as they are; None without answers to each."""
+    designs_needed: int | None
+    """Designs with which the interval of R^2, were it as it is, would reach down by `half_width`; None at 0 or 1."""
+    half_width: float
+    stability: Stability | None
+    """None where neither test items nor noise are known."""
     across_seeds: AcrossSeeds | None
     """None with one seed at both scales."""
     items: ItemHalves | None
@@ -110,18 +135,14 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`: the comparison's own fields on top, the other parts by name."""
-        parts = {
-            name: None if (part := getattr(self, name)) is None else asdict(part)
-            for name in ("within", "without_main_effects", "ceiling", "across_seeds", "items", "scaling", "budget")
-        }
+        parts = {name: None if (part := getattr(self, name)) is None else asdict(part) for name in _PARTS}
         told = self.three_way
         return self.consistency.to_json() | parts | {
             "within_axis": self.within_axis,
             "axes": effects.to_json(self.axes),
             "three_way": None if told is None else asdict(told) | {"abstention": told.abstention},
             "noise": [asdict(noise) for noise in self.noise],
-            "seeds_needed": self.seeds_needed,
-            "resolution": self.resolution,
+            **{name: getattr(self, name) for name in _NUMBERS},
             "robustness": [asdict(found) for found in self.robustness],
             "metrics": [asdict(row) for row in self.metrics],
             "warnings": [*self.consistency.warnings, *self.warnings],
@@ -158,6 +179,10 @@ def study_report(
         ceiling=most,
         seeds_needed=seeds_for(asked.resolution, max(most.noise)),
         resolution=asked.resolution,
+        items_needed=_items_needed(asked, of_items),
+        designs_needed=designs_for(found.r2, asked.half_width) if found.r2 and found.r2 < 1 - 1e-9 else None,
+        half_width=asked.half_width,
+        stability=_stability(chosen, asked, names, most.noise[0], of_items),
         across_seeds=seeds if len(seeds.pairs) > 1 else None,
         warnings=(),
         three_way=_three_way(chosen, asked, names, of_items) if found.n >= TOO_FEW else None,
@@ -168,6 +193,31 @@ def study_report(
         **_of_axes(chosen, asked, names, x_n, y_n),
     )
     return replace(report, warnings=tuple(omissions.notes(report, table, asked, seeds, items)))
+
+
+def _stability(
+    table: ScoreTable, asked: Request, names: list[str], noise: float, items: ItemScores | None
+) -> Stability | None:
+    """With the noise that seeds tell at the small scale, or the user states; an assumed one would be circular."""
+    sign = -1.0 if table.lower_is_better else 1.0
+    found = table.per_design(asked.small).loc[names]
+    grid = table.per_seed(asked.small)
+    is_known = asked.noise is not None or bool((grid.count(axis="columns") > 1).any())
+    all_there = items is not None and list(items.designs) == names and len(items.weight_I) >= FEWEST_ITEMS
+    return stability(
+        names,
+        sign * found["mean"].to_numpy(dtype=np.float64),
+        noise / np.sqrt(found["seeds"].to_numpy(dtype=np.float64)) if is_known else None,
+        (sign * items.x_nI, items.weight_I) if items is not None and all_there else None,
+    )
+
+
+def _items_needed(asked: Request, items: ItemScores | None) -> int | None:
+    if items is None or len(items.weight_I) < FEWEST_ITEMS or len(items.designs) < TOO_FEW:
+        return None
+    half_nn = half_from_items(items.x_nI, items.weight_I)
+    smallest = float(np.median(half_nn[np.triu_indices(len(half_nn), k=1)]))
+    return items_for(asked.resolution, smallest, len(items.weight_I))
 
 
 def _of_axes(table: ScoreTable, asked: Request, names: list[str], x_n: Floats, y_n: Floats) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from analysis import agreement, uncertainty
 from analysis.line import fitted_line
+from analysis.noise import noise_between_seeds
 from analysis.table import TableError, scale_size
 from analysis.uncertainty import Interval
 
@@ -58,6 +59,9 @@ class SizeFit:
     that it is no size of a model (1 thousand to 1,000 trillion)."""
     is_extrapolated: bool
     """Whether that size lies outside of the small scales."""
+    at_wanted: Interval | None
+    """95 % prediction interval of R^2 at that size, within 0 to 1: wide with three sizes, which leave one degree of
+    freedom."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +136,12 @@ def size_fit(pairs: list[Pair], wanted: float = WANTED) -> SizeFit | None:
         wanted=wanted,
         wanted_size=size * 1e9 if size else None,
         is_extrapolated=size is not None and not size_n.min() <= size <= size_n.max(),
+        at_wanted=_around(wanted, float(line.prediction(math.log(size)))) if size else None,
     )
+
+
+def _around(r2: float, half: float) -> Interval:
+    return Interval(max(0.0, r2 - half), min(1.0, r2 + half))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,6 +248,9 @@ class MetricRow:
     better."""
     missing: int
     """Designs that the study's metric has at both scales and this one has not."""
+    signal_to_noise: float | None
+    """At the small scale, best less worst in standard deviations of one run; None without replicates. Benchmarks with
+    little of it seldom order designs rightly (Signal and Noise, arXiv 2508.13144)."""
 
 
 def by_metric(table: ScoreTable, small: str, large: str, metric: str, modality: str = "video") -> tuple[MetricRow, ...]:
@@ -270,6 +282,12 @@ def by_metric(table: ScoreTable, small: str, large: str, metric: str, modality: 
         )
         pair = _pair(small, large, x.loc[shared].to_numpy(), y.loc[shared].to_numpy())
         rows.append(
-            MetricRow(metric=name, pair=pair, with_metric=agreement.defined(rho), missing=len(compared - set(shared)))
+            MetricRow(
+                metric=name,
+                pair=pair,
+                with_metric=agreement.defined(rho),
+                missing=len(compared - set(shared)),
+                signal_to_noise=noise_between_seeds(chosen, small, name, modality).signal_to_noise,
+            )
         )
     return tuple(rows)

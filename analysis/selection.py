@@ -127,7 +127,10 @@ def choose(
             return sorted(unknown, key=lambda i: -score_n[i])[: int(policy.value)]
         case "confidence":
             chance_n = chances(y_Mn)
-            return _until(sorted(unknown, key=lambda i: -chance_n[i]), chance_n, known, policy.value)
+            # Equal chances, of few draws, are ranked by what is predicted.
+            mean_n = y_Mn.mean(axis=0)
+            order = sorted(unknown, key=lambda i: (-chance_n[i], -mean_n[i]))
+            return _until(order, chance_n, known, policy.value)
         case "regret":
             order = _greedy(y_Mn, unknown, known, np.zeros(y_Mn.shape[1]), Limit(wanted=policy.value))
             return _without_needless(y_Mn, order, known, policy.value)
@@ -299,14 +302,25 @@ def _reasons(transfer: Transfer, policy: Policy, chosen: Sequence[int], costs_n:
         elif i in is_in and policy.rule == "calibrate":
             reasons.append("in: tells of the transfer" + (distance or ", predicted to be the best"))
         elif i in is_in:
-            reasons.append(f"in: {chance_n[i]:.0%} to be the best{distance}")
+            reasons.append(f"in: {_percent(chance_n[i])} to be the best{distance}")
         elif policy.rule == "budget" and costs_n[i] > policy.value * _ROUNDING:
             reasons.append(f"out: it alone costs more than the budget{distance}")
         elif i == top:
-            reasons.append(f"out: predicted to be the best, {chance_n[i]:.0%} to be it, but others are worth more here")
+            reasons.append(
+                f"out: predicted to be the best, {_percent(chance_n[i])} to be it, but others are worth more here"
+            )
         else:
-            reasons.append(f"out: {behind:.2f} behind {found.designs[top]}, which is better with {worse_n[i]:.0%}")
+            reasons.append(
+                f"out: {behind:.2f} behind {found.designs[top]}, which is better with {_percent(worse_n[i])}"
+            )
     return reasons
+
+
+def _percent(chance: float) -> str:
+    """Whole per cents, but neither 0 % nor 100 % of what is only nearly so."""
+    if 0 < chance < 0.01:
+        return "under 1%"
+    return "over 99%" if 0.99 < chance < 1 else f"{chance:.0%}"
 
 
 def _front(mean_n: Floats, costs_n: Floats) -> NDArray[np.bool_]:

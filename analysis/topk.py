@@ -47,6 +47,18 @@ def recall(x_n: Floats, y_n: Floats, k: int) -> float:
     return float((_promoted(x_n, y_n, k) >= kth_best).sum() / k)
 
 
+def ndcg(x_n: Floats, y_n: Floats, k: int) -> float:
+    """Normalised discounted cumulative gain of the k best of the small scale (Jarvelin and Kekalainen 2002), 0 to 1.
+
+    Gain is y above the worst design; the design promoted in place i counts 1 / log2(i + 1) of it. Ties at the small
+    scale are put worst first. 1 where all y are equal: there is nothing to miss.
+    """
+    gain_n = y_n - y_n.min()
+    discount_k = 1 / np.log2(np.arange(2, k + 2))
+    ideal = float(np.sort(gain_n)[::-1][:k] @ discount_k)
+    return float(gain_n[np.lexsort((y_n, -x_n))][:k] @ discount_k) / ideal if ideal > 0 else 1.0
+
+
 def _promoted(x_n: Floats, y_n: Floats, k: int) -> Floats:
     """Those y of the k best by x, k values; of those that tie for the last places the worst."""
     assert 1 <= k <= len(x_n)

@@ -74,6 +74,18 @@ def r2_interval(r: float, left_out_n: Floats) -> Interval | None:
     return Interval(0.0 if low < 0 < high else ends[0], ends[1])
 
 
+def designs_for(r2: float, half_width: float) -> int:
+    """Fewest designs whose interval of R^2 reaches at most so far down, were R^2 as it is and scores normal.
+
+    Args:
+        r2: above 0 and below 1.
+        half_width: wanted distance of the lower end, 0 to 1.
+    """
+    r, tail = math.sqrt(r2), _NORMAL.inv_cdf((1 + LEVEL) / 2)
+    lowest = math.sqrt(max(0.0, r2 - half_width))
+    return max(FEWEST_FOR_INTERVAL, 3 + math.ceil((tail / (math.atanh(r) - math.atanh(lowest))) ** 2))
+
+
 def spearman_interval(rho: float, left_out_n: Floats) -> Interval | None:
     """Of Spearman's correlation; Bonett and Wright 2000: variance (1 + rho^2 / 2) / (n - 3) on Fisher's scale."""
     n = len(left_out_n)

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -31,24 +30,6 @@ from ablate.tracking import Tracker, sync
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 BEGAN = 1_790_000_000.0
-_names = count()
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def uri(root):
-    return f"sqlite:///{root / 'mlflow.db'}"
-
-
-@pytest.fixture
-def paths(root, monkeypatch):
-    """A study of its own in the shared store."""
-    monkeypatch.setenv("ABLATE_RUNS", str(root))
-    return StudyPaths(name=f"study{next(_names)}", root=root)
 
 
 def about_of(paths: StudyPaths, key: str, axes=None, **changes) -> About:

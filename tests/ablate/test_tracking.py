@@ -7,7 +7,6 @@ import signal
 import time
 import urllib.request
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -26,23 +25,6 @@ from ablate.tracking import Tracker, load_scores, sync
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
 
 BEGAN = 1_790_000_000.0
-_names = count()
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def uri(root):
-    return f"sqlite:///{root / 'mlflow.db'}"
-
-
-@pytest.fixture
-def paths(root):
-    """A study of its own in the shared store."""
-    return StudyPaths(name=f"study{next(_names)}", root=root)
 
 
 def about_of(paths: StudyPaths, key: str = "k0", **changes) -> About:

@@ -252,7 +252,7 @@ def test_poor_data_break_nothing(table_of, n, way):
     for mean in found.expected.values():
         assert mean.regret_interval.low <= mean.regret <= mean.regret_interval.high
         assert mean.recall_interval.low <= mean.recall <= mean.recall_interval.high
-    assert (found.verdict == "no verdict") == (n < 5)
+    assert found.verdict.startswith("no verdict") == (n < 5 or way == "ties")
 
 
 @settings(max_examples=15)

@@ -1,0 +1,28 @@
+"""Studies of their own in one MLflow store that the tests of a module share: to make a store takes seconds."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+
+from ablate.paths import StudyPaths
+
+_names = count()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def uri(root):
+    return f"sqlite:///{root / 'mlflow.db'}"
+
+
+@pytest.fixture
+def paths(root, monkeypatch):
+    """A study of its own in the shared store."""
+    monkeypatch.setenv("ABLATE_RUNS", str(root))
+    return StudyPaths(name=f"study{next(_names)}", root=root)
