@@ -65,7 +65,8 @@ class Consistency(Question):
 
     n: int
     verdict: str
-    """In words, from the interval of decision accuracy; "no verdict: ..." below `TOO_FEW` designs or of equal scores."""
+    """In words, from the interval of decision accuracy; "no verdict: ..." below `TOO_FEW` designs, or where all score
+    alike."""
     r2: float | None
     """Squared Pearson correlation, as in the paper. It does not see whether the order is reversed: `slope` does."""
     pearson: float | None

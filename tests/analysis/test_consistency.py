@@ -136,7 +136,7 @@ def test_few_designs(table_of):
     three = compare(table_of([1, 2, 3], [1, 3, 2]), "1M", "2M")
     assert "too few for a verdict" in three.warnings[0]
     assert set(three.intervals.values()) == {None}
-    assert (three.verdict, three.expected) == ("no verdict", {})
+    assert (three.verdict, three.expected) == ("no verdict: too few designs", {})
     assert three.regret == {1: 1.0, 3: 0.0}
     seven = compare(table_of([1, 2, 3, 4, 5, 6, 7], [1, 3, 2, 5, 4, 6, 9]), "1M", "2M")
     assert seven.warnings[0].startswith("only 7 designs")

@@ -206,7 +206,7 @@ def test_items_follow_the_designs_that_are_compared(table_of):
 
 def test_few_designs_get_no_verdict(table_of):
     four = study_report(table_of([1, 2, 3, 4], [1, 2, 4, 3]), ASKED)
-    assert (four.consistency.verdict, four.three_way) == ("no verdict", None)
+    assert (four.consistency.verdict, four.three_way) == ("no verdict: too few designs", None)
     assert "4 designs are too few for a verdict" in four.to_json()["warnings"][0]
     assert study_report(table_of([1, 2, 3, 4], [1, 2, 4, 3]), replace(ASKED, noise=1.0)).three_way is None
     assert study_report(table_of([1, 2, 3, 4, 5], [1, 2, 4, 3, 5]), replace(ASKED, noise=1.0)).three_way is not None
