@@ -295,6 +295,7 @@ def import_(
     wide: Annotated[Wide | None, typer.Option(help="Scores stand in several columns, whose headers are this.")] = None,
     columns: Annotated[Many, typer.Option(metavar="HEADER[=VALUE],...", help="Those columns: 1.5B,7B")] = None,
     lower_is_better: Annotated[bool, typer.Option("--lower-is-better", help="The scores are losses.")] = False,
+    designs: Annotated[str | None, typer.Option(help="A spec that declares the designs by these names.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite scores imported before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what is understood; write nothing.")] = False,
     as_json: Json = False,
@@ -308,9 +309,9 @@ def import_(
     options = LayoutOptions(column, axis, constant, rename, ignore, columns, wide=wide, ignore_rest=ignore_rest)
     layout = options.layout()
     if dry_run:
-        seen = preview(file, study, layout, lower_is_better=lower_is_better)
+        seen = preview(file, study, layout, lower_is_better=lower_is_better, designs=designs)
         return console.show_preview(seen, as_json=as_json)
-    done = import_scores(file, study, layout, lower_is_better=lower_is_better, replace=replace)
+    done = import_scores(file, study, layout, lower_is_better=lower_is_better, replace=replace, designs=designs)
     console.show_import(done, study, as_json=as_json)
 
 

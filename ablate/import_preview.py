@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ablate.imports import Incoming, check_as_table, conflict, direction_notes, incoming, writable
+from ablate.imports import Incoming, check_as_table, conflict, declared_keys, direction_notes, incoming, writable
 from ablate.score_files import ScoreFile, read_scores
 from ablate.score_layout import OURS, Layout
 
@@ -65,7 +65,7 @@ class Preview:
         ]
 
 
-def preview(file: Path, study: str, layout: Layout, *, lower_is_better: bool) -> Preview:
+def preview(file: Path, study: str, layout: Layout, *, lower_is_better: bool, designs: str | None = None) -> Preview:
     """Read and check a file as an import does, beside what the study holds.
 
     Raises:
@@ -74,7 +74,8 @@ def preview(file: Path, study: str, layout: Layout, *, lower_is_better: bool) ->
     paths = writable(study)
     found = read_scores(file, study, layout)
     check_as_table(found.rows, study)
-    trials, _ = incoming(paths, found, lower_is_better=lower_is_better)
+    keys = declared_keys(found, designs)
+    trials, _ = incoming(paths, found, lower_is_better=lower_is_better, keys=keys)
     clash = [trial for trial in trials if trial.state == "conflict"]
     notes = direction_notes(found, lower_is_better=lower_is_better)
     notes += (

@@ -6,11 +6,13 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from ablate.errors import UsageError
-from ablate.identity import digest
+from ablate.identity import design_key, digest
+from ablate.known_designs import known_designs
 from ablate.paths import PUBLISHED, StudyPaths, study_paths
 from ablate.record import About, Record, Result, Score, TrialFolder, facts, folder_of, remember, scan, sole_driver
 from ablate.score_files import ScoreFile, read_scores
@@ -48,10 +50,27 @@ class Incoming:
     """What of it the study holds otherwise: scores, samples, axes."""
 
 
-def import_scores(file: Path, study: str, layout: Layout = TIDY, *, lower_is_better: bool, replace: bool) -> Imported:
+def import_scores(
+    file: Path,
+    study: str,
+    layout: Layout = TIDY,
+    *,
+    lower_is_better: bool,
+    replace: bool,
+    designs: str | None = None,
+) -> Imported:
     """Take a file of scores into a study.
 
     All rows are checked before anything is written.
+
+    Args:
+        file: the table.
+        study: its name.
+        layout: what its columns are.
+        lower_is_better: for losses.
+        replace: take the new ones where the study has others.
+        designs: a sweep spec that declares the designs by the names in the file: then they are the same designs as
+            those of trials that the study runs.
 
     Raises:
         UsageError: the file, a row, or a clash with what the study holds; says which and the mend.
@@ -59,8 +78,9 @@ def import_scores(file: Path, study: str, layout: Layout = TIDY, *, lower_is_bet
     paths = writable(study)
     found = read_scores(file, study, layout)
     check_as_table(found.rows, study)
+    keys = declared_keys(found, designs)
     with sole_driver(paths):
-        trials, others = incoming(paths, found, lower_is_better=lower_is_better)
+        trials, others = incoming(paths, found, lower_is_better=lower_is_better, keys=keys)
         _refuse_conflict(study, trials, replaced=replace)
         _write(paths, [*trials, *others], lower_is_better=lower_is_better)
     unchanged = sum(trial.state == "known" for trial in trials)
@@ -79,8 +99,35 @@ def writable(study: str) -> StudyPaths:
     return study_paths(study)
 
 
-def incoming(paths: StudyPaths, found: ScoreFile, *, lower_is_better: bool) -> tuple[list[Incoming], list[Incoming]]:
+def declared_keys(found: ScoreFile, designs: str | None) -> dict[str, str]:
+    """Name -> key of each design, as a spec declares them; empty without one.
+
+    Raises:
+        UsageError: no such spec, or it lacks a design of the file.
+    """
+    if designs is None:
+        return {}
+    declared = known_designs("", designs).configs
+    for row in found.rows:
+        if row["design"] not in declared:
+            near = get_close_matches(row["design"], declared, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(
+                f"--designs {designs} declares no design {row['design']!r}; {hint}it has: {', '.join(declared)}"
+            )
+    return {name: design_key(design) for name, design in declared.items()}
+
+
+def incoming(
+    paths: StudyPaths, found: ScoreFile, *, lower_is_better: bool, keys: Mapping[str, str] | None = None
+) -> tuple[list[Incoming], list[Incoming]]:
     """The trials of a file, and those of the study that learn a new axis of their design from it.
+
+    Args:
+        paths: the study.
+        found: the file.
+        lower_is_better: for losses.
+        keys: from `declared_keys`.
 
     Raises:
         UsageError: the study has the other direction.
@@ -100,20 +147,26 @@ def incoming(paths: StudyPaths, found: ScoreFile, *, lower_is_better: bool) -> t
         by_trial.setdefault((row["design"], row["scale"], row["seed"]), []).append(row)
     trials = []
     for place, rows in by_trial.items():
-        about, result = _record(paths, *place, rows, found.axes[place[0]])
-        folder = folder_of(paths, about.key)
-        trials.append(_joined(folder, about, result, held.get(about.key), axes.get(about.design_key, {})))
+        about, result = _record(paths, place, rows, found.axes[place[0]], (keys or {}).get(place[0]))
+        folder, known = folder_of(paths, about.key), held.get(about.key)
+        told = {**(known.about.axes if known else {}), **axes.get(about.design_key, {})}
+        trials.append(_joined(folder, about, result, known, told))
     return trials, _of_same_designs(trials, held)
 
 
 def _record(
-    paths: StudyPaths, design: str, scale: str, seed: int, rows: Sequence[Mapping[str, Any]], axes: Mapping[str, Any]
+    paths: StudyPaths,
+    place: tuple[str, str, int],
+    rows: Sequence[Mapping[str, Any]],
+    axes: Mapping[str, Any],
+    declared: str | None,
 ) -> tuple[About, Result]:
-    """What a file says of one trial."""
+    """What a file says of one trial: design, scale and seed; its design's key, where a spec declares it."""
+    design, scale, seed = place
     key = digest({"imported": paths.name, "design": design, "scale": scale, "seed": seed})
     about = About(
         key=key,
-        design_key=digest({"imported": paths.name, "design": design}),
+        design_key=declared or digest({"imported": paths.name, "design": design}),
         label=f"{design}@{scale}/s{seed}",
         design_label=design,
         study=paths.name,

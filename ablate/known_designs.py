@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ablate.errors import UsageError
 from ablate.grid import expand
+from ablate.identity import design_key
 from ablate.paths import PUBLISHED, find_spec, study_paths
 from ablate.record import Value, scan
 from ablate.scores import counting
@@ -46,7 +47,7 @@ def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
         UsageError: no such spec.
     """
     if spec is not None:
-        return _of_spec(find_spec(spec))
+        return _with_note_on_import(_of_spec(find_spec(spec)), study, spec)
     if study == PUBLISHED:
         return _of_paper()
     named = counting(scan(study_paths(study)))
@@ -81,6 +82,23 @@ def _of_spec(path: Path) -> KnownDesigns:
         samples=spec.samples,
         note=f"designs as {path} declares them",
     )
+
+
+def _with_note_on_import(found: KnownDesigns, study: str, spec: str) -> KnownDesigns:
+    """Whether trials of these designs would stand beside their imported scores as other designs."""
+    if study in ("", PUBLISHED):
+        return found
+    apart = {
+        r.about.design_label
+        for r in scan(study_paths(study))
+        if r.about.source == "import"
+        and r.about.design_label in found.configs
+        and r.about.design_key != design_key(found.configs[r.about.design_label])
+    }
+    if not apart:
+        return found
+    mend = f"import their file again with --designs {spec}, or their trials will stand beside them as other designs"
+    return replace(found, note=f"{found.note}; {len(apart)} of them were imported by name alone: {mend}")
 
 
 def _of_paper() -> KnownDesigns:

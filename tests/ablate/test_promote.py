@@ -172,6 +172,30 @@ def test_imported_scores_need_a_spec_that_declares_their_designs(tmp_path, studi
     assert plan.spec.study == "theirs"
 
 
+def test_trials_join_the_imported_scores_of_the_designs_that_a_spec_declares(tmp_path, studied):
+    names = list(known_designs("own").configs)
+    file = tmp_path / "scores.csv"
+    file.write_text(
+        "design,scale,benchmark,score\n"
+        + "".join(f"{name},0.15M,tinybench,{50 + place}\n" for place, name in enumerate(names))
+    )
+    ask = Ask(study="theirs", large="0.7M", designs=str(studied))
+    import_scores(file, "theirs", lower_is_better=False, replace=False)
+    assert any("were imported by name alone: import their file again with --designs" in n for n in prepare(ask).notes)
+    again = import_scores(file, "theirs", lower_is_better=False, replace=False, designs=str(studied))
+    assert (again.trials, again.unchanged) == (12, 0)
+    prepared, selection, written = promoted(ask, Policy(rule="top-k", value=4))
+    assert not any("by name alone" in note for note in prepared.notes)
+    finish(written.spec, 70, 1.0, 0.3)
+    scores = load_study("theirs")
+    assert set(scores.table.frame["design"]) == set(names)
+    (held,) = predictions_held(scores, report_on(scores, Request(small="0.15M", large="0.7M")))
+    assert {o.design for o in held.foretold.outcomes} == set(selection.promoted)
+    file.write_text("design,scale,score\nuniform4-tpf3,0.15M,1\n")
+    with pytest.raises(UsageError, match=r"declares no design 'uniform4-tpf3'; did you mean 'uniform4-tpf2'\?"):
+        import_scores(file, "theirs", lower_is_better=False, replace=False, designs=str(studied))
+
+
 def test_apollo_as_the_paper_could_have_done():
     """From 1.5B and blind, by another study's prior: five designs hold the winner v20."""
     prepared = prepare(Ask(study="apollo", large="7B", scales=("1.5B",), blind=True))
