@@ -192,7 +192,7 @@ def test_trials_join_the_imported_scores_of_the_designs_that_a_spec_declares(tmp
     (held,) = predictions_held(scores, report_on(scores, Request(small="0.15M", large="0.7M")))
     assert {o.design for o in held.foretold.outcomes} == set(selection.promoted)
     file.write_text("design,scale,score\nuniform4-tpf3,0.15M,1\n")
-    with pytest.raises(UsageError, match=r"declares no design 'uniform4-tpf3'; did you mean 'uniform4-tpf2'\?"):
+    with pytest.raises(UsageError, match=r"declares no design 'uniform4-tpf3'; did you mean 'uniform4-tpf[124]'\?"):
         import_scores(file, "theirs", lower_is_better=False, replace=False, designs=str(studied))
 
 
