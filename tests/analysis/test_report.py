@@ -45,6 +45,10 @@ def test_apollo(apollo):
     assert not found.ceiling.is_measured
     assert found.ceiling.noise == (2.0, 2.0)  # what a noise of two points would do
     assert found.seeds_needed == 63  # for one point, were the noise two
+    assert found.stability is None  # an assumed noise says nothing of these designs
+    assert (found.designs_needed, found.items_needed) == (128, None)
+    assert found.scaling.fit.at_wanted.high == 1.0
+    assert 0.5 < found.scaling.fit.at_wanted.low < 0.9
     assert (len(found.scaling.pairs), round(found.scaling.fit.slope, 2)) == (6, 0.12)
     assert found.warnings == ()
     assert {axis.axis for axis in found.axes} == set(apollo.factors)

@@ -32,6 +32,18 @@ def test_items_are_drawn_for_all_designs_alike():
     assert 0.5 < found.chance < 0.95
 
 
+def test_the_chance_over_items_is_that_of_their_mean_difference():
+    rng = np.random.default_rng(2)
+    scores, weights = rng.normal(50, 20, size=(2, 200)), np.ones(200)
+    scores[0] += 1.5 - (scores[0] - scores[1]).mean()
+    error = (scores[0] - scores[1]).std(ddof=1) / np.sqrt(200)
+    found = stability(("a", "b"), scores.mean(axis=1), None, (scores, weights))
+    assert found.chance == pytest.approx(stats.norm.cdf(1.5 / error), abs=0.04)
+    three = np.array([[5.0], [3.0], [1.0]]) + 0 * scores[0]
+    still = stability(("a", "b", "c"), three.mean(axis=1), None, (three, weights))
+    assert still.ranks == (("a", 1, 1), ("b", 2, 2), ("c", 3, 3))
+
+
 def test_equals_share_and_nothing_known_is_no_answer():
     assert stability(("a", "b"), np.array([1.0, 1.0]), np.zeros(2), None).chance == 0.5
     assert stability(("a", "b"), np.array([1.0, 0.0]), None, None) is None
