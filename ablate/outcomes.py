@@ -37,7 +37,7 @@ def item_scores(chosen: ScoreTable, small: str, large: str) -> ItemScores | None
     if study == PUBLISHED or not study_paths(study).trials.is_dir():
         return None
     named = _behind(chosen, small, large)
-    if not 0 < len(named) <= MOST_TRIALS or any(not _file(record).is_file() for _, record in named):
+    if not named or any(not _file(record).is_file() for _, record in named):
         return None
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for name, record in named:
@@ -49,10 +49,12 @@ def item_scores(chosen: ScoreTable, small: str, large: str) -> ItemScores | None
 
 
 def _behind(chosen: ScoreTable, small: str, large: str) -> list[tuple[str, Record]]:
-    """Design and record of each trial of two scales that a table has a score of."""
+    """Design and record of each trial of two scales that a table has a score of; empty where those are too many."""
     rows = chosen.frame[chosen.frame["scale"].isin([small, large])]
     columns = (rows[name].tolist() for name in ("design", "scale", "seed", "samples"))
     scored = {(*place, None if pd.isna(samples) else samples) for *place, samples in zip(*columns, strict=True)}
+    if len(scored) > MOST_TRIALS:
+        return []  # before their folders are read
     named = counting(scan(study_paths(chosen.study)))
     return [(name, r) for name, r in named if (name, r.about.scale, r.about.seed, r.about.samples) in scored]
 
