@@ -1,4 +1,4 @@
-.PHONY: help install demo test test-fast check coverage format clean
+.PHONY: help install demo test test-fast check keys coverage format clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -29,6 +29,9 @@ check: install  ## format, lint, types, architecture, shipped sweeps
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@for spec in $$(find sweeps -name "*.yaml"); do $(BIN)/ablate plan $$spec --json > /dev/null || exit 1; done
+
+keys: install  ## after a raised VERSION, a new field or a new sweep: write the snapshots of keys and defaults anew
+	$(BIN)/python -m tests.ablate.trial_keys
 
 coverage: install  ## simulated studies: do intervals cover, are chances calibrated? some six minutes
 	$(BIN)/python -m benchmarks.coverage

@@ -1,0 +1,66 @@
+"""Snapshots of what a trial's key depends on: `make keys` writes them, tests/ablate/test_trial_keys.py compares.
+
+`trial_keys.json` holds the key of every trial of every shipped sweep. `defaults.json` holds the defaults of every
+config by its VERSION: a field that is left at its default does not enter a key, so that a changed default would
+change the meaning of old keys.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import models.design
+from ablate.grid import expand
+from ablate.paths import shipped_sweeps
+from ablate.spec import load_spec
+from models.design import Part
+from models.ladder import Rung
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+SWEEPS = sorted(str(path.relative_to(shipped_sweeps())) for path in shipped_sweeps().rglob("*.yaml"))
+
+
+def trial_keys(sweep: str) -> dict[str, str]:
+    """Label -> key of every trial of a shipped sweep."""
+    return {trial.label: trial.key for trial in expand(load_spec(shipped_sweeps() / sweep)).trials}
+
+
+def configs() -> dict[str, type[Part]]:
+    """Name -> config class: the `kind` where it has one, so that a renamed class keeps its entry."""
+    found: dict[str, type[Part]] = {"rung": Rung}  # the name under which `trial_key` hashes it
+    waiting = [Part]
+    while waiting:
+        for part in waiting.pop().__subclasses__():
+            waiting.append(part)
+            if part.__module__.startswith(models.design.__name__) and not part.__name__.startswith("_"):
+                kind = part.model_fields.get("kind")
+                found[kind.annotation.__args__[0] if kind and kind.annotation else part.__name__] = part
+    return found
+
+
+def defaults(config: type[Part]) -> dict[str, Any]:
+    """Field -> its default; required fields are left out."""
+    plain = config.model_construct().model_dump(mode="json", warnings=False)
+    return {name: plain[name] for name, field in config.model_fields.items() if not field.is_required()}
+
+
+def written(name: str) -> dict[str, Any]:
+    """A snapshot as it was written."""
+    snapshot: dict[str, Any] = json.loads((SNAPSHOTS / f"{name}.json").read_text(encoding="utf-8"))
+    return snapshot
+
+
+def main() -> None:
+    """Write both snapshots; versions of configs that are no longer current are kept."""
+    versions = written("defaults") if (SNAPSHOTS / "defaults.json").exists() else {}
+    for name, config in sorted(configs().items()):
+        versions.setdefault(name, {})[str(config.VERSION)] = defaults(config)
+    for name, snapshot in (("trial_keys", {sweep: trial_keys(sweep) for sweep in SWEEPS}), ("defaults", versions)):
+        text = json.dumps(snapshot, indent=1, sort_keys=True) + "\n"
+        (SNAPSHOTS / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
