@@ -20,7 +20,7 @@ from ablate.errors import AblateError, UsageError
 if TYPE_CHECKING:
     from ablate.budget import Pricing
     from ablate.plan import Plan
-    from analysis.selection import Rule
+    from analysis.promotion import Rule
 
 app = typer.Typer(
     name="ablate",
@@ -135,7 +135,7 @@ def consistency(
     """Does the ranking of designs at a small scale foretell the ranking at a large one?"""
     from ablate import consistency_view
     from ablate.study import load_study, predictions_held, report_on, study_with_scales
-    from analysis.report import Request
+    from analysis.consistency import Request
 
     _refuse_empty(study=study, small=small, large=large, metric=metric, within=within, tracking_uri=tracking_uri)
     if as_csv and as_json:

@@ -18,11 +18,8 @@ from ablate.console import ERR, OUT, print_json, save_plot, short_number, table
 
 if TYPE_CHECKING:
     from ablate.promotions import Held
-    from analysis.consistency import Consistency
-    from analysis.effects import Effect
-    from analysis.report import Report
-    from analysis.scaling import Pair
-    from analysis.uncertainty import Interval
+    from analysis.consistency import Consistency, Effect, Pair, Report
+    from analysis.numbers import Interval
 
 _SOURCES = {"seeds": "their seeds", "items": "the test items", "stated": "the stated noise"}
 MOST_ROWS = 24

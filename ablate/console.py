@@ -63,7 +63,7 @@ def save_plot(draw: Callable[[], Figure], path: Path) -> None:
     Raises:
         UsageError: not a format that can be drawn, or the folder is missing.
     """
-    from analysis.figures_style import save_figure
+    from analysis.figures import save_figure
 
     if path.suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--plot {path}: use .png, .pdf or .svg")

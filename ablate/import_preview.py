@@ -107,7 +107,7 @@ def preview(file: Path, study: str, layout: Layout, *, lower_is_better: bool, de
 
 def _scales(found: ScoreFile) -> dict[str, int]:
     """Number of designs at each scale, small scales first."""
-    from analysis.table import scale_order
+    from analysis.tables import scale_order
 
     designs: dict[str, set[str]] = {}
     for row in found.rows:

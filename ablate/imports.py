@@ -251,7 +251,7 @@ def check_as_table(rows: Sequence[Mapping[str, Any]], study: str) -> None:
     """What could not be read back is not written."""
     import pandas as pd
 
-    from analysis.table import ScoreTable, TableError
+    from analysis.tables import ScoreTable, TableError
 
     try:
         ScoreTable(pd.DataFrame([{**row, "study": study} for row in rows]).astype({"samples": "Int64"}))

@@ -13,8 +13,8 @@ from ablate.record import Record, scan
 from ablate.scores import counting
 
 if TYPE_CHECKING:
-    from analysis.report import ItemScores
-    from analysis.table import ScoreTable
+    from analysis.consistency import ItemScores
+    from analysis.tables import ScoreTable
 
 MOST_TRIALS = 400
 """Files that are read at most: the statistics that need them are no reason to wait for minutes."""
@@ -77,7 +77,7 @@ def _outcomes(record: Record, metric: str, modality: str) -> pd.DataFrame | None
 
 
 def _aligned(found: dict[tuple[str, str], list[pd.DataFrame]], small: str, large: str) -> ItemScores | None:
-    from analysis.report import ItemScores
+    from analysis.consistency import ItemScores
 
     designs = sorted(
         {name for scale, name in found if scale == small} & {name for scale, name in found if scale == large}

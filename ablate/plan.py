@@ -23,7 +23,7 @@ from models.manifest import ManifestError, load_test, load_train
 from models.weights import locate
 
 if TYPE_CHECKING:
-    from analysis.power import Power
+    from analysis.noise import Power
 
 Status = Literal["done", "failed", "unfinished", "new"]
 
@@ -105,7 +105,7 @@ class Plan:
 
     def power(self) -> Power:
         """Which difference between its designs could be seen."""
-        from analysis.power import power
+        from analysis.noise import power
 
         return power(self.noise, len(self.spec.seeds), len({p.trial.design_key for p in self.planned}))
 

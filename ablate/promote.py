@@ -26,19 +26,32 @@ from ablate.record import write_text
 from ablate.scales import LABEL
 from ablate.study import StudyScores, load_study
 from ablate.sweep_writer import Chosen, Sheet, sweep_text
-from analysis.backtest import Backtest, policies, replay
-from analysis.foretold import Prediction
-from analysis.selection import Policy, Selection, select
-from analysis.sequential import Advice, advise
-from analysis.table import TableError, scale_size
-from analysis.transfer import Candidates, Prior, Transfer, candidates, foretell, published_prior, vague_prior
+from analysis.promotion import (
+    Advice,
+    Backtest,
+    Candidates,
+    Policy,
+    Prediction,
+    Prior,
+    Selection,
+    Transfer,
+    advise,
+    candidates,
+    foretell,
+    policies,
+    published_prior,
+    replay,
+    select,
+    vague_prior,
+)
+from analysis.tables import TableError, scale_size
 from models.design import TrialConfig
 from models.ladder import own_rung, rung
 
 if TYPE_CHECKING:
     from ablate.budget import Budget
-    from analysis.agreement import Floats
-    from analysis.table import ScoreTable
+    from analysis.numbers import Floats
+    from analysis.tables import ScoreTable
 
 CALIBRATE = 4
 """Designs that are proposed for calibration where no number is given."""

@@ -15,8 +15,8 @@ from models.ladder import rung_of
 
 if TYPE_CHECKING:
     from ablate.known_designs import KnownDesigns
-    from analysis.agreement import Floats
-    from analysis.table import ScoreTable
+    from analysis.numbers import Floats
+    from analysis.tables import ScoreTable
 
 Unit = Literal["GPU-hours", "PFLOPs", "designs"]
 

@@ -14,12 +14,10 @@ from rich.text import Text
 from ablate.console import ERR, OUT, print_json, run_and_show, save_plot, table, three_digits
 from ablate.errors import UsageError
 from ablate.promote import CALIBRATE, Ask, Prepared, Written, backtests, choose, next_steps, prepare, write
-from analysis.selection import Policy
+from analysis.promotion import Policy
 
 if TYPE_CHECKING:
-    from analysis.backtest import Replayed
-    from analysis.selection import Candidate, Rule, Selection
-    from analysis.sequential import Advice
+    from analysis.promotion import Advice, Candidate, Replayed, Rule, Selection
 
 MOST_ROWS = 30
 MOST_STEPS = 8
@@ -84,7 +82,7 @@ def promote_and_show(ask: Ask, policy: Policy, wish: Wish) -> int:
     prepared = prepare(ask)
     selection = choose(prepared, policy)
     if wish.plot is not None:
-        from analysis.figures_promotion import promotion_figure
+        from analysis.figures import promotion_figure
 
         over = "over the mean of all designs " if prepared.transfer.is_relative else ""
         label = f"Foretold score {over}at {ask.large}, in points"
@@ -275,7 +273,7 @@ def show_backtest(ask: Ask, *, subsets: int, plot: Path | None, as_json: bool) -
     """Cost and regret of every policy on a study whose large-scale scores are known."""
     found = backtests(ask, subsets=subsets)
     if plot is not None:
-        from analysis.figures_promotion import backtest_figure
+        from analysis.figures import backtest_figure
 
         save_plot(partial(backtest_figure, found), plot)
     if as_json:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ablate.paths import StudyPaths, study_paths
 from ablate.record import RecordError, write_json
-from analysis.foretold import Foretold, Prediction, against_observed
+from analysis.promotion import Foretold, Prediction, against_observed
 
 SCHEMA_VERSION = 1
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ablate.record import Record, Score, Value
-from analysis.table import COLUMNS
+from analysis.tables import COLUMNS
 
 _TYPES = dict.fromkeys(COLUMNS, "str") | {"seed": "int64", "samples": "Int64", "score": "float64"}
 
@@ -80,7 +80,7 @@ def score_frame(trials: Iterable[TrialScores]) -> pd.DataFrame:
     Of trials that differ in nothing but the version of the ladder's weights the latest counts.
 
     Returns:
-        `analysis.table.COLUMNS`; `design` is the design's label, the same for all trials of a design and for no other;
+        `analysis.tables.COLUMNS`; `design` is the design's label, the same for all trials of a design and for no other;
         `samples` is a nullable integer; `score` is in the benchmark's own unit.
     """
     ordered, names = _latest(trials)

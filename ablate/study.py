@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from ablate.promotions import Held
     from ablate.scores import TrialScores
-    from analysis.report import Report, Request
-    from analysis.table import ScoreTable
+    from analysis.consistency import Report, Request
+    from analysis.tables import ScoreTable
 
 T = TypeVar("T")
 MOST_NAMED = 6
@@ -66,7 +66,7 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
         UsageError: there is no such study, or it has no scores yet.
     """
     from ablate.scores import factor_frame, score_frame
-    from analysis.table import ScoreTable, TableError, published
+    from analysis.tables import ScoreTable, TableError, published
 
     if study == PUBLISHED:
         return StudyScores(published(PUBLISHED), None, None)
@@ -196,8 +196,8 @@ def report_on(scores: StudyScores, asked: Request, *, items: bool = True) -> Rep
         UsageError: no such scale, metric, axis or design, or too few designs in common.
     """
     from ablate.outcomes import item_scores
-    from analysis.report import study_report
-    from analysis.table import TableError
+    from analysis.consistency import study_report
+    from analysis.tables import TableError
 
     table = scores.table
     try:
@@ -222,7 +222,7 @@ def predictions_held(scores: StudyScores, report: Report) -> list[Held]:
 
 
 def _scales_of(chosen: ScoreTable, small: str, large: str) -> tuple[str, str]:
-    from analysis.table import scale_size
+    from analysis.tables import scale_size
 
     study, scales = chosen.study, chosen.scales
     for scale in filter(None, (small, large)):
@@ -247,8 +247,7 @@ def rankings(scores: ScoreTable, metric: str | None = None) -> list[pd.DataFrame
     Raises:
         UsageError: no such metric.
     """
-    from analysis.ranking import ranking
-    from analysis.table import TableError
+    from analysis.tables import TableError, ranking
 
     try:
         chosen = metric or own_metric(scores.study)
@@ -259,7 +258,7 @@ def rankings(scores: ScoreTable, metric: str | None = None) -> list[pd.DataFrame
 
 def overview() -> list[dict[str, Any]]:
     """The studies below runs/: designs, scales, trials done and failed."""
-    from analysis.table import scale_order
+    from analysis.tables import scale_order
 
     rows = []
     for name in studies(runs_root()):

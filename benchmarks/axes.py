@@ -17,7 +17,7 @@ from ablate.spec import load_spec
 from ablate.study import load_table, own_metric, rankings
 from analysis.consistency import compare
 from analysis.noise import noise_between_seeds
-from analysis.table import ScoreTable
+from analysis.tables import ScoreTable
 
 PAPER: dict[str, tuple[str, dict[str, int]]] = {
     "encoders": (

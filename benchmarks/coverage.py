@@ -23,13 +23,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import agreement, topk, uncertainty
-from analysis.agreement import Floats
-from analysis.effects import axes_consistency
-from analysis.line import Line, fitted_line, t_quantile
+from analysis.consistency import axes_consistency, topk
 from analysis.noise import seed_noise
-from analysis.table import COLUMNS, ScoreTable
-from analysis.uncertainty import Interval
+from analysis.numbers import Floats, Interval, Line, agreement, fitted_line, t_quantile, uncertainty
+from analysis.tables import COLUMNS, ScoreTable
 from benchmarks import promises, worlds
 from benchmarks.worlds import HOPELESS, R2S, SEEDS, SIZES, WORLDS, Study, World
 

@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.backtest import Replay
-from analysis.selection import Policy, chances, choose, spread
-from analysis.transfer import Candidates, Transfer, foretell, published_prior
+from analysis.promotion import Candidates, Policy, Replay, Transfer, chances, choose, foretell, published_prior, spread
 from benchmarks import worlds
 from benchmarks.worlds import SEEDS, SIZES, World
 
 if TYPE_CHECKING:
-    from analysis.agreement import Floats
+    from analysis.numbers import Floats
 
 KNOWN = (0, 3, 6)
 BINS = (0.0, 0.02, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.0001)

@@ -80,7 +80,7 @@ def report(uri: str, runs: int) -> bool:
     """Time everything; tell whether something is off."""
     import ablate.tracking  # noqa: F401 - importing mlflow is timed nowhere: a notebook has it already
     from ablate.study import load_study, load_table, report_on
-    from analysis.report import Request
+    from analysis.consistency import Request
 
     ours, table = timed(lambda: load_table(STUDY, tracking_uri=uri))
     client, through_client = timed(lambda: table_by_client(uri))
@@ -124,7 +124,7 @@ def search_runs(uri: str) -> pd.DataFrame:
 
 def table_by_client(uri: str) -> pd.DataFrame:
     from ablate.tracking import load_scores
-    from analysis.table import ScoreTable
+    from analysis.tables import ScoreTable
 
     return ScoreTable(load_scores(STUDY, uri)).frame
 

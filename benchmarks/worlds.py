@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from analysis.agreement import Floats
+from analysis.numbers import Floats
 
 World = Literal["normal", "seed noise", "collapsed", "heavy tails", "groups", "rare outliers in y"]
 WORLDS: tuple[World, ...] = ("normal", "seed noise", "collapsed", "heavy tails", "groups")

@@ -22,8 +22,8 @@ from ablate.score_layout import Layout
 from ablate.spec import load_spec
 from ablate.study import load_study, predictions_held, report_on
 from ablate.sweep_writer import Chosen, Sheet, sweep_text
-from analysis.report import Request
-from analysis.selection import Policy
+from analysis.consistency import Request
+from analysis.promotion import Policy
 from models.ladder import rung_of
 
 SPEC = """\

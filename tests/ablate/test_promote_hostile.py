@@ -23,7 +23,7 @@ from ablate.promote import Ask, choose, next_steps, prepare, write
 from ablate.record import Failure, Result, Score, StudyFacts, folder_of, remember
 from ablate.spec import load_spec
 from ablate.study import load_study
-from analysis.selection import Policy
+from analysis.promotion import Policy
 
 SPEC = """\
 study: own

@@ -9,7 +9,7 @@ import pytest
 from ablate.errors import UsageError
 from ablate.imports import import_scores
 from ablate.study import load_study, load_table, overview, rankings, report_on, study_with_scales
-from analysis.report import Request
+from analysis.consistency import Request
 
 ROWS = "design,scale,seed,score\n" + "".join(
     f"d{i},{scale},0,{i * (1 + (scale == '7B')) + 10}\n" for i in range(6) for scale in ("1B", "7B")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 import pytest
 
-from analysis.table import COLUMNS, ScoreTable, published
+from analysis.tables import COLUMNS, ScoreTable, published
 
 Scores = Mapping[str, Mapping[str, Sequence[float]]]
 

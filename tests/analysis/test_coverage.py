@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.uncertainty import METHODS
+from analysis.numbers.uncertainty import METHODS
 from benchmarks import promises, worlds
 from benchmarks.coverage import measure
 

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.agreement import WEIGHTED
-from analysis.report import Request, study_report
-from analysis.table import COLUMNS, ScoreTable
-from analysis.uncertainty import bootstrap_weights
+from analysis.consistency import Request, study_report
+from analysis.numbers.agreement import WEIGHTED
+from analysis.numbers.uncertainty import bootstrap_weights
+from analysis.tables import COLUMNS, ScoreTable
 
 pytestmark = pytest.mark.slow
 NOISE = 2.0

@@ -1,0 +1,14 @@
+from . import topk as topk
+from .answer import ItemScores as ItemScores
+from .answer import Report as Report
+from .answer import Request as Request
+from .comparison import Consistency as Consistency
+from .comparison import Point as Point
+from .comparison import compare as compare
+from .effects import Choice as Choice
+from .effects import Effect as Effect
+from .effects import axes_consistency as axes_consistency
+from .report import study_report as study_report
+from .scaling import BudgetCurve as BudgetCurve
+from .scaling import Pair as Pair
+from .scaling import SizeFit as SizeFit

@@ -1,0 +1,5 @@
+"""Noise of scores and what it allows: decisions, statistical power, rank stability, test items."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

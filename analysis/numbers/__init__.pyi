@@ -1,0 +1,10 @@
+from . import agreement as agreement
+from . import uncertainty as uncertainty
+from .agreement import Floats as Floats
+from .line import LEVEL as LEVEL
+from .line import NORMAL_QUANTILE as NORMAL_QUANTILE
+from .line import Line as Line
+from .line import fitted_line as fitted_line
+from .line import t_quantile as t_quantile
+from .uncertainty import Interval as Interval
+from .uncertainty import designs_for as designs_for

@@ -1,0 +1,14 @@
+from .factors import UNTOLD as UNTOLD
+from .factors import blocks as blocks
+from .factors import level_named as level_named
+from .factors import told as told
+from .factors import written as written
+from .rankings import OUTLIER_SDS as OUTLIER_SDS
+from .rankings import far_below as far_below
+from .rankings import ranking as ranking
+from .table import COLUMNS as COLUMNS
+from .table import ScoreTable as ScoreTable
+from .table import TableError as TableError
+from .table import published as published
+from .table import scale_order as scale_order
+from .table import scale_size as scale_size
