@@ -11,9 +11,9 @@ from importlib.resources import files
 
 import pandas as pd
 
-from ablate.paths import find_spec, study_paths
+from ablate.paths import study_paths
 from ablate.record import scan
-from ablate.spec import load_spec
+from ablate.spec import find_spec, load_spec
 from ablate.study import load_table, own_metric, rankings
 from analysis.consistency import compare
 from analysis.noise import noise_between_seeds

@@ -25,10 +25,11 @@ from typing import TypeVar
 
 import pandas as pd
 
-from ablate.paths import StudyPaths, find_spec
-from ablate.plan import about, make_plan
+from ablate.paths import StudyPaths
+from ablate.plan import make_plan
 from ablate.record import About, Record, Result, Score, StudyFacts, folder_of, remember
-from ablate.spec import load_spec
+from ablate.run import about
+from ablate.spec import find_spec, load_spec
 
 STUDY = "big"
 SEEDS = 5
@@ -123,7 +124,7 @@ def search_runs(uri: str) -> pd.DataFrame:
 
 
 def table_by_client(uri: str) -> pd.DataFrame:
-    from ablate.tracking import load_scores
+    from ablate.study import load_scores
     from analysis.tables import ScoreTable
 
     return ScoreTable(load_scores(STUDY, uri)).frame

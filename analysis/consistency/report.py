@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.consistency import omissions
+from analysis.consistency.answer import ItemScores, Report, Request
 from analysis.consistency.comparison import TOO_FEW, compare
 from analysis.consistency.effects import axes_consistency, robustness
 from analysis.consistency.influence import within, without_main_effects
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.numbers import Floats
-from analysis.consistency.answer import ItemScores, Report, Request
 
 
 def study_report(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
 DPI = 150
 WIDTH_IN = 7.0
@@ -73,7 +73,7 @@ def page(body_in: float, headline: str, parts: Sequence[str], caption: str = "")
         caption: what a reader must know to read the figure.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
     room_pt = 72 * (WIDTH_IN - 2 * _MARGIN_IN)
     under, below = _lines(parts, "   \u00b7   ", TEXT_PT, room_pt), _lines(caption.split(), " ", SMALL_PT, room_pt)

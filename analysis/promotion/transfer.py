@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis.promotion.candidate_designs import Candidates
 from analysis.promotion.kriging import Standardised, krige, standardised
 from analysis.promotion.prior import Prior as Prior
 from analysis.promotion.prior import fit_prior as fit_prior
@@ -27,7 +28,7 @@ from analysis.promotion.prior import vague_prior as vague_prior
 
 if TYPE_CHECKING:
     from analysis.numbers import Floats
-from analysis.promotion.candidate_designs import Candidates
+
 
 NUM_DRAWS = 4000
 _SEED = 20241216

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ablate.test_cli import ablate
+from tests.ablate.cli.test_app import ablate
 
-STORE = Path(__file__).parent / "records" / "store1"
+STORE = Path(__file__).parent / "record" / "records" / "store1"
 EXPECTED = json.loads((STORE / "expected.json").read_text(encoding="utf-8"))
 
 

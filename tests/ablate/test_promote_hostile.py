@@ -14,15 +14,16 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from ablate.cli import main
+from ablate.cli.app import main
 from ablate.imports import import_scores
-from ablate.outcomes import item_scores
 from ablate.paths import study_paths
-from ablate.plan import about, make_plan
-from ablate.promote import Ask, choose, next_steps, prepare, write
+from ablate.plan import make_plan
+from ablate.promotion import Ask, choose, next_steps, prepare, write
 from ablate.record import Failure, Result, Score, StudyFacts, folder_of, remember
+from ablate.run import about
 from ablate.spec import load_spec
 from ablate.study import load_study
+from ablate.study.answers import item_scores
 from analysis.promotion import Policy
 
 SPEC = """\

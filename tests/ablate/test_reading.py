@@ -17,14 +17,18 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from ablate import mirror, sqlite_runs, stored, tracking
 from ablate.errors import AblateError, UsageError
 from ablate.imports import import_scores
 from ablate.paths import StudyPaths
-from ablate.record import About, Failure, Result, Score, StudyFacts, folder_of, remember, scan
-from ablate.scores import factor_frame, score_frame, trials_of_records
-from ablate.study import load_table, unfinished_trials
+from ablate.record import About, Failure, Result, Score, StudyFacts, folder_of, remember, scan, trials_of_records
+from ablate.study import load_table, score_frame
+from ablate.study.load import unfinished_trials
+from ablate.study.table import factor_frame
 from ablate.tracking import Tracker, sync
+from ablate.tracking import client as tracking
+from ablate.tracking import decode as stored
+from ablate.tracking import encode as mirror
+from ablate.tracking import sqlite as sqlite_runs
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -176,7 +180,8 @@ def test_reading_a_sqlite_store_loads_no_mlflow(paths, uri):
     sync(paths, uri)
     code = f"""
 import sys
-from ablate.study import load_table, unfinished_trials
+from ablate.study import load_table
+from ablate.study.load import unfinished_trials
 assert len(load_table({paths.name!r}, tracking_uri={uri!r}).frame) == 3
 assert unfinished_trials({paths.name!r}, {uri!r}) == []
 assert "mlflow" not in sys.modules

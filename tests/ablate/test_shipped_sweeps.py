@@ -8,10 +8,9 @@ import pandas as pd
 import pytest
 
 from ablate.errors import UsageError
-from ablate.grid import expand
-from ablate.paths import find_spec, shipped_sweeps
 from ablate.plan import make_plan, refuse_assumed, refuse_infeasible
-from ablate.spec import load_spec
+from ablate.spec import expand, find_spec, load_spec
+from ablate.spec.shipped import shipped_sweeps
 from models.cards import encoder_card, llm_card
 from models.ladder import rung_of
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import AblateError, UsageError
-from ablate.grid import expand
 from ablate.imports import import_scores
 from ablate.paths import study_paths
 from ablate.plan import make_plan
 from ablate.record import RecordError, StudyFacts, TrialFolder, facts, remember, scan, studies
-from ablate.spec import load_spec
+from ablate.spec import expand, load_spec
 from ablate.study import load_table
 
 HEAD = "study: s\nbase: tiny\nscales: [0.15M]\n"

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import models.design
-from ablate.grid import expand
-from ablate.paths import shipped_sweeps
-from ablate.spec import load_spec
+from ablate.spec import expand, load_spec
+from ablate.spec.shipped import shipped_sweeps
 from models.design import Part
 from models.ladder import Rung
 

@@ -6,11 +6,11 @@ import json
 import math
 from pathlib import Path
 
-import analysis
 import numpy as np
 import pandas as pd
 import pytest
 
+import analysis
 from analysis.tables import COLUMNS, ScoreTable, TableError, published, scale_order, scale_size
 
 

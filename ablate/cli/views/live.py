@@ -1,0 +1,120 @@
+"""The live view of a sweep: who is done, running, waiting, failed; what each running trial is at; the time left.
+
+On a terminal a table that redraws itself; elsewhere one line an event, without colours. Goes to stderr, so that
+stdout stays for results.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ablate.run import Board, Job, Progress
+
+
+def clock_time(seconds: float) -> str:
+    """`2:05` or `1:02:05`."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def draw(board: Board, study: str) -> RenderableType:
+    """The board as a terminal sees it."""
+    left = board.seconds_left()
+    counts = Text.assemble(
+        (study, "bold"),
+        "  ",
+        (f"{len(board.done)} done", "green"),
+        " / ",
+        (f"{len(board.running)} running", "cyan"),
+        " / ",
+        f"{len(board.waiting)} waiting",
+        " / ",
+        (f"{len(board.failed)} failed", "bold red" if board.failed else ""),
+        f"   {clock_time(board.clock() - board.began)} gone",
+        f", about {clock_time(left)} left" if left is not None else "",
+    )
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("running", "at", "step"):
+        table.add_column(name, no_wrap=True)
+    for name in ("loss", "samples/s", "time"):
+        table.add_column(name, justify="right")
+    for run in list(board.running.values()):
+        p = run.progress
+        table.add_row(
+            run.job.label,
+            f"{p.phase}: {p.detail}" if p.detail else p.phase,
+            f"{p.step}/{p.steps}" if p.steps else "",
+            f"{p.loss:.3f}" if p.loss is not None else "",
+            f"{p.samples_per_s:.0f}" if p.samples_per_s else "",
+            clock_time(board.clock() - run.since),
+        )
+    ended = len(board.done) + len(board.failed) + sum(r.fraction() for r in list(board.running.values()))
+    bar = ProgressBar(total=max(1, len(board.jobs)), completed=ended, width=60)
+    return Group(
+        counts,
+        Padding(bar, 0),  # a bar alone does not end its line
+        table,
+        Text(board.waits_for(), style="dim"),
+    )
+
+
+class View:
+    """Shows a board while a sweep runs."""
+
+    def __init__(self, board: Board, study: str, console: Console) -> None:
+        self._board, self._study, self._console = board, study, console
+        self._live = Live(
+            get_renderable=lambda: draw(board, study), console=console, refresh_per_second=4, transient=True
+        )
+        self._phases: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        """One line of what happened, above the live table or on its own."""
+        counts = f"[{len(self._board.done)}/{len(self._board.jobs)}]"
+        self._console.print(Text(f"{counts} {line}"), soft_wrap=True)
+
+    def started(self, job: Job) -> None:
+        """See `Board`."""
+        self._board.started(job)
+        if not self._console.is_terminal:
+            self.say(f"{job.label} started")
+
+    def progressed(self, job: Job, progress: Progress) -> None:
+        """See `Board`."""
+        self._board.progressed(job, progress)
+        if not self._console.is_terminal and progress.phase != self._phases.get(job.key):
+            self._phases[job.key] = progress.phase
+            if progress.phase in ("training", "testing"):
+                self.say(f"{job.label} {progress.phase}")
+
+    def finished(self, job: Job, summary: str) -> None:
+        """See `Board`."""
+        self._board.finished(job)
+        took = clock_time(self._board.done[job.key])
+        left = self._board.seconds_left()
+        ahead = f", about {clock_time(left)} left" if left and self._board.waiting else ""
+        self.say(f"{job.label} done in {took}: {summary}{ahead}")
+
+    def attempt_failed(self, job: Job, message: str, *, retried: bool) -> None:
+        """See `Board`."""
+        self._board.attempt_failed(job, message, retried=retried)
+        self.say(f"{job.label} failed: {message}" + ("; trying once more" if retried else ""))

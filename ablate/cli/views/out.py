@@ -1,0 +1,64 @@
+"""What people see of each command, and its --json twin. Results go to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ablate.errors import UsageError
+
+if TYPE_CHECKING:
+    from analysis.figures import Figure
+
+
+PIPE_WIDTH = 1000  # what is piped is not cut
+OUT = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+ERR = Console(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+
+
+def print_json(data: Any) -> None:
+    """One object on stdout."""
+    print(json.dumps(data, indent=1, allow_nan=False))
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """A plain table in the house style."""
+    result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in columns:
+        result.add_column(name, justify="right" if name in right else "left", no_wrap=True)
+    return result
+
+
+def save_plot(draw: Callable[[], Figure], path: Path) -> None:
+    """Draw and write a figure.
+
+    Raises:
+        UsageError: not a format that can be drawn, or the folder is missing.
+    """
+    from analysis.figures import save_figure
+
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise UsageError(f"--plot {path}: use .png, .pdf or .svg")
+    try:
+        save_figure(draw(), path)
+    except OSError as error:
+        raise UsageError(f"--plot {path}: {error.strerror}") from None
+
+
+def short_number(count: float) -> str:
+    """1.23M, 4.5B: three digits."""
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 0.9995 * size:
+            return f"{three_digits(count / size)}{unit}"
+    return three_digits(count)
+
+
+def three_digits(value: float) -> str:
+    """Three digits, or all before the point, with commas: 0.00472, 49.4, 1,234."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"

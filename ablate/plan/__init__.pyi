@@ -1,0 +1,13 @@
+from .data_sizes import sizes_of as sizes_of
+from .fit import Pricing as Pricing
+from .gpus import DEFAULT as DEFAULT
+from .gpus import gpu as gpu
+from .load import model_of as model_of
+from .plan import Plan as Plan
+from .plan import Planned as Planned
+from .plan import make_plan as make_plan
+from .plan import sweep_name as sweep_name
+from .prices import Budget as Budget
+from .prices import price as price
+from .refuse import refuse_assumed as refuse_assumed
+from .refuse import refuse_infeasible as refuse_infeasible

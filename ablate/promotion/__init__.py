@@ -1,0 +1,5 @@
+"""Which designs are trained at the large scale, written as the next sweep spec."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,28 @@
+"""One driver for each study at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from ablate.errors import AblateError
+from ablate.paths import StudyPaths
+
+
+@contextmanager
+def sole_driver(paths: StudyPaths) -> Iterator[None]:
+    """Hold the study for one writer; the system lets go of it however the writer dies.
+
+    Raises:
+        AblateError: another one holds it.
+    """
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(paths.lock, timeout=0):
+            yield
+    except Timeout:
+        raise AblateError(
+            f"another sweep is running in study {paths.name!r} ({paths.lock}); wait for it, or use another study"
+        ) from None

@@ -1,0 +1,221 @@
+"""Trial folders: what a trial was, what happened, what came out. Written atomically, `result.json` last.
+
+A folder `trials/<key>/` holds
+  trial.json           what it is: config, labels, study, sweep
+  events.jsonl         the training curve of the current attempt, a line per report
+  attempts/N.json      a failed attempt: its class, message and traceback
+  predictions.parquet  one row per question and modality
+  log.txt              what the trial did, in a few lines
+  result.json          scores, seconds, environment, digests of the files above; its presence means finished
+Imported scores are folders too, with `source: import` and no events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ablate.paths import StudyPaths
+from ablate.record.files import RecordError, _no_json, _read_json, write_json
+
+SCHEMA_VERSION = 1
+FailureClass = Literal["error", "diverged", "killed", "interrupted"]
+
+Value = str | int | float | bool
+T = TypeVar("T", "About", "Failure", "Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """trial.json: what a trial is."""
+
+    key: str
+    design_key: str
+    label: str
+    design_label: str
+    study: str
+    sweep: str
+    scale: str
+    seed: int
+    samples: int | None
+    """Training samples; None where scores were imported without saying."""
+    axes: dict[str, Value]
+    config: dict[str, Value]
+    """The whole config, flattened: dotted path -> value."""
+    resolved: dict[str, Any]
+    """The same config nested, as `TrialConfig` reads it."""
+    source: Literal["trial", "import"] = "trial"
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One number: benchmark x category x modality (video, frame, text)."""
+
+    benchmark: str
+    category: str
+    modality: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """attempts/N.json: how an attempt ended that did not finish."""
+
+    attempt: int
+    kind: FailureClass
+    message: str
+    traceback: str
+    seconds: float
+    ended_at: float
+    """Unix time."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """As in `Result`."""
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """result.json: what came out of a finished trial."""
+
+    key: str
+    attempt: int
+    scores: list[Score]
+    seconds: float
+    started_at: float
+    """Unix time."""
+    ended_at: float
+    environment: dict[str, str]
+    """Git commit, versions, device: where the numbers come from."""
+    counts: dict[str, float] = field(default_factory=dict)
+    """What was done: training samples and steps, seconds of training."""
+    files: dict[str, str] = field(default_factory=dict)
+    """sha256 of the other files of this folder."""
+    schema_version: int = SCHEMA_VERSION
+
+
+_READERS: dict[Any, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (About, Failure, Result)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Everything known of one trial."""
+
+    about: About
+    result: Result | None
+    failures: tuple[Failure, ...]
+    path: Path
+
+    @property
+    def status(self) -> Literal["done", "failed", "unfinished"]:
+        """`failed` if its last attempt failed of itself; `unfinished` if it was cut off or never ran."""
+        if self.result is not None:
+            return "done"
+        if self.failures and self.failures[-1].kind != "interrupted":
+            return "failed"
+        return "unfinished"
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """Reads and writes one trial's folder."""
+
+    path: Path
+
+    def describe(self, about: About) -> None:
+        """Write trial.json, unless it already says the same."""
+        data = asdict(about)
+        if _read_json(self.path / "trial.json") != data:
+            write_json(self.path / "trial.json", data)
+
+    def begin(self) -> int:
+        """Clear what a cut-off attempt left; returns the number of this attempt."""
+        assert self.result() is None, "a finished trial is never run again"
+        for name in ("events.jsonl", "predictions.parquet", "log.txt"):
+            (self.path / name).unlink(missing_ok=True)
+        return len(self.failures())
+
+    def event(self, values: dict[str, float]) -> None:
+        """Append one report of the training curve; `step` is among the values."""
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def events(self) -> list[dict[str, float]]:
+        """The training curve; a line that was cut off by a kill is left out."""
+        try:
+            lines = (self.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return found
+
+    def fail(self, failure: Failure) -> None:
+        """Record a failed attempt."""
+        write_json(self.path / "attempts" / f"{failure.attempt}.json", asdict(failure))
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Failed attempts, oldest first."""
+        paths = sorted((self.path / "attempts").glob("*.json"), key=lambda p: int(p.stem))
+        return tuple(failure for path in paths if (failure := self._checked(Failure, path)))
+
+    def finish(self, result: Result) -> None:
+        """Write result.json, the last file: from here on the trial is done and never changes."""
+        present = [p for p in self.path.iterdir() if p.is_file() and p.name != "result.json"]
+        digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(present)}
+        write_json(self.path / "result.json", asdict(result) | {"files": digests})
+
+    def result(self) -> Result | None:
+        """The result, if the trial is done."""
+        return self._checked(Result, self.path / "result.json")
+
+    def _checked(self, kind: type[T], path: Path) -> T | None:
+        """A file as a record, its types checked; None where there is none.
+
+        Raises:
+            RecordError: it is not what this or an earlier version wrote.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError) as error:
+            raise _no_json(path, error) from None
+        try:
+            record: T = _READERS[kind].validate_json(text, strict=True)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            if first["type"] == "json_invalid":
+                raise _no_json(path, first["msg"]) from None
+            where = ".".join(str(piece) for piece in first["loc"])
+            raise RecordError(
+                f"{self.path} is no readable trial folder ({where}: {first['msg']}); move it away to go on"
+            ) from None
+        if record.schema_version > SCHEMA_VERSION:
+            raise RecordError(f"{self.path} was written by a newer ablate; update to read it")
+        return record
+
+    def read(self) -> Record | None:
+        """Everything known of the trial; None where no trial.json is.
+
+        Raises:
+            RecordError: a file is not what this or an earlier version wrote.
+        """
+        about = self._checked(About, self.path / "trial.json")
+        if about is None:
+            return None
+        return Record(about=about, result=self.result(), failures=self.failures(), path=self.path)
+
+
+def folder_of(paths: StudyPaths, key: str) -> TrialFolder:
+    """The folder of a trial, whether it exists or not."""
+    return TrialFolder(paths.trials / key)

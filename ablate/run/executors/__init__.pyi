@@ -1,0 +1,2 @@
+from .cluster import Cluster as Cluster
+from .on_ray import run_on_ray as run_on_ray

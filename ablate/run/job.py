@@ -1,0 +1,76 @@
+"""What passes between the driver and a worker: a job to run, and the progress of it. Plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ablate.paths import cache_root
+from ablate.plan import Plan, Planned, sweep_name
+from ablate.record import About, folder_of
+from ablate.spec import Trial, flatten
+
+
+def job_of(plan: Plan, planned: Planned) -> Job:
+    """The job that a worker runs."""
+    trial = planned.trial
+    return Job(
+        key=trial.key,
+        label=trial.label,
+        config=trial.config.model_dump(mode="json"),
+        folder=str(folder_of(plan.paths, trial.key).path),
+        cache=str(cache_root()),
+        cpus=planned.cpus,
+        gpus=planned.gpus,
+    )
+
+
+def about(plan: Plan, trial: Trial) -> About:
+    """What a trial's folder says it is."""
+    return About(
+        key=trial.key,
+        design_key=trial.design_key,
+        label=trial.label,
+        design_label=trial.design_label,
+        study=plan.spec.study,
+        sweep=sweep_name(plan.spec),
+        scale=trial.config.scale,
+        seed=trial.config.seed,
+        samples=trial.config.samples,
+        axes=trial.axes,
+        config=flatten(trial.config),
+        resolved=trial.config.model_dump(mode="json"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker needs to run one trial; plain data."""
+
+    key: str
+    label: str
+    config: dict[str, object]
+    """As `TrialConfig` reads it."""
+    folder: str
+    """The trial's folder."""
+    cache: str
+    """Folder of what trials share and can make again."""
+    cpus: float
+    gpus: float
+
+    @property
+    def threads(self) -> int:
+        """Threads that a trial may spin: what it was given, so that two trials do not fight for cores."""
+        return max(1, int(self.cpus))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a running trial is doing."""
+
+    phase: Literal["preparing", "training", "testing", "done", "failed"]
+    detail: str = ""
+    step: int = 0
+    steps: int = 0
+    loss: float | None = None
+    samples_per_s: float | None = None

@@ -1,0 +1,1 @@
+from .trial import run_trial as run_trial

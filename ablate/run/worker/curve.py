@@ -1,0 +1,59 @@
+"""The training curve and the log of a trial."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ablate.record import TrialFolder
+
+CURVE_POINTS = 60
+"""Points of a training curve: enough to see a jump, few enough for a store with thousands of trials."""
+
+
+class _Log:
+    """log.txt, a line at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, line: str) -> None:
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+
+
+class _Curve:
+    """The training curve: steps averaged over windows of the same number of steps."""
+
+    def __init__(self, folder: TrialFolder) -> None:
+        self._folder = folder
+        self._window: list[dict[str, float]] = []
+        self.samples = self.steps = self.shared = 0
+        self.seconds = 0.0
+        self._rate = 0.0
+
+    def add(self, step: dict[str, float]) -> float:
+        """Take in a step; returns samples per second over the latest window."""
+        before, self.samples, self.steps = self.samples, int(step["samples"]), int(step["step"])
+        self.shared += int(step["is_shared"])
+        self.seconds += step["seconds"]
+        self._window.append(step | {"batch": self.samples - before})
+        if self.steps % max(1, int(step["steps"]) // CURVE_POINTS) == 0 or self.steps == step["steps"]:
+            self._flush()
+        return self._rate or self.samples / self.seconds
+
+    def _flush(self) -> None:
+        window, seconds = self._window, sum(step["seconds"] for step in self._window)
+        self._rate = sum(step["batch"] for step in window) / seconds
+        means = {name: sum(step[name] for step in window) / len(window) for name in ("loss", "padding")}
+        self._folder.event(
+            {
+                "step": self.steps,
+                "samples": self.samples,
+                "time": time.time(),
+                "samples_per_s": self._rate,
+                "tokens_per_s": sum(step["tokens"] for step in window) / seconds,
+                **means,
+            }
+        )
+        self._window = []

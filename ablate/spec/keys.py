@@ -1,0 +1,77 @@
+"""What makes two trials the same: canonical JSON of the resolved config -> key; and names for people.
+
+A key depends neither on key order nor on number spelling (3e6 = 3000000), nor on fields left at their
+default (so a new field with a default keeps old keys), nor on where and how a trial runs. Where code
+changes what a config means, the part's `VERSION` is raised. Nothing ever parses a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from models.design import Design, ManifestData, Part, Stage, TrialConfig
+from models.ladder import Rung, rung_of
+
+KEY_LENGTH = 16  # hex digits: a collision among a million trials has a chance of 3e-8
+
+EXECUTION_ONLY: dict[tuple[type[Part], str], str] = {
+    (ManifestData, "folder"): "where the data lies; `digest` says what it is",
+    (Stage, "name"): "names are for people",
+    (Rung, "cpus"): "how a trial runs",
+    (Rung, "gpus"): "how a trial runs",
+}
+"""Fields that enter no key, each with its reason."""
+
+
+def canonical(value: Any) -> Any:
+    """Plain, normalised data that means the same wherever the config means the same."""
+    if isinstance(value, Part):
+        kind = type(value)
+        kept = {
+            name: canonical(getattr(value, name))
+            for name, field in kind.model_fields.items()
+            if (kind, name) not in EXECUTION_ONLY
+            and not (_is_default(field, getattr(value, name)) and _is_first_version(getattr(value, name)))
+        }
+        return {**kept, "version": kind.VERSION}
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+def _is_default(field: FieldInfo, value: Any) -> bool:
+    return not field.is_required() and bool(field.get_default(call_default_factory=True) == value)
+
+
+def _is_first_version(value: Any) -> bool:
+    """Whether no part in here has changed its meaning since it was introduced."""
+    if isinstance(value, Part):
+        return value.VERSION == 1 and all(_is_first_version(getattr(value, name)) for name in type(value).model_fields)
+    if isinstance(value, list | tuple):
+        return all(_is_first_version(item) for item in value)
+    return True
+
+
+def digest(value: Any) -> str:
+    """Key of any config part or plain data."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
+
+
+def trial_key(config: TrialConfig) -> str:
+    """Key of a trial: design, scale with what the ladder makes of it, seed, budget."""
+    return digest({"trial": config, "rung": rung_of(config)})
+
+
+def design_key(design: Design) -> str:
+    """Key of a design, the same at every scale, seed and budget."""
+    return digest(design)

@@ -1,0 +1,14 @@
+from .consistency import predictions_held as predictions_held
+from .consistency import report_on as report_on
+from .designs import KnownDesigns as KnownDesigns
+from .designs import known_designs as known_designs
+from .load import StudyScores as StudyScores
+from .load import load_scores as load_scores
+from .load import load_study as load_study
+from .load import load_table as load_table
+from .load import no_such_study as no_such_study
+from .studies import overview as overview
+from .studies import own_metric as own_metric
+from .studies import rankings as rankings
+from .studies import study_with_scales as study_with_scales
+from .table import score_frame as score_frame

@@ -1,0 +1,174 @@
+"""The scores of a study as a table, and what is asked of it: consistency between scales, rankings, an overview.
+
+Analysis reads the trial folders, or MLflow where the folders are on another machine, or the published tables.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, TypeVar
+
+from ablate.errors import NoStudyError, UsageError
+from ablate.paths import PUBLISHED, StudyPaths, runs_root, study_paths
+from ablate.record import StudyFacts, TrialFolder, facts, scan, studies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from ablate.record import TrialScores
+    from analysis.tables import ScoreTable
+
+
+T = TypeVar("T")
+MOST_NAMED = 6
+"""Trials without scores that a note names."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyScores:
+    """What a study has to say."""
+
+    table: ScoreTable
+    """Of one training budget."""
+    all_budgets: ScoreTable | None
+    """With all of them, if there are several."""
+    metric: str | None
+    """The metric that the latest sweep ranked by."""
+    unfinished: tuple[str, ...] = ()
+    """Label and state of each trial that has no scores."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the scores leave out, in words."""
+        if not self.unfinished:
+            return []
+        first, number = self.unfinished[:MOST_NAMED], len(self.unfinished)
+        more = f" and {number - len(first)} more" if number > len(first) else ""
+        trials = "trial has" if number == 1 else "trials have"
+        return [f"{number} {trials} no scores, left out: {', '.join(first)}{more}"]
+
+
+def load_study(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> StudyScores:
+    """The scores of a study.
+
+    Args:
+        study: its name; `apollo` is built in.
+        tracking_uri: read from this MLflow server instead of the folders.
+        samples: the budget that is meant, where a study has several; the latest sweep's where left out.
+
+    Raises:
+        UsageError: there is no such study, or it has no scores yet.
+    """
+    from ablate.study.table import factor_frame, score_frame
+    from analysis.tables import ScoreTable, TableError, published
+
+    if study == PUBLISHED:
+        return StudyScores(published(PUBLISHED), None, None)
+    paths = study_paths(study)
+    local = tracking_uri is None and paths.trials.is_dir()
+    trials, known = _from_folders(paths) if local else _in_mlflow(study, tracking_uri, _trials_in_mlflow)
+    frame = score_frame(trials)
+    if frame.empty:
+        raise UsageError(f"study {study!r} has no finished trial yet; run its sweep first")
+    try:
+        table = ScoreTable(frame, lower_is_better=known.lower_is_better, factors=factor_frame(trials))
+        is_several = table.frame["samples"].nunique() > 1
+        budget = samples or (known.samples if is_several else None)
+        chosen = table.only(samples=budget) if budget else table
+    except TableError as error:
+        raise UsageError(f"study {study!r}: {error}") from None
+    unfinished = tuple(unfinished_trials(study, tracking_uri))
+    return StudyScores(chosen, table if is_several else None, known.metric, unfinished)
+
+
+def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:
+    """The scores of a study, of one training budget where it has several; see `load_study`."""
+    return load_study(study, tracking_uri=tracking_uri, samples=samples).table
+
+
+def unfinished_trials(study: str, tracking_uri: str | None = None) -> list[str]:
+    """Label and state of each trial without a result, sorted: `uniform8@0.4M/s0 failed (diverged)`.
+
+    Raises:
+        UsageError: there is no such study.
+        RecordError: the folder of such a trial cannot be read.
+    """
+    from ablate.tracking import unfinished_label
+
+    if study == PUBLISHED:
+        return []
+    paths = study_paths(study)
+    if tracking_uri is None and paths.trials.is_dir():
+        return sorted(
+            unfinished_label(
+                record.about.label,
+                record.failures[-1].kind if record.failures else None,
+                failed=record.status == "failed",
+            )
+            for path in paths.trials.iterdir()
+            if not (path / "result.json").exists() and (record := TrialFolder(path).read())
+        )
+    return _in_mlflow(study, tracking_uri, _unfinished_in_mlflow)
+
+
+def _from_folders(paths: StudyPaths) -> tuple[list[TrialScores], StudyFacts]:
+    from ablate.record import trials_of_records
+
+    return trials_of_records(scan(paths)), facts(paths)
+
+
+def _in_mlflow(study: str, tracking_uri: str | None, ask: Callable[[str, str | None], T]) -> T:
+    """What a server knows of a study, or this machine's store, if there is one."""
+    if tracking_uri is None and "MLFLOW_TRACKING_URI" not in os.environ and not (runs_root() / "mlflow.db").is_file():
+        raise UsageError(no_such_study(study))
+    try:
+        return ask(study, tracking_uri)
+    except NoStudyError:
+        if tracking_uri is not None or "MLFLOW_TRACKING_URI" in os.environ:
+            raise
+        raise UsageError(no_such_study(study)) from None  # a store of one's own mirrors the folders
+
+
+def _trials_in_mlflow(study: str, tracking_uri: str | None) -> tuple[list[TrialScores], StudyFacts]:
+    from ablate.tracking import sqlite as sqlite_runs
+
+    stored = sqlite_runs.load(study, tracking_uri)
+    if stored is None:  # importing MLflow takes seconds
+        from ablate.tracking import client as tracking
+
+        stored = tracking.load(study, tracking_uri)
+    return stored.trials, stored.facts
+
+
+def _unfinished_in_mlflow(study: str, tracking_uri: str | None) -> list[str]:
+    from ablate.tracking import sqlite as sqlite_runs
+
+    found = sqlite_runs.unfinished(study, tracking_uri)
+    if found is None:
+        from ablate.tracking import client as tracking
+
+        found = tracking.unfinished(study, tracking_uri)
+    return found
+
+
+def no_such_study(study: str) -> str:
+    """The message for a study that does not exist, with those that do."""
+    known = studies(runs_root())
+    near = get_close_matches(study, [*known, PUBLISHED], n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"no study {study!r} in {runs_root()}; {hint}there are: {', '.join([*known, f'{PUBLISHED} (built in)'])}"
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def load_scores(study: str, uri: str | None = None) -> pd.DataFrame:
+    """The score table of a study's finished trials, as `scores.score_frame` describes it; errors as in `load`."""
+    from ablate.study.table import score_frame
+    from ablate.tracking import load
+
+    return score_frame(load(study, uri).trials)

@@ -1,0 +1,5 @@
+"""MLflow, a mirror of the trial folders. The only importer of mlflow."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,17 @@
+from . import client as client
+from . import decode as decode
+from . import encode as encode
+from . import location as location
+from . import sqlite as sqlite
+from .client import load as load
+from .decode import StoredRun as StoredRun
+from .decode import StoredStudy as StoredStudy
+from .decode import unfinished_label as unfinished_label
+from .encode import SweepSummary as SweepSummary
+from .encode import Synced as Synced
+from .links import pages as pages
+from .mirror import Tracker as Tracker
+from .mirror import sync as sync
+from .server import serving as serving
+from .server import wait as wait
+from .sqlite import run_ids as run_ids

@@ -1,0 +1,195 @@
+"""A study straight from MLflow's sqlite file: what tracking.py reads through its client, without importing mlflow.
+
+The client takes seconds to import, and builds every param, tag and artifact link of every run. The tables are no public
+interface of MLflow's: where they are not as expected here, or the store is a server, each function returns None, and
+the caller asks tracking.py. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ablate.errors import AblateError
+from ablate.tracking import decode as stored
+from ablate.tracking import encode as mirror
+from ablate.tracking import location as store
+from ablate.tracking.decode import StoredRun, StoredStudy
+
+T = TypeVar("T")
+
+DEFAULT_WORKSPACE = "default"
+
+
+class _NotAsExpectedError(Exception):
+    """The store is one that only MLflow itself can read."""
+
+
+def load(study: str, uri: str | None = None) -> StoredStudy | None:
+    """As `tracking.load`; None where only that can tell."""
+    return _read(study, uri, _load)
+
+
+def unfinished(study: str, uri: str | None = None) -> list[str] | None:
+    """As `tracking.unfinished`; None where only that can tell."""
+    return _read(study, uri, _unfinished)
+
+
+def run_ids(study: str, uri: str | None = None) -> Mapping[str, str]:
+    """Key of each finished trial -> its run, as far as a sqlite store tells; empty for a server, or without a store."""
+    try:
+        return _read(study, uri, _run_ids) or {}
+    except AblateError:
+        return {}
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    """A study's experiment in an open file."""
+
+    connection: sqlite3.Connection
+    study: str
+    id: int
+
+    def runs(self, condition: str) -> list[tuple[str, str, str, int]]:
+        """Id, name, status and end of the runs that are not deleted; newest first, as MLflow orders them."""
+        return self.connection.execute(
+            "SELECT r.run_uuid, coalesce(r.name, ''), r.status, coalesce(r.end_time, 0) FROM runs AS r"
+            f" WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' AND {condition}"
+            " ORDER BY r.start_time DESC, r.run_uuid",
+            [self.id],
+        ).fetchall()
+
+    def texts(self, table: str, condition: str, *given: str) -> Iterable[tuple[str, str, str]]:
+        """Run id, key and value of what runs that are not deleted hold in a table."""
+        return self._values(table, condition, given)
+
+    def numbers(self, table: str, condition: str) -> Iterable[tuple[str, str, float]]:
+        """The same, where values are numbers."""
+        return self._values(table, condition, ())
+
+    def _values(self, table: str, condition: str, given: tuple[str, ...]) -> sqlite3.Cursor:
+        """CROSS: sqlite is to look up each run of the study, however many other runs there are."""
+        return self.connection.execute(
+            f"SELECT t.run_uuid, t.key, t.value FROM runs AS r CROSS JOIN {table} AS t ON t.run_uuid = r.run_uuid"
+            f" WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' AND {condition}",
+            [self.id, *given],
+        )
+
+
+def _read(study: str, uri: str | None, ask: Callable[[_Experiment], T]) -> T | None:
+    """One consistent view of the file, even while a sweep writes."""
+    uri = store.absolute_uri(uri)
+    file = store.database(uri)
+    if file is None:
+        return None
+    store.require_database(uri)
+    try:
+        with closing(store.read_only(file)) as connection:
+            connection.execute("BEGIN")
+            return ask(_experiment(connection, study, uri))
+    except (sqlite3.Error, _NotAsExpectedError):
+        return None
+
+
+def _experiment(connection: sqlite3.Connection, study: str, uri: str) -> _Experiment:
+    """A study's experiment.
+
+    Raises:
+        NoStudyError: there is none, or it was deleted.
+        _NotAsExpectedError: the store has MLflow's workspaces, where names are no longer unique.
+    """
+    cursor = connection.execute("SELECT * FROM experiments")
+    columns = [name for name, *_ in cursor.description]
+    rows = [dict(zip(columns, row, strict=True)) for row in cursor]
+    if any(row.get("workspace", DEFAULT_WORKSPACE) != DEFAULT_WORKSPACE for row in rows):
+        raise _NotAsExpectedError
+    try:
+        active = {row["name"]: row["experiment_id"] for row in rows if row["lifecycle_stage"] == "active"}
+    except KeyError:
+        raise _NotAsExpectedError from None
+    if study not in active:
+        raise store.no_study(study, uri, [name for name, number in active.items() if number != 0])
+    return _Experiment(connection, study, active[study])
+
+
+def _load(experiment: _Experiment) -> StoredStudy:
+    finished = "r.status = 'FINISHED'"
+    tags = _tags(experiment, finished)
+    params = _params(experiment, finished, axes_told=all(mirror.AXES_TAG in of_run for of_run in tags.values()))
+    metrics = _metrics(experiment, finished)
+    trials = {
+        tags[run].get(mirror.TRIAL_TAG, run): StoredRun(
+            name=name, status=status, ended_ms=ended, tags=tags[run], params=params[run], metrics=metrics[run]
+        )
+        for run, name, status, ended in experiment.runs(finished)
+        if run in tags
+    }
+    told = experiment.connection.execute(
+        "SELECT key, value FROM experiment_tags WHERE experiment_id = ?", [experiment.id]
+    )
+    facts = stored.facts_in(dict(told.fetchall()))
+    return StoredStudy(facts=facts, trials=[stored.trial_in(experiment.study, run) for run in trials.values()])
+
+
+def _run_ids(experiment: _Experiment) -> Mapping[str, str]:
+    condition = f"r.status = 'FINISHED' AND t.key = '{mirror.TRIAL_TAG}'"
+    return {key: run for run, _, key in experiment.texts("tags", condition)}
+
+
+def _unfinished(experiment: _Experiment) -> list[str]:
+    keys = (mirror.KIND_TAG, mirror.TRIAL_TAG, mirror.FAILURE_TAG)
+    tags = _of_trials(experiment.texts("tags", f"t.key IN ({_marks(keys)})", *keys))
+    return stored.unfinished_in(
+        StoredRun(name=name, status=status, ended_ms=ended, tags=tags[run], params={}, metrics={})
+        for run, name, status, ended in experiment.runs("1")
+        if run in tags
+    )
+
+
+def _tags(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, str]]:
+    """Those that scores are read from, of the runs that are trials."""
+    keys = (mirror.KIND_TAG, mirror.TRIAL_TAG, mirror.DESIGN_TAG, mirror.LABEL_TAG, mirror.SOURCE_TAG)
+    long = (mirror.SCORES_TAG, mirror.AXES_TAG)
+    condition = f"{finished} AND (t.key IN ({_marks(keys + long)}) OR t.key GLOB ? OR t.key GLOB ?)"
+    given = (*keys, *long, *(f"{tag}.*" for tag in long))
+    return _of_trials(experiment.texts("tags", condition, *given))
+
+
+def _params(experiment: _Experiment, finished: str, *, axes_told: bool) -> Mapping[str, dict[str, str]]:
+    """Scale, seed and samples; and what may be axes, where there are runs whose tags do not tell them."""
+    if axes_told:
+        keys = mirror.EVERY_TRIALS
+        found = experiment.texts("params", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
+    else:
+        found = experiment.texts("params", f"{finished} AND t.key NOT GLOB ?", f"{mirror.CONFIG}/*")
+    return _grouped(found)
+
+
+def _metrics(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, float]]:
+    """Latest values, NaN where MLflow says so: the value itself is 0 there."""
+    metrics = _grouped(experiment.numbers("latest_metrics", f"{finished} AND NOT t.is_nan"))
+    for run, key, _ in experiment.numbers("latest_metrics", f"{finished} AND t.is_nan"):
+        metrics[run][key] = math.nan
+    return metrics
+
+
+def _of_trials(found: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    return {run: tags for run, tags in _grouped(found).items() if tags.get(mirror.KIND_TAG) == "trial"}
+
+
+def _grouped(found: Iterable[tuple[str, str, T]]) -> defaultdict[str, dict[str, T]]:
+    """Run id -> key -> value."""
+    grouped: defaultdict[str, dict[str, T]] = defaultdict(dict)
+    for run, key, value in found:
+        grouped[run][key] = value
+    return grouped
+
+
+def _marks(keys: tuple[str, ...]) -> str:
+    return ", ".join("?" * len(keys))

@@ -1,0 +1,294 @@
+"""Priced plans: published counts, the real sampler's frames and tokens, refusals with both numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from transformers import AutoTokenizer
+
+from ablate.errors import InfeasibleError, SpecError, UsageError
+from ablate.plan import Budget, Pricing, gpu, make_plan, price, sizes_of
+from ablate.plan.data_sizes import TINY
+from ablate.plan.gpus import gpus
+from ablate.spec import expand, find_spec, load_spec
+from models.design import AssumedData, Integration, ManifestData, TrialConfig
+from models.frames import Clip, num_clips
+from models.integration import splice
+from models.presets import PRESETS
+from models.prompt import Prompter
+from models.tiny.world import generator, make_scene
+from models.weights import locate_tokenizer
+
+H100 = Pricing(gpu=gpu("h100-80gb"))
+APOLLO = PRESETS["apollo"].design
+
+DENSE = {**APOLLO.resampler.model_dump(), "tokens_per_frame": 128}
+
+
+def trial(scale: str = "3B", **changes: object) -> TrialConfig:
+    design = APOLLO.model_validate(APOLLO.model_dump() | changes)
+    return TrialConfig(design=design, scale=scale, seed=0, samples=750_000)
+
+
+@pytest.mark.parametrize(
+    ("scale", "llm", "connector"),
+    [("Qwen2.5-1.5B", 1_543_714_304, 38.26), ("3B", 3_085_938_688, 63.60), ("7B", 7_615_616_512, 177.35)],
+)
+def test_parameters_are_the_published_ones(scale: str, llm: int, connector: float):
+    params = price(trial(scale), "t", H100).params
+    assert params["llm"] == llm
+    assert round(params["connector"] / 1e6, 2) == connector
+    assert params["vision"] == 986_975_872 + 397_745_440  # what the study runs of both towers
+
+
+def test_frames_and_tokens_are_the_samplers():
+    budget = price(trial(), "t", H100)
+    seconds = APOLLO.data.video_s
+    clips = [num_clips(s, APOLLO.sampling, APOLLO.clip_frames) for s in seconds]
+    assert budget.frames == 4 * sum(clips) / len(clips)
+    assert budget.visual_tokens == 64 * sum(clips) / len(clips)
+    stamped = price(trial(integration={"timestamps": True}), "t", H100)
+    assert stamped.text_tokens == budget.text_tokens + 16 * sum(clips) / len(clips)
+
+
+def test_rates_batch_and_warm_up_follow_from_the_scale():
+    small, large = (price(trial(scale), "t", H100).stages[-1] for scale in ("1.5B", "7B"))
+    assert (small.batch, small.steps, small.warmup_steps) == (256, 2344, 70)
+    assert small.lr["llm"] == pytest.approx(3e-5 * 3_085_938_688 / 1_543_714_304)
+    assert large.lr["llm"] == pytest.approx(3e-5 * 3_085_938_688 / 7_615_616_512)
+    assert small.lr["connector"] == large.lr["connector"] == 1e-4
+
+
+def test_gpu_hours_are_flops_over_speed():
+    budget = price(trial(), "t", Pricing(gpu=gpu("h200-141gb")))
+    assert (budget.on_gpu.gpus, budget.on_gpu.checkpointing) == (1, False)
+    assert budget.on_gpu.hours == pytest.approx(budget.flops / (989e12 * 0.4) / 3600)
+    tight = price(trial(), "t", H100)
+    assert (tight.on_gpu.gpus, tight.on_gpu.checkpointing) == (1, True)
+    again = sum(stage.flops_checkpointed for stage in tight.stages)
+    assert tight.on_gpu.hours == pytest.approx(again / (989e12 * 0.4) / 3600)
+    assert again > tight.flops
+    assert price(trial("7B"), "t", H100).on_gpu.gpus == 4
+
+
+def test_what_cannot_fit_is_refused_with_both_numbers_and_the_mend():
+    with pytest.raises(InfeasibleError, match=r"needs 1?\d\d\.\d GiB on each of 1 x t4-16gb .* 14\.4 of 16 are usable"):
+        price(trial("7B"), "t", Pricing(gpu=gpu("t4-16gb"), max_gpus=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "most", "changes"),
+    [
+        ("a10-24gb", 1, {}),
+        ("t4-16gb", 1, {}),
+        (
+            "t4-16gb",
+            64,
+            {
+                "sampling": {"kind": "fps", "fps": 4},
+                "resampler": {**APOLLO.resampler.model_dump(), "tokens_per_frame": 128},
+            },
+        ),
+    ],
+)
+def test_what_a_refusal_advises_does_hold_the_trial(name: str, most: int, changes: dict[str, object]):
+    config = trial("7B", **changes)
+    with pytest.raises(InfeasibleError) as refused:
+        price(config, "t", Pricing(gpu=gpu(name), max_gpus=most))
+    told = str(refused.value)
+    for count in re.findall(r"--max-gpus (\d+)", told):
+        assert price(config, "t", Pricing(gpu=gpu(name), max_gpus=int(count))).on_gpu.gpus == int(count)
+    large = re.search(r"(?:one|up to \d+) of ([^,]*?) \(--gpu\)", told)
+    for other in large[1].split(" or ") if large else ():
+        assert price(config, "t", Pricing(gpu=gpu(other), max_gpus=most)).on_gpu.gpu == other
+    assert "--max-gpus" in told or large or "No GPU known holds it" in told
+
+
+def test_an_unknown_gpu_is_told_with_the_near_one():
+    with pytest.raises(UsageError, match="did you mean h100-80gb"):
+        gpu("H100")
+    assert all(one.memory_gib > 0 and one.tflops > 0 and one.source for one in gpus().values())
+
+
+def test_durations_of_the_embedded_study_are_those_of_its_scenes():
+    drawn = [make_scene(generator(5, "train", i)).duration_s for i in range(1500)]
+    assert sum(TINY.video_s) / len(TINY.video_s) == pytest.approx(sum(drawn) / len(drawn), rel=0.03)
+    assert min(TINY.video_s) >= 2
+    assert max(TINY.video_s) <= 16
+
+
+def test_trials_of_the_embedded_study_ask_for_no_gpu_unless_one_is_named():
+    spec = load_spec(find_spec("sampling"))
+    plan = make_plan(spec, Pricing(gpu=None))
+    assert plan.totals()["gpu_hours"] is None
+    assert make_plan(spec, H100).totals()["gpu_hours"] > 0
+    one = next(p for p in plan.planned if p.trial.label == "uniform8@0.05M/s0")
+    assert (one.budget.frames, one.budget.visual_tokens) == (8, 16)
+
+
+def test_published_scales_are_priced_on_a_gpu_without_asking():
+    plan = make_plan(load_spec(find_spec("apollo/resamplers")), Pricing(gpu=None))
+    assert {p.budget.on_gpu.gpu for p in plan.planned} == {"h100-80gb"}
+    barred = " ".join(plan.notes())
+    assert "Qwen/Qwen2.5-3B-Instruct: qwen-research, not for commercial use" in barred
+    assert "are assumed" in barred
+    told = plan.to_json()
+    assert told["trials"][0]["budget"]["params"]["llm"] == 3_085_938_688
+    json.dumps(told, allow_nan=False)
+
+
+def test_towers_are_told_as_published_and_as_run():
+    towers = {tower["id"]: tower for tower in price(trial(), "t", H100).to_json()["encoders"]}
+    assert towers["google/siglip-so400m-patch14-384"]["params"] == 428_225_600
+    assert towers["google/siglip-so400m-patch14-384"]["params_run"] == 397_745_440
+    (video,) = (tower for name, tower in towers.items() if "InternVideo2" in name)
+    assert video["params_run"] == 986_975_872
+
+
+def test_what_is_fetched_counts_once():
+    plan = make_plan(load_spec(find_spec("apollo/encoders")), Pricing(gpu=None))
+    fetched = {name: gib for p in plan.planned for name, gib in p.budget.weights_gib.items()}
+    assert len(fetched) == 8  # the LLM and seven encoders, of nineteen trials
+    assert plan.totals()["weights_gib"] == pytest.approx(sum(fetched.values()))
+    assert make_plan(load_spec(find_spec("sampling")), Pricing(gpu=None)).totals()["weights_gib"] == 0
+
+
+def test_sums_are_of_what_is_trained():
+    plan = make_plan(load_spec(find_spec("apollo/resamplers")), Pricing(gpu=None))
+    totals = plan.totals()
+    assert totals["samples"] == sum(s.samples for p in plan.planned for s in p.budget.stages)
+    assert totals["visual_tokens"] > totals["frames"] > totals["samples"]
+    told = plan.to_json()
+    assert (told["utilisation"], told["max_gpus"]) == (0.4, 64)
+    assert told["notes"] == plan.notes()
+    assert any("not for commercial use" in note for note in told["trials"][0]["budget"]["notes"])
+
+
+def test_trials_that_train_alike_are_told():
+    (note,) = (n for n in make_plan(load_spec(find_spec("apollo/sampling_uniform")), H100).notes() if "alone" in n)
+    assert note.startswith("4 of the trials")
+
+
+def test_text_around_clips_is_counted_with_the_studys_tokenizer():
+    encode = Prompter(AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))).encode
+    clip = Clip((0,), 1.0, 3.0)
+    for switches, tokens in (
+        ({"timestamps": True}, TINY.timestamp_tokens),
+        ({"separators": True}, TINY.separator_tokens),
+    ):
+        assert len(splice([clip], 2, Integration(**switches), encode)) == 2 + tokens
+
+
+def test_a_custom_encoder_costs_what_its_weights_do():
+    def priced(params: int) -> Budget:
+        mine = {"kind": "custom", "path": "a:B", "grid": [1, 16, 16], "width": 768, "params": params}
+        return price(trial(encoders=[mine]), "t", H100)
+
+    assert priced(300_000_000).flops > 1.2 * priced(0).flops
+    assert any("two FLOPs a weight" in note for note in priced(1).notes)
+
+
+def test_an_encoder_with_options_is_planned(tmp_path: Path):
+    """As docs/encoders.md shows it: its options are a mapping, which Python cannot hash."""
+    mine = "{kind: custom, path: 'a.b:C', options: {size: 224}, grid: [1, 16, 16], width: 768, params: 86000000}"
+    (tmp_path / "s.yaml").write_text(f"study: s\nbase: apollo\nscales: [3B]\naxes: {{encoders: [[{mine}]]}}\n")
+    plan = make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
+    assert plan.planned[0].budget.params["vision"] == 86_000_000
+    json.dumps(plan.to_json())
+
+
+def test_every_spec_of_the_study_is_priced():
+    for path in sorted(find_spec("apollo/encoders").parent.glob("*.yaml")):
+        plan = make_plan(load_spec(path), Pricing(gpu=None))
+        assert all(p.budget.on_gpu.hours > 0 for p in plan.planned), path
+
+
+ONE_ENCODER = (
+    "study: s\nbase: apollo\nscales: [3B]\naxes:\n  encoders:\n"
+    "    - {name: mine, value: [{kind: siglip, weights: WEIGHTS}]}\n"
+)
+
+
+def test_a_slip_in_an_encoders_name_is_told_at_the_spec(tmp_path: Path):
+    (tmp_path / "s.yaml").write_text(ONE_ENCODER.replace("WEIGHTS", "google/siglip-so400m-patch14-38"))
+    for pricing in (Pricing(gpu=None), None):  # a plan, a sweep
+        with pytest.raises(SpecError, match="did you mean 'google/siglip-so400m-patch14-384'"):
+            make_plan(load_spec(tmp_path / "s.yaml"), pricing)
+
+
+def test_what_no_card_knows_runs_without_a_price(tmp_path: Path):
+    (tmp_path / "s.yaml").write_text(ONE_ENCODER.replace("WEIGHTS", "somebody/siglip-of-theirs"))
+    plan = make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
+    assert [p.budget for p in plan.planned] == [None]
+    assert any(note.startswith("not priced: unknown weights 'somebody/siglip-of-theirs'") for note in plan.notes())
+    assert plan.to_json()["notes"]
+    assert make_plan(load_spec(tmp_path / "s.yaml")).to_run
+
+
+@pytest.mark.parametrize("is_priced", [True, False])
+def test_what_would_fail_in_a_trial_is_refused_before(tmp_path: Path, is_priced: bool):
+    spec = "study: s\nbase: tiny\nscales: [0.05M]\naxes:\n  resampler:\n    - {kind: mlp_pool, tokens_per_frame: 17}\n"
+    (tmp_path / "s.yaml").write_text(spec)
+    with pytest.raises(SpecError, match="17 tokens a clip cannot be pooled from a grid of 1 x 4 x 4"):
+        make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None) if is_priced else None)
+
+
+def test_a_mix_of_what_a_manifest_lacks_is_refused(tmp_path: Path):
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    talk = [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]
+    asked = {"id": "q", "question": "x", "options": ["a", "b"], "answer": 0, "category": "c"}
+    (tmp_path / "train.json").write_text(json.dumps([{"video": "v.mp4", "duration": 5, "conversations": talk}]))
+    (tmp_path / "test.json").write_text(json.dumps([{"video": "v.mp4", "questions": [asked]}]))
+    (tmp_path / "s.yaml").write_text(
+        "study: s\nbase: tiny\nscales: [0.05M]\naxes: {sampling: [{kind: fps, fps: 1}]}\n"
+        f"set: {{data: {{kind: manifest, benchmark: b, folder: '{tmp_path}'}}}}\n"
+    )
+    with pytest.raises(SpecError, match=r"stage 'align' learns from image, of which .* has no record"):
+        make_plan(load_spec(tmp_path / "s.yaml"))
+
+
+def test_a_manifest_tells_durations_or_has_its_videos_opened(tmp_path: Path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "i.png")
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    talk = [{"from": "human", "value": "x" * 40}, {"from": "gpt", "value": "y" * 8}]
+    records = [
+        {"video": "v.mp4", "duration": 30, "conversations": talk},
+        {"video": "v.mp4", "duration": 50.5, "conversations": talk + talk},
+        {"image": ["i.png", "i.png", "i.png"], "conversations": talk},
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    data = ManifestData(kind="manifest", benchmark="b", folder=str(tmp_path), digest="1")
+    sizes = sizes_of(data)
+    assert sizes.video_s == (30, 50.5)
+    assert sizes.asked["video"] == (40 / 4 + 8 / 4 + 1, 8 / 4 + 1)
+    assert (sizes.turns["video"], sizes.images) == (1.5, 3)
+    del records[0]["duration"]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    sizes = sizes_of(data.model_copy(update={"digest": "2"}))
+    assert "no video could be opened: 60 s each is assumed" in sizes.note
+
+
+def test_the_longest_video_is_never_left_out(tmp_path: Path):
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    talk = [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]
+    records = [{"video": "v.mp4", "duration": s, "conversations": talk} for s in [3600, *[10] * 126, 11]]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    seconds = sizes_of(ManifestData(kind="manifest", benchmark="b", folder=str(tmp_path), digest="3")).video_s
+    assert max(seconds) == 3600
+    assert len(seconds) == 64
+
+
+def test_assumed_data_are_said_to_be():
+    note = sizes_of(AssumedData(kind="assumed", benchmark="b", video_s=(5.0,))).note
+    assert note is not None
+    assert "assumed" in note
+
+
+def test_a_whole_study_is_expanded_once_per_design_and_scale():
+    trials = expand(load_spec(find_spec("apollo/scaling_consistency"))).trials
+    assert len({t.config.scale for t in trials}) == 4
+    assert len(trials) == 84

@@ -1,0 +1,106 @@
+"""Where MLflow's store is and whether it can be used; ports; names of designs."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ablate.errors import AblateError, UsageError
+from ablate.paths import StudyPaths
+from ablate.study import load_scores
+from ablate.study.table import design_names
+from ablate.tracking import Tracker
+from ablate.tracking import location as store
+from ablate.tracking import server as ui
+
+# mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
+
+
+def test_a_store_on_a_local_disk_lets_others_read_while_one_writes(tmp_path, monkeypatch):
+    def mode(name: str) -> str:
+        store.prepare_database(f"sqlite:///{tmp_path / name}")
+        return str(sqlite3.connect(tmp_path / name).execute("PRAGMA journal_mode").fetchone()[0])
+
+    monkeypatch.setattr(store, "is_local", lambda folder: True)
+    assert mode("local.db") == "wal"
+    monkeypatch.setattr(store, "is_local", lambda folder: False)
+    assert mode("network.db") == "delete"
+
+
+def test_uris_are_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert store.absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert store.absolute_uri("http://host:5000/") == "http://host:5000"
+
+
+@pytest.mark.slow
+def test_mlflow_neither_chatters_nor_reports_home(tmp_path):
+    code = f"""
+from ablate import paths, tracking
+from mlflow.telemetry.client import get_telemetry_client
+tracking.Tracker.open(paths.StudyPaths(name="s", root=paths.Path({str(tmp_path)!r})), "sqlite:///{tmp_path}/new/mlflow.db")
+assert get_telemetry_client() is None
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
+def test_score_tables_need_no_mlflow():
+    code = (
+        "import sys; from ablate.study import score_frame; from ablate.tracking import encode, location; "
+        "assert 'mlflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_design_has_one_name_and_a_name_one_design():
+    labelled = [("aaaa1", "fps2"), ("bbbb1", "fps2"), ("cccc1", "base"), ("cccc1", "base"), ("cccc1", "tpf2")]
+    assert design_names(labelled) == {"aaaa1": "fps2~aaaa", "bbbb1": "fps2~bbbb", "cccc1": "base"}
+
+
+def test_a_busy_port_is_passed_over():
+    with socket.socket() as busy:
+        busy.bind((ui.HOST, 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        assert port < ui.free_port(port) < port + ui.PORTS_TRIED
+    assert ui.free_port(5060) > 5061  # browsers refuse these
+
+
+def test_a_servers_uri_is_used_as_it_is():
+    with ui.serving("http://tracking.example:5000/") as address:
+        assert address == "http://tracking.example:5000"
+
+
+def test_a_server_that_is_away_is_named_at_once(tmp_path):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away = f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(AblateError, match=r"no MLflow server answers at http://user:\*{3}@127.0.0.1"):
+        Tracker.open(StudyPaths(name="s", root=tmp_path), away)
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("wrong", ["gopher://nowhere", "postgresql:/broken"])
+def test_a_uri_that_mlflow_cannot_use_is_named(tmp_path, wrong):
+    with pytest.raises(AblateError, match=wrong):
+        Tracker.open(StudyPaths(name="s", root=tmp_path), wrong)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(AblateError, match="cannot be written"):
+        Tracker.open(StudyPaths(name="s", root=tmp_path), f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
+
+
+def test_reading_makes_no_store(tmp_path):
+    with pytest.raises(UsageError, match="no MLflow store"):
+        load_scores("s", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert not list(tmp_path.iterdir())
