@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.cards import LlmCard, encoder_card
-from models.costs import Learning, Load, Model, training_flops
+from models.costs import ON_CPU, Learning, Load, Memory, Model, training_flops, training_memory
 from models.design import AdamW, ConvPool, LearningRates, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
-from models.encoders.spread import largest
-from models.memory import ON_CPU, Memory, training_memory
+from models.video import largest
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ def measure(case: Case) -> None:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from models.train import freeze, make_optimizers, train_mode
+    from models.training import freeze, make_optimizers, train_mode
 
     torch.set_num_threads(1)
     process = psutil.Process()
@@ -269,11 +268,9 @@ def build(case: Case, torch):
         VideoMAEModel,
     )
 
-    from models.build import build_encoder, build_resampler
-    from models.encoders.combine import CombinedEncoder
-    from models.integration import VIDEO_TOKEN
-    from models.prompt import Branch, Sequence, collate
-    from models.video_lmm import VideoLMM
+    from models.architecture import VideoLMM, build_encoder, build_resampler
+    from models.data import VIDEO_TOKEN, Branch, Sequence, collate
+    from models.encoders import CombinedEncoder
 
     with tempfile.TemporaryDirectory() as folder:
         SiglipVisionModel(SiglipVisionConfig(**vision_config("siglip"))).save_pretrained(f"{folder}/siglip")

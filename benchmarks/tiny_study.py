@@ -15,7 +15,7 @@ from ablate.record import Record, scan
 from ablate.study import load_table, own_metric, rankings
 from analysis.consistency import compare
 from analysis.noise import across_seeds
-from models.tiny.questions import NEEDS
+from models.tiny import NEEDS
 
 
 def main() -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from models.cards import LLMS, SCALES, LlmCard, UncountedError, llm_card, misspelt
+from models.cards import LLMS, SCALES, LlmCard, llm_card, misspelt
 from models.design import Part, TrialConfig
-from models.weights import local_config, stored_params, why_not_here
+from models.weights import UncountedError, local_config, stored_params, why_not_here
 
 REFERENCE = "Qwen/Qwen2.5-3B-Instruct"
 """Schedules for published LLMs give the learning rate at this one: Apollo's ablations use it."""

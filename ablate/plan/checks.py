@@ -7,11 +7,10 @@ from pathlib import Path
 from ablate.errors import UsageError
 from ablate.plan.load import model_of
 from ablate.spec import SweepSpec, Trial
-from models.cards import UncountedError
+from models.data import ManifestError, load_test, load_train
 from models.design import CustomEncoder, ManifestData
 from models.ladder import rung_of
-from models.manifest import ManifestError, load_test, load_train
-from models.weights import locate
+from models.weights import UncountedError, locate
 
 
 def _check_weights(spec: SweepSpec, trial: Trial) -> None:

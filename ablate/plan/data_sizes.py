@@ -8,13 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, assert_never, get_args
 
-from models.design import (
-    AssumedData,
-    Data,
-    ManifestData,
-    TinyData,
-)
-from models.manifest import Kind, Record, load_train
+from models.data import Kind, Record, load_train
+from models.design import AssumedData, Data, ManifestData, TinyData
 
 CHARACTERS_PER_TOKEN = 4.0
 """Of English text with a Qwen tokenizer: assumed, for manifests, whose tokenizer a plan does not load."""
@@ -115,8 +110,7 @@ def _quantiles(seconds: list[float]) -> tuple[float, ...]:
 
 def _durations(folder: Path, videos: list[Any]) -> tuple[tuple[float, ...], str]:
     """Durations as the manifest tells them; where it does not, of some videos that are opened."""
-    from models.decode import Decoder, VideoError
-    from models.frames import duration
+    from models.video import Decoder, VideoError, duration
 
     if not videos:
         return (0.0,), ""

@@ -10,13 +10,8 @@ from ablate.errors import InfeasibleError
 from ablate.plan.data_sizes import KINDS, sizes_of
 from ablate.plan.gpus import Gpu, gpus
 from ablate.plan.load import StagePlan, _load
-from models.costs import Learning, Load, Model
-from models.design import (
-    Design,
-    Stage,
-    TrialConfig,
-)
-from models.memory import PLACES_AT_ONCE, Memory, on_gpus, training_memory
+from models.costs import PLACES_AT_ONCE, Learning, Load, Memory, Model, on_gpus, training_memory
+from models.design import Design, Stage, TrialConfig
 
 UTILISATION = 0.4
 """Share of a GPU's peak that training reaches: assumed; good video-LMM trainers report 0.3 to 0.5."""

@@ -8,19 +8,10 @@ from dataclasses import dataclass
 from ablate.plan.data_sizes import KINDS, Sizes
 from models.cards import encoder_card, llm_card
 from models.costs import Learning, Load, Model, training_flops
-from models.design import (
-    Design,
-    Mix,
-    Perceiver,
-    Split,
-    Stage,
-    TrialConfig,
-    warmup_steps,
-)
-from models.encoders.spread import largest, pooled_shape
-from models.frames import num_clips
+from models.data import Kind
+from models.design import Design, Mix, Perceiver, Split, Stage, TrialConfig, warmup_steps
 from models.ladder import rung_of
-from models.manifest import Kind
+from models.video import largest, num_clips, pooled_shape
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,9 @@ from ablate.plan.gpus import DEFAULT, gpu
 from ablate.plan.prices import Budget, price
 from ablate.record import folder_of
 from ablate.spec import SweepSpec, Trial, expand, known_metric
-from models.cards import UncountedError
 from models.design import AssumedData, Design
 from models.ladder import rung_of
+from models.weights import UncountedError
 
 if TYPE_CHECKING:
     from analysis.noise import Power

@@ -14,9 +14,7 @@ from ablate.plan.fit import OnGpu, Pricing, _on_gpu
 from ablate.plan.load import StagePlan, _load, _stage_plan, model_of
 from models.cards import LLMS, EncoderCard, LlmCard
 from models.costs import Model
-from models.design import (
-    TrialConfig,
-)
+from models.design import TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)

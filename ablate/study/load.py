@@ -134,24 +134,24 @@ def _in_mlflow(study: str, tracking_uri: str | None, ask: Callable[[str, str | N
 
 
 def _trials_in_mlflow(study: str, tracking_uri: str | None) -> tuple[list[TrialScores], StudyFacts]:
-    from ablate.tracking import sqlite as sqlite_runs
+    from ablate.tracking import sqlite
 
-    stored = sqlite_runs.load(study, tracking_uri)
+    stored = sqlite.load(study, tracking_uri)
     if stored is None:  # importing MLflow takes seconds
-        from ablate.tracking import client as tracking
+        from ablate.tracking import client
 
-        stored = tracking.load(study, tracking_uri)
+        stored = client.load(study, tracking_uri)
     return stored.trials, stored.facts
 
 
 def _unfinished_in_mlflow(study: str, tracking_uri: str | None) -> list[str]:
-    from ablate.tracking import sqlite as sqlite_runs
+    from ablate.tracking import sqlite
 
-    found = sqlite_runs.unfinished(study, tracking_uri)
+    found = sqlite.unfinished(study, tracking_uri)
     if found is None:
-        from ablate.tracking import client as tracking
+        from ablate.tracking import client
 
-        found = tracking.unfinished(study, tracking_uri)
+        found = client.unfinished(study, tracking_uri)
     return found
 
 

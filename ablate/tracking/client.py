@@ -8,9 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 
 from ablate.errors import AblateError
-from ablate.tracking import decode as stored
-from ablate.tracking import encode as mirror
-from ablate.tracking import location as store
+from ablate.tracking import decode, encode, location
 from ablate.tracking.decode import StoredRun, StoredStudy
 
 PAGE = 500
@@ -24,36 +22,36 @@ def load(study: str, uri: str | None = None) -> StoredStudy:
         AblateError: the store cannot be used.
     """
     experiment, runs = _trials(study, uri, "AND status = 'FINISHED'")
-    oldest_of_each = {run.data.tags.get(mirror.TRIAL_TAG, run.info.run_id): run for run in runs}
-    trials = [stored.trial_in(study, _stored(run)) for run in oldest_of_each.values()]
-    return StoredStudy(facts=stored.facts_in(experiment.tags), trials=trials)
+    oldest_of_each = {run.data.tags.get(encode.TRIAL_TAG, run.info.run_id): run for run in runs}
+    trials = [decode.trial_in(study, _stored(run)) for run in oldest_of_each.values()]
+    return StoredStudy(facts=decode.facts_in(experiment.tags), trials=trials)
 
 
 def unfinished(study: str, uri: str | None = None) -> list[str]:
     """The trials of a study without a result, as `stored.unfinished_in` tells them; errors as in `load`."""
-    return stored.unfinished_in(_stored(run) for run in _trials(study, uri)[1])
+    return decode.unfinished_in(_stored(run) for run in _trials(study, uri)[1])
 
 
 def finished_trials(study: str, uri: str | None = None) -> tuple[str, list[Run]]:
     """A study's experiment id and the runs of its finished trials, one each, newest first; errors as in `load`."""
     experiment, runs = _trials(study, uri, "AND status = 'FINISHED'")
-    return str(experiment.experiment_id), list({run.data.tags[mirror.TRIAL_TAG]: run for run in runs}.values())
+    return str(experiment.experiment_id), list({run.data.tags[encode.TRIAL_TAG]: run for run in runs}.values())
 
 
 def _trials(study: str, uri: str | None, condition: str = "") -> tuple[Experiment, list[Run]]:
     """A study's experiment and the runs of its trials, newest first."""
-    uri = store.absolute_uri(uri)
-    store.require_database(uri)
+    uri = location.absolute_uri(uri)
+    location.require_database(uri)
     try:
         client = _client(uri)
         experiment = client.get_experiment_by_name(study)
         if experiment is None or experiment.lifecycle_stage != "active":
-            raise store.no_study(study, uri, [e.name for e in client.search_experiments() if e.experiment_id != "0"])
-        runs = list(_search(client, experiment.experiment_id, f"tags.`{mirror.KIND_TAG}` = 'trial' {condition}"))
+            raise location.no_study(study, uri, [e.name for e in client.search_experiments() if e.experiment_id != "0"])
+        runs = list(_search(client, experiment.experiment_id, f"tags.`{encode.KIND_TAG}` = 'trial' {condition}"))
     except AblateError:
         raise
     except Exception as error:
-        raise store.unusable(uri, error) from error
+        raise location.unusable(uri, error) from error
     return experiment, runs
 
 
@@ -65,7 +63,7 @@ def _stored(run: Run) -> StoredRun:
 
 
 def _client(uri: str) -> MlflowClient:
-    store.require_server(uri)
+    location.require_server(uri)
     client = MlflowClient(tracking_uri=uri)
     client.search_experiments(max_results=1)
     return client

@@ -14,7 +14,7 @@ from typing import Any
 
 from ablate.errors import AblateError
 from ablate.record import Score, StudyFacts, TrialScores, Value, axes_told
-from ablate.tracking import encode as mirror
+from ablate.tracking import encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class StoredStudy:
 
 def facts_in(tags: Mapping[str, str]) -> StudyFacts:
     """What an experiment's tags say of the whole study."""
-    return StudyFacts(**json.loads(tags.get(mirror.FACTS_TAG) or "{}"))
+    return StudyFacts(**json.loads(tags.get(encode.FACTS_TAG) or "{}"))
 
 
 def trial_in(study: str, run: StoredRun) -> TrialScores:
@@ -54,16 +54,16 @@ def trial_in(study: str, run: StoredRun) -> TrialScores:
     tags, params = run.tags, run.params
     try:
         return TrialScores(
-            key=tags[mirror.TRIAL_TAG],
-            design_key=tags[mirror.DESIGN_TAG],
-            design_label=tags[mirror.LABEL_TAG],
+            key=tags[encode.TRIAL_TAG],
+            design_key=tags[encode.DESIGN_TAG],
+            design_label=tags[encode.LABEL_TAG],
             study=study,
             scale=params["scale"],
             seed=int(params["seed"]),
             samples=int(params["samples"]) if "samples" in params else None,
             ended_at=run.ended_ms / 1000,
             scores=scores_in(tags, run.metrics),
-            axes=axes_told(axes_in(tags, params), tags.get(mirror.SOURCE_TAG, "trial")),
+            axes=axes_told(axes_in(tags, params), tags.get(encode.SOURCE_TAG, "trial")),
         )
     except (KeyError, ValueError) as error:
         told = f"lacks {error}" if isinstance(error, KeyError) else f"was changed ({error})"
@@ -76,7 +76,7 @@ def scores_in(tags: Mapping[str, str], metrics: Mapping[str, float]) -> list[Sco
     """The scores of a run, as `mirror.outcome_tags` and `score_keys` wrote them."""
     return [
         Score(benchmark=benchmark, category=category, modality=modality, score=metrics[key])
-        for key, benchmark, category, modality in _long_value(tags, mirror.SCORES_TAG, "[]")
+        for key, benchmark, category, modality in _long_value(tags, encode.SCORES_TAG, "[]")
         if key in metrics
     ]
 
@@ -87,9 +87,9 @@ def axes_in(tags: Mapping[str, str], params: Mapping[str, str]) -> dict[str, Val
     Of one that was mirrored before there was `mirror.AXES_TAG`, the params that are no part of the config; the types of
     their values are guessed.
     """
-    if mirror.AXES_TAG in tags:
-        return dict(_long_value(tags, mirror.AXES_TAG, "{}"))
-    return {key: _guessed(params[key]) for key in sorted(params) if mirror.is_axis_param(key)}
+    if encode.AXES_TAG in tags:
+        return dict(_long_value(tags, encode.AXES_TAG, "{}"))
+    return {key: _guessed(params[key]) for key in sorted(params) if encode.is_axis_param(key)}
 
 
 def unfinished_in(runs: Iterable[StoredRun]) -> list[str]:
@@ -100,12 +100,12 @@ def unfinished_in(runs: Iterable[StoredRun]) -> list[str]:
     """
     found: dict[str, StoredRun] = {}
     for run in runs:
-        key = run.tags.get(mirror.TRIAL_TAG, "")
+        key = run.tags.get(encode.TRIAL_TAG, "")
         if run.status == "FINISHED" or key not in found:
             found[key] = run
     unfinished = (run for run in found.values() if run.status != "FINISHED")
     return sorted(
-        unfinished_label(run.name, run.tags.get(mirror.FAILURE_TAG) or None, failed=run.status == "FAILED")
+        unfinished_label(run.name, run.tags.get(encode.FAILURE_TAG) or None, failed=run.status == "FAILED")
         for run in unfinished
     )
 

@@ -23,9 +23,7 @@ from mlflow.entities import Experiment, Metric, Param, RunTag
 from ablate.errors import AblateError
 from ablate.paths import StudyPaths
 from ablate.record import About, Failure, Record, StudyFacts, TrialFolder, Value, facts, scan
-from ablate.tracking import decode as stored
-from ablate.tracking import encode as mirror
-from ablate.tracking import location as store
+from ablate.tracking import decode, encode, location
 from ablate.tracking.client import _client, _search
 from ablate.tracking.encode import SweepSummary, Synced
 
@@ -92,26 +90,26 @@ class Tracker:
         Raises:
             AblateError: the store cannot be used; the message names it.
         """
-        uri = store.absolute_uri(uri)
-        store.prepare_database(uri)
+        uri = location.absolute_uri(uri)
+        location.prepare_database(uri)
         known = known or facts(paths)
         try:
             client = _client(uri)
             experiment = client.get_experiment_by_name(paths.name)
             if experiment is None:
-                folder = store.artifact_folder(uri)
-                location = None if folder is None else (folder / paths.name).as_uri()
-                client.create_experiment(paths.name, artifact_location=location, tags=EXPERIMENT_TAGS)
+                folder = location.artifact_folder(uri)
+                artifacts = None if folder is None else (folder / paths.name).as_uri()
+                client.create_experiment(paths.name, artifact_location=artifacts, tags=EXPERIMENT_TAGS)
                 experiment = client.get_experiment_by_name(paths.name)
             if experiment.lifecycle_stage == "active":
-                client.set_experiment_tag(experiment.experiment_id, mirror.FACTS_TAG, json.dumps(asdict(known)))
+                client.set_experiment_tag(experiment.experiment_id, encode.FACTS_TAG, json.dumps(asdict(known)))
                 return cls(client, experiment, paths, uri, known.metric)
         except AblateError:
             raise
         except Exception as error:  # mlflow, sqlalchemy and requests each have their own
-            raise store.unusable(uri, error) from error
+            raise location.unusable(uri, error) from error
         raise AblateError(
-            f"study {paths.name} was deleted in MLflow at {store.shown(uri)}; bring it back with "
+            f"study {paths.name} was deleted in MLflow at {location.shown(uri)}; bring it back with "
             f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
         )
 
@@ -127,10 +125,10 @@ class Tracker:
     def adopt(self, about: About) -> None:
         """A sweep counts a trial that another one ran: its axes join the run's params, so that plots find them."""
         known = self._runs.get(about.key)
-        fresh = {k: v for k, v in mirror.params(about).items() if known and k not in known.params}
+        fresh = {k: v for k, v in encode.params(about).items() if known and k not in known.params}
         if known and fresh:
             known.axes = known.axes | {k: v for k, v in about.axes.items() if k not in known.axes}
-            self._guarded(about.key, lambda: self._log(known, params=fresh, tags=mirror.axes_tags(known.axes)))
+            self._guarded(about.key, lambda: self._log(known, params=fresh, tags=encode.axes_tags(known.axes)))
 
     def events(self, key: str, events: Sequence[Mapping[str, float]]) -> None:
         """Take in lines of a trial's events.jsonl, in order; they are written every few seconds."""
@@ -161,24 +159,24 @@ class Tracker:
     def _start(self, about: About) -> None:
         known = self._runs.get(about.key)
         if known is None:
-            self._create(about, mirror.ms(time.time()))
+            self._create(about, encode.ms(time.time()))
             return
         known.mirrored = ""
-        tags = mirror.about_tags(about) | dict.fromkeys((*mirror.FAILURE_TAGS, mirror.MIRRORED_TAG), "")
-        self._log(known, params=mirror.params(about), tags=tags)
-        self._client.update_run(known.run_id, status="RUNNING", name=mirror.run_name(about.label))
+        tags = encode.about_tags(about) | dict.fromkeys((*encode.FAILURE_TAGS, encode.MIRRORED_TAG), "")
+        self._log(known, params=encode.params(about), tags=tags)
+        self._client.update_run(known.run_id, status="RUNNING", name=encode.run_name(about.label))
 
     def _create(self, about: About, start_ms: int) -> _Run:
         run = self._client.create_run(
             self._experiment_id,
             start_time=start_ms,
-            tags=mirror.about_tags(about),
-            run_name=mirror.run_name(about.label),
+            tags=encode.about_tags(about),
+            run_name=encode.run_name(about.label),
         )
         known = self._runs[about.key] = _Run(run.info.run_id, "", {})
         # MLflow's compare page shows the metric that a run got first: a score, though the curve comes earlier.
-        first = [Metric(mirror.metric_key(self._metric), math.nan, 0, 0)] if self._metric else []
-        self._log(known, params=mirror.params(about), metrics=first)
+        first = [Metric(encode.metric_key(self._metric), math.nan, 0, 0)] if self._metric else []
+        self._log(known, params=encode.params(about), metrics=first)
         return known
 
     def _flush(self, key: str) -> None:
@@ -189,27 +187,27 @@ class Tracker:
         """Bring a trial's run up to its record; the mark that says so is written last."""
         about, result = record.about, record.result
         failure = record.failures[-1] if record.failures else None
-        mark = mirror.fingerprint(about, None if result else failure, result)
+        mark = encode.fingerprint(about, None if result else failure, result)
         known = self._runs.get(about.key)
         if known and known.mirrored == mark:
             return "unchanged"
         change: Change = "updated" if known else "created"
-        began, ended = mirror.times_ms(record)
+        began, ended = encode.times_ms(record)
         known = known or self._create(about, began)
-        outcome = mirror.outcome_metrics(result) if result else {}
+        outcome = encode.outcome_metrics(result) if result else {}
         curve = [point for event in TrialFolder(record.path).events() for point in _points(event)]
         metrics = [Metric(k, v, ended, 0) for k, v in outcome.items()] + curve[self._written[about.key] :]
-        tags = mirror.about_tags(about) | mirror.outcome_tags(failure, result)
-        self._log(known, params=mirror.params(about), tags=tags, metrics=metrics)
+        tags = encode.about_tags(about) | encode.outcome_tags(failure, result)
+        self._log(known, params=encode.params(about), tags=tags, metrics=metrics)
         self._copy_files(known.run_id, record)
-        self._client.set_terminated(known.run_id, mirror.status(record), end_time=ended)
-        self._client.set_tag(known.run_id, mirror.MIRRORED_TAG, mark)
+        self._client.set_terminated(known.run_id, encode.status(record), end_time=ended)
+        self._client.set_tag(known.run_id, encode.MIRRORED_TAG, mark)
         known.mirrored = mark
         self._waiting.pop(about.key, None)
         return change
 
     def _copy_files(self, run_id: str, record: Record) -> None:
-        for name in mirror.COPIED:
+        for name in encode.COPIED:
             if (record.path / name).is_file():
                 self._client.log_artifact(run_id, str(record.path / name))
         if record.failures and record.failures[-1].traceback:
@@ -225,9 +223,9 @@ class Tracker:
         """Write in as few calls as MLflow's limits allow. A param once written stays: MLflow refuses to change it."""
         new = {k: v for k, v in (params or {}).items() if k not in run.params}
         for some_params, some_tags, some_metrics in zip_longest(
-            mirror.chunks([Param(k, v) for k, v in new.items()], mirror.TEXTS_PER_CALL),
-            mirror.chunks([RunTag(k, v) for k, v in (tags or {}).items()], mirror.TEXTS_PER_CALL),
-            mirror.chunks(metrics, mirror.METRICS_PER_CALL),
+            encode.chunks([Param(k, v) for k, v in new.items()], encode.TEXTS_PER_CALL),
+            encode.chunks([RunTag(k, v) for k, v in (tags or {}).items()], encode.TEXTS_PER_CALL),
+            encode.chunks(metrics, encode.METRICS_PER_CALL),
             fillvalue=(),
         ):
             self._client.log_batch(run.run_id, metrics=some_metrics, params=some_params, tags=some_tags)
@@ -242,11 +240,11 @@ class Tracker:
             write()
         except Exception as error:  # noqa: BLE001 - mlflow, sqlalchemy and requests each have their own
             self.missed.add(key)
-            if not store.answers(self.uri):
+            if not location.answers(self.uri):
                 self._away_until = time.monotonic() + AWAY_S
             self.problem = self.problem or (
-                f"MLflow at {store.shown(self.uri)} did not take a write ({store.first_line(error)}); the sweep goes "
-                f"on and nothing is lost: `ablate sync {self._paths.name}` catches up"
+                f"MLflow at {location.shown(self.uri)} did not take a write ({location.first_line(error)}); the sweep "
+                f"goes on and nothing is lost: `ablate sync {self._paths.name}` catches up"
             )
         else:
             self.missed.discard(key)
@@ -258,17 +256,17 @@ class Tracker:
         self._guarded(f"sweep {summary.sweep}", lambda: self._write_summary(summary))
 
     def _write_summary(self, summary: SweepSummary) -> None:
-        runs = _search(self._client, self._experiment_id, f"tags.`{mirror.KIND_TAG}` = 'sweep'")
-        run_id = next((r.info.run_id for r in runs if r.data.tags.get(mirror.SWEEP_TAG) == summary.sweep), None)
+        runs = _search(self._client, self._experiment_id, f"tags.`{encode.KIND_TAG}` = 'sweep'")
+        run_id = next((r.info.run_id for r in runs if r.data.tags.get(encode.SWEEP_TAG) == summary.sweep), None)
         if run_id is None:
             run = self._client.create_run(
                 self._experiment_id,
-                start_time=mirror.ms(summary.started_at),
+                start_time=encode.ms(summary.started_at),
                 run_name=f"sweep {summary.sweep}",
-                tags=mirror.summary_tags(summary),
+                tags=encode.summary_tags(summary),
             )
             run_id = run.info.run_id
-        self._log(_Run(run_id, "", {}), tags=mirror.summary_tags(summary))
+        self._log(_Run(run_id, "", {}), tags=encode.summary_tags(summary))
         self._client.log_text(run_id, summary.spec, "spec.yaml")
         self._client.log_dict(run_id, dict(summary.counts), "counts.json")
         if summary.ranking is not None:
@@ -294,12 +292,12 @@ def sync(paths: StudyPaths, uri: str | None = None) -> Synced:
     tracker = Tracker.open(paths, uri)
     done: Counter[str] = Counter()
     for record in scan(paths):
-        if not mirror.has_begun(record):
+        if not encode.has_begun(record):
             continue
         try:
             done[tracker._write(record)] += 1
         except Exception as error:
-            raise store.unusable(tracker.uri, error) from error
+            raise location.unusable(tracker.uri, error) from error
     counts = {"created": done["created"], "updated": done["updated"], "unchanged": done["unchanged"]}
     return Synced(**counts, duplicates=tracker.duplicates)
 
@@ -308,17 +306,17 @@ def _trial_runs(client: MlflowClient, experiment_id: str) -> tuple[dict[str, _Ru
     """The oldest run of each trial, and the keys that more than one run bears."""
     found: dict[str, _Run] = {}
     twice: list[str] = []
-    for run in reversed(list(_search(client, experiment_id, f"tags.`{mirror.KIND_TAG}` = 'trial'"))):
-        key = run.data.tags[mirror.TRIAL_TAG]
+    for run in reversed(list(_search(client, experiment_id, f"tags.`{encode.KIND_TAG}` = 'trial'"))):
+        key = run.data.tags[encode.TRIAL_TAG]
         if key in found:
             twice.append(key)
         else:
-            data, mark = run.data, run.data.tags.get(mirror.MIRRORED_TAG, "")
-            found[key] = _Run(run.info.run_id, mark, dict(data.params), stored.axes_in(data.tags, data.params))
+            data, mark = run.data, run.data.tags.get(encode.MIRRORED_TAG, "")
+            found[key] = _Run(run.info.run_id, mark, dict(data.params), decode.axes_in(data.tags, data.params))
     return found, tuple(sorted(set(twice)))
 
 
 def _points(event: Mapping[str, float]) -> list[Metric]:
     """One report of a training curve; the same report gives the same points, which MLflow keeps once."""
-    stamp, step = mirror.ms(event.get("time", 0.0)), int(event.get("step", 0))
-    return [Metric(key, value, stamp, step) for key, value in mirror.event_metrics(event).items()]
+    stamp, step = encode.ms(event.get("time", 0.0)), int(event.get("step", 0))
+    return [Metric(key, value, stamp, step) for key, value in encode.event_metrics(event).items()]

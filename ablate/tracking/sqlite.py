@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ablate.errors import AblateError
-from ablate.tracking import decode as stored
-from ablate.tracking import encode as mirror
-from ablate.tracking import location as store
+from ablate.tracking import decode, encode, location
 from ablate.tracking.decode import StoredRun, StoredStudy
 
 T = TypeVar("T")
@@ -84,13 +82,13 @@ class _Experiment:
 
 def _read(study: str, uri: str | None, ask: Callable[[_Experiment], T]) -> T | None:
     """One consistent view of the file, even while a sweep writes."""
-    uri = store.absolute_uri(uri)
-    file = store.database(uri)
+    uri = location.absolute_uri(uri)
+    file = location.database(uri)
     if file is None:
         return None
-    store.require_database(uri)
+    location.require_database(uri)
     try:
-        with closing(store.read_only(file)) as connection:
+        with closing(location.read_only(file)) as connection:
             connection.execute("BEGIN")
             return ask(_experiment(connection, study, uri))
     except (sqlite3.Error, _NotAsExpectedError):
@@ -114,17 +112,17 @@ def _experiment(connection: sqlite3.Connection, study: str, uri: str) -> _Experi
     except KeyError:
         raise _NotAsExpectedError from None
     if study not in active:
-        raise store.no_study(study, uri, [name for name, number in active.items() if number != 0])
+        raise location.no_study(study, uri, [name for name, number in active.items() if number != 0])
     return _Experiment(connection, study, active[study])
 
 
 def _load(experiment: _Experiment) -> StoredStudy:
     finished = "r.status = 'FINISHED'"
     tags = _tags(experiment, finished)
-    params = _params(experiment, finished, axes_told=all(mirror.AXES_TAG in of_run for of_run in tags.values()))
+    params = _params(experiment, finished, axes_told=all(encode.AXES_TAG in of_run for of_run in tags.values()))
     metrics = _metrics(experiment, finished)
     trials = {
-        tags[run].get(mirror.TRIAL_TAG, run): StoredRun(
+        tags[run].get(encode.TRIAL_TAG, run): StoredRun(
             name=name, status=status, ended_ms=ended, tags=tags[run], params=params[run], metrics=metrics[run]
         )
         for run, name, status, ended in experiment.runs(finished)
@@ -133,19 +131,19 @@ def _load(experiment: _Experiment) -> StoredStudy:
     told = experiment.connection.execute(
         "SELECT key, value FROM experiment_tags WHERE experiment_id = ?", [experiment.id]
     )
-    facts = stored.facts_in(dict(told.fetchall()))
-    return StoredStudy(facts=facts, trials=[stored.trial_in(experiment.study, run) for run in trials.values()])
+    facts = decode.facts_in(dict(told.fetchall()))
+    return StoredStudy(facts=facts, trials=[decode.trial_in(experiment.study, run) for run in trials.values()])
 
 
 def _run_ids(experiment: _Experiment) -> Mapping[str, str]:
-    condition = f"r.status = 'FINISHED' AND t.key = '{mirror.TRIAL_TAG}'"
+    condition = f"r.status = 'FINISHED' AND t.key = '{encode.TRIAL_TAG}'"
     return {key: run for run, _, key in experiment.texts("tags", condition)}
 
 
 def _unfinished(experiment: _Experiment) -> list[str]:
-    keys = (mirror.KIND_TAG, mirror.TRIAL_TAG, mirror.FAILURE_TAG)
+    keys = (encode.KIND_TAG, encode.TRIAL_TAG, encode.FAILURE_TAG)
     tags = _of_trials(experiment.texts("tags", f"t.key IN ({_marks(keys)})", *keys))
-    return stored.unfinished_in(
+    return decode.unfinished_in(
         StoredRun(name=name, status=status, ended_ms=ended, tags=tags[run], params={}, metrics={})
         for run, name, status, ended in experiment.runs("1")
         if run in tags
@@ -154,8 +152,8 @@ def _unfinished(experiment: _Experiment) -> list[str]:
 
 def _tags(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, str]]:
     """Those that scores are read from, of the runs that are trials."""
-    keys = (mirror.KIND_TAG, mirror.TRIAL_TAG, mirror.DESIGN_TAG, mirror.LABEL_TAG, mirror.SOURCE_TAG)
-    long = (mirror.SCORES_TAG, mirror.AXES_TAG)
+    keys = (encode.KIND_TAG, encode.TRIAL_TAG, encode.DESIGN_TAG, encode.LABEL_TAG, encode.SOURCE_TAG)
+    long = (encode.SCORES_TAG, encode.AXES_TAG)
     condition = f"{finished} AND (t.key IN ({_marks(keys + long)}) OR t.key GLOB ? OR t.key GLOB ?)"
     given = (*keys, *long, *(f"{tag}.*" for tag in long))
     return _of_trials(experiment.texts("tags", condition, *given))
@@ -164,10 +162,10 @@ def _tags(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, str]
 def _params(experiment: _Experiment, finished: str, *, axes_told: bool) -> Mapping[str, dict[str, str]]:
     """Scale, seed and samples; and what may be axes, where there are runs whose tags do not tell them."""
     if axes_told:
-        keys = mirror.EVERY_TRIALS
+        keys = encode.EVERY_TRIALS
         found = experiment.texts("params", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
     else:
-        found = experiment.texts("params", f"{finished} AND t.key NOT GLOB ?", f"{mirror.CONFIG}/*")
+        found = experiment.texts("params", f"{finished} AND t.key NOT GLOB ?", f"{encode.CONFIG}/*")
     return _grouped(found)
 
 
@@ -180,7 +178,7 @@ def _metrics(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, f
 
 
 def _of_trials(found: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
-    return {run: tags for run, tags in _grouped(found).items() if tags.get(mirror.KIND_TAG) == "trial"}
+    return {run: tags for run, tags in _grouped(found).items() if tags.get(encode.KIND_TAG) == "trial"}
 
 
 def _grouped(found: Iterable[tuple[str, str, T]]) -> defaultdict[str, dict[str, T]]:

@@ -9,6 +9,9 @@ from .candidate_designs import candidates as candidates
 from .predicted import Foretold as Foretold
 from .predicted import Prediction as Prediction
 from .predicted import against_observed as against_observed
+from .prior import Prior as Prior
+from .prior import published_prior as published_prior
+from .prior import vague_prior as vague_prior
 from .selection import Candidate as Candidate
 from .selection import Policy as Policy
 from .selection import Rule as Rule
@@ -19,8 +22,5 @@ from .selection import select as select
 from .selection import spread as spread
 from .sequential import Advice as Advice
 from .sequential import advise as advise
-from .transfer import Prior as Prior
 from .transfer import Transfer as Transfer
 from .transfer import foretell as foretell
-from .transfer import published_prior as published_prior
-from .transfer import vague_prior as vague_prior

@@ -25,7 +25,8 @@ from analysis.tables import TableError
 if TYPE_CHECKING:
     from analysis.numbers import Floats
     from analysis.promotion.candidate_designs import Candidates
-    from analysis.promotion.transfer import Prior, Transfer
+    from analysis.promotion.prior import Prior
+    from analysis.promotion.transfer import Transfer
 
 NUM_STUDIES = 200
 SHARE = 2 / 3

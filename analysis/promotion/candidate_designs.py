@@ -9,10 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.noise import noise_between_seeds
-from analysis.promotion.prior import Prior as Prior
-from analysis.promotion.prior import fit_prior as fit_prior
-from analysis.promotion.prior import published_prior as published_prior
-from analysis.promotion.prior import vague_prior as vague_prior
 from analysis.tables import TableError, scale_size
 
 if TYPE_CHECKING:

@@ -21,10 +21,7 @@ import numpy as np
 
 from analysis.promotion.candidate_designs import Candidates
 from analysis.promotion.kriging import Standardised, krige, standardised
-from analysis.promotion.prior import Prior as Prior
-from analysis.promotion.prior import fit_prior as fit_prior
-from analysis.promotion.prior import published_prior as published_prior
-from analysis.promotion.prior import vague_prior as vague_prior
+from analysis.promotion.prior import Prior
 
 if TYPE_CHECKING:
     from analysis.numbers import Floats

@@ -1,1 +1,5 @@
-"""Vision encoders, one file a family: frames -> features."""
+"""Vision encoders, one file for each family, and their combination."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

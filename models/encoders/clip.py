@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from models.checkpoints import blocks_read
 from models.design import Clip
 from models.encoders.base import CLIP, VisionEncoder
-from models.encoders.pretrained import load_tower, read_config
+from models.encoders.transformers_towers import load_tower, read_config
+from models.weights import blocks_read
 
 
 class ClipEncoder(VisionEncoder):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from models.encoders.base import VisionEncoder
-from models.encoders.spread import largest
+from models.video import largest
 
 
 class CombinedEncoder(nn.Module):

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
-from models.checkpoints import blocks_read
 from models.design import Dinov2
 from models.encoders.base import VisionEncoder
-from models.encoders.pretrained import load_tower, read_config
+from models.encoders.transformers_towers import load_tower, read_config
+from models.weights import blocks_read
 
 READ_AT, CROP = 256, 224
 """Pixels to which the published processor resizes, and the middle part that it keeps."""

@@ -11,18 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
-from models.checkpoints import (
+from models.design import InternVideo2
+from models.encoders.base import VisionEncoder
+from models.weights import (
+    INTERNVIDEO2,
+    InternVideo2Sizes,
     blocks_read,
     find_file,
+    internvideo2_sizes,
     load_strictly,
     shapes_of,
     tower_tensors,
     without_blocks,
 )
-from models.design import InternVideo2
-from models.encoders.base import VisionEncoder
-from models.encoders.layouts import INTERNVIDEO2
-from models.encoders.sizes import InternVideo2Sizes, internvideo2_sizes
 
 
 class RmsNorm(nn.Module):

@@ -12,19 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, gelu, scaled_dot_product_attention
 
-from models.checkpoints import (
+from models.design import LanguageBindImage, LanguageBindVideo
+from models.encoders.base import CLIP, VisionEncoder
+from models.weights import (
+    LANGUAGEBIND_IMAGE,
+    LANGUAGEBIND_VIDEO,
     CheckpointError,
+    LanguageBindSizes,
+    Layout,
     blocks_read,
     find_file,
+    languagebind_sizes,
     load_strictly,
     shapes_of,
     tower_tensors,
     without_blocks,
 )
-from models.design import LanguageBindImage, LanguageBindVideo
-from models.encoders.base import CLIP, VisionEncoder
-from models.encoders.layouts import LANGUAGEBIND_IMAGE, LANGUAGEBIND_VIDEO, Layout
-from models.encoders.sizes import LanguageBindSizes, languagebind_sizes
 
 
 class PatchWeight(nn.Module):

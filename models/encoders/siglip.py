@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from models.checkpoints import blocks_read
 from models.design import Siglip
 from models.encoders.base import HALF, VisionEncoder
-from models.encoders.pretrained import load_tower, read_config
+from models.encoders.transformers_towers import load_tower, read_config
+from models.weights import blocks_read
 
 
 class SiglipEncoder(VisionEncoder):

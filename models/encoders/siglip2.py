@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
-from models.checkpoints import blocks_read
 from models.design import Siglip2
 from models.encoders.base import HALF, VisionEncoder
-from models.encoders.pretrained import load_tower, read_config
+from models.encoders.transformers_towers import load_tower, read_config
+from models.weights import blocks_read
 
 
 class Siglip2Encoder(VisionEncoder):

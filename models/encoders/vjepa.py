@@ -12,19 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
-from models.checkpoints import (
+from models.design import Vjepa
+from models.encoders.base import VisionEncoder
+from models.weights import (
+    VJEPA,
     CheckpointError,
+    VjepaSizes,
     blocks_read,
     find_file,
     load_strictly,
     shapes_of,
     tower_tensors,
+    vjepa_sizes,
     without_blocks,
 )
-from models.design import Vjepa
-from models.encoders.base import VisionEncoder
-from models.encoders.layouts import VJEPA
-from models.encoders.sizes import VjepaSizes, vjepa_sizes
 
 
 class Attention(nn.Module):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import VJEPA2Config, VJEPA2Model
 
-from models.checkpoints import CheckpointError, blocks_read
 from models.design import Vjepa2
 from models.encoders.base import VisionEncoder
-from models.encoders.pretrained import load_tower, read_config
+from models.encoders.transformers_towers import load_tower, read_config
+from models.weights import CheckpointError, blocks_read
 
 
 class Vjepa2Encoder(VisionEncoder):

@@ -1,1 +1,5 @@
-"""The embedded study: rendered videos, questions about them, a word tokenizer, small pre-trained parts."""
+"""The embedded study: a rendered world, its files, its tokenizer and its pretrained parts."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,12 +1,8 @@
-"""Sizes of the shipped language models, and where the shipped parts lie. No torch here."""
+"""Sizes of the shipped language models. No torch here."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
-
-PARTS = Path(__file__).parent / "parts"
-"""Folders in transformers' format, written by `python -m models.tiny.pretrain`."""
 
 
 class LlmSize(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.tiny import words
+from models.tiny.world import words
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -24,11 +24,8 @@ from ablate.record import About, Failure, Result, Score, StudyFacts, folder_of, 
 from ablate.study import load_table, score_frame
 from ablate.study.load import unfinished_trials
 from ablate.study.table import factor_frame
-from ablate.tracking import Tracker, sync
+from ablate.tracking import Tracker, decode, encode, sqlite, sync
 from ablate.tracking import client as tracking
-from ablate.tracking import decode as stored
-from ablate.tracking import encode as mirror
-from ablate.tracking import sqlite as sqlite_runs
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -80,14 +77,14 @@ def client_of(paths: StudyPaths, uri: str):
     }
 
 
-def assert_same_both_ways(study: str, uri: str) -> stored.StoredStudy:
+def assert_same_both_ways(study: str, uri: str) -> decode.StoredStudy:
     """What the file says, which is what MLflow says."""
-    fast, client = sqlite_runs.load(study, uri), tracking.load(study, uri)
+    fast, client = sqlite.load(study, uri), tracking.load(study, uri)
     assert fast is not None
     assert fast.facts == client.facts
     pd.testing.assert_frame_equal(score_frame(fast.trials), score_frame(client.trials))
     pd.testing.assert_frame_equal(factor_frame(fast.trials), factor_frame(client.trials))
-    assert sqlite_runs.unfinished(study, uri) == tracking.unfinished(study, uri)
+    assert sqlite.unfinished(study, uri) == tracking.unfinished(study, uri)
     return fast
 
 
@@ -126,7 +123,7 @@ def test_what_was_changed_in_mlflow_is_read_alike(paths, uri):
     client.log_metric(runs["k0"], "score/tinybench/overall", float("nan"), step=1)
     client.log_metric(runs["k1"], "score/tinybench/overall", 99.0, step=1)
     client.delete_run(runs["k2"])
-    client.delete_tag(runs["k4"], mirror.AXES_TAG)
+    client.delete_tag(runs["k4"], encode.AXES_TAG)
     client.create_run(client.get_run(runs["k4"]).info.experiment_id)  # somebody's own
     fast = assert_same_both_ways(paths.name, uri)
     frame = score_frame(fast.trials)
@@ -138,7 +135,7 @@ def test_what_was_changed_in_mlflow_is_read_alike(paths, uri):
 
 @pytest.mark.parametrize("value", [2, 0.5, 2.0, True, False, "uniform8", "007", "1e3", "nan", "-3", -3])
 def test_values_of_params_are_guessed_as_they_were_written(value):
-    guess = stored.axes_in({}, {"axis": str(value), "scale": "1B", "seed": "0", "whole/design.sampling": "fps"})["axis"]
+    guess = decode.axes_in({}, {"axis": str(value), "scale": "1B", "seed": "0", "whole/design.sampling": "fps"})["axis"]
     expected = -3 if value == "-3" else value  # the one that cannot be told apart
     assert (guess, type(guess)) == (expected, type(expected))
 
@@ -192,12 +189,12 @@ assert "mlflow" not in sys.modules
 def test_an_unknown_or_deleted_study_is_told_alike(paths, uri):
     done(paths, about_of(paths, "k0"))
     sync(paths, uri)
-    for read in (sqlite_runs.load, tracking.load, sqlite_runs.unfinished, tracking.unfinished):
+    for read in (sqlite.load, tracking.load, sqlite.unfinished, tracking.unfinished):
         with pytest.raises(UsageError, match=f"has no study 'samplign'; there are: .*{paths.name}"):
             read("samplign", uri)
     client = MlflowClient(tracking_uri=uri)
     client.delete_experiment(client.get_experiment_by_name(paths.name).experiment_id)
-    for read in (sqlite_runs.load, tracking.load):
+    for read in (sqlite.load, tracking.load):
         with pytest.raises(UsageError, match=f"has no study '{paths.name}'; `ablate sync {paths.name}` brings it in"):
             read(paths.name, uri)
 
@@ -206,7 +203,7 @@ def test_a_run_that_lost_a_tag_is_named_with_the_mend(paths, uri):
     done(paths, about_of(paths, "k0"))
     sync(paths, uri)
     client, runs = client_of(paths, uri)
-    client.delete_tag(runs["k0"], mirror.DESIGN_TAG)
+    client.delete_tag(runs["k0"], encode.DESIGN_TAG)
     with pytest.raises(AblateError, match=rf"run 'k0@0.15M/s0' .* lacks 'ablate.design'; .*ablate sync {paths.name}"):
         load_table(paths.name, tracking_uri=uri)
 
@@ -229,8 +226,8 @@ def test_a_store_of_another_make_is_left_to_mlflow(paths, uri, tmp_path, change)
     shutil.copy(uri.removeprefix("sqlite:///"), other)
     with closing(sqlite3.connect(other)) as connection, connection:
         connection.execute(change)
-    assert sqlite_runs.load(paths.name, f"sqlite:///{other}") is None
-    assert sqlite_runs.load(paths.name, "http://127.0.0.1:9") is None
+    assert sqlite.load(paths.name, f"sqlite:///{other}") is None
+    assert sqlite.load(paths.name, "http://127.0.0.1:9") is None
     with pytest.raises(AblateError, match=f"MLflow at sqlite:///{other} cannot be used"):  # nor can this MLflow
         load_table(paths.name, tracking_uri=f"sqlite:///{other}")
 

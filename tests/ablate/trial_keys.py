@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import models.design
 from ablate.spec import expand, load_spec
 from ablate.spec.shipped import shipped_sweeps
 from models.design import Part
@@ -33,7 +32,7 @@ def configs() -> dict[str, type[Part]]:
     while waiting:
         for part in waiting.pop().__subclasses__():
             waiting.append(part)
-            if part.__module__.startswith(models.design.__name__) and not part.__name__.startswith("_"):
+            if part.__module__.startswith("models.design") and not part.__name__.startswith("_"):
                 kind = part.model_fields.get("kind")
                 found[kind.annotation.__args__[0] if kind and kind.annotation else part.__name__] = part
     return found

@@ -20,19 +20,19 @@ from models.design import AssumedData, Data, Encoder, ManifestData, TinyData, Tr
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from models.architecture import VideoLMM
     from models.data import Corpus
-    from models.decode import Decoder
-    from models.video_lmm import VideoLMM
+    from models.video import Decoder
 
 
 def _run(job: Job, folder: TrialFolder, attempt: int, started: float) -> Generator[Progress, None, Result]:
     import pandas as pd
     import torch
 
-    from models.build import build
-    from models.decode import Decoder
-    from models.evaluate import MODALITIES, evaluate, scores
-    from models.train import train
+    from models.architecture import build
+    from models.scoring import MODALITIES, evaluate, scores
+    from models.training import train
+    from models.video import Decoder
 
     # 1. The config, the threads, the seeds.
     config = TrialConfig.model_validate(job.config)
@@ -105,7 +105,7 @@ def data_folder(data: Data, cache: Path) -> Path:
     """The folder with the manifests and media; the embedded study's is rendered first, where it is not there yet."""
     match data:
         case TinyData():
-            from models.tiny.assets import prepare
+            from models.tiny import prepare
 
             # Trials that wait for the same videos leave their cores idle meanwhile: take them all.
             return prepare(data, cache, workers=len(os.sched_getaffinity(0)))
@@ -121,10 +121,9 @@ def _corpus(
     config: TrialConfig, data: Path, decoder: Decoder, model: VideoLMM, tokenizer: PreTrainedTokenizerBase
 ) -> Corpus:
     """The data as this design sees it; small videos are decoded once, and seen once by frozen encoders of images."""
-    from models.data import Corpus
-    from models.manifest import load_test, load_train
-    from models.media import OnDemand, Source, store_features, store_frames
-    from models.prompt import Prompter
+    from models.data import Corpus, Prompter, load_test, load_train
+    from models.encoders import store_features
+    from models.video import OnDemand, Source, store_frames
 
     design, encoders = config.design, model.encoder.encoders
     records, items = load_train(data), load_test(data)
@@ -157,6 +156,6 @@ def seed_everything(seed: int) -> None:
 
 
 def _failure_class(error: Exception) -> FailureClass:
-    from models.train import DivergedError
+    from models.training import DivergedError
 
     return "diverged" if isinstance(error, DivergedError) else "error"

@@ -15,12 +15,12 @@ from ablate.plan import Budget, Pricing, gpu, make_plan, price, sizes_of
 from ablate.plan.data_sizes import TINY
 from ablate.plan.gpus import gpus
 from ablate.spec import expand, find_spec, load_spec
+from models.data import Prompter
+from models.data.integration import splice
 from models.design import AssumedData, Integration, ManifestData, TrialConfig
-from models.frames import Clip, num_clips
-from models.integration import splice
 from models.presets import PRESETS
-from models.prompt import Prompter
-from models.tiny.world import generator, make_scene
+from models.tiny.world.scene import generator, make_scene
+from models.video import Clip, num_clips
 from models.weights import locate_tokenizer
 
 H100 = Pricing(gpu=gpu("h100-80gb"))

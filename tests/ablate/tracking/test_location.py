@@ -14,9 +14,7 @@ from ablate.errors import AblateError, UsageError
 from ablate.paths import StudyPaths
 from ablate.study import load_scores
 from ablate.study.table import design_names
-from ablate.tracking import Tracker
-from ablate.tracking import location as store
-from ablate.tracking import server as ui
+from ablate.tracking import Tracker, location, server
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -24,19 +22,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 
 def test_a_store_on_a_local_disk_lets_others_read_while_one_writes(tmp_path, monkeypatch):
     def mode(name: str) -> str:
-        store.prepare_database(f"sqlite:///{tmp_path / name}")
+        location.prepare_database(f"sqlite:///{tmp_path / name}")
         return str(sqlite3.connect(tmp_path / name).execute("PRAGMA journal_mode").fetchone()[0])
 
-    monkeypatch.setattr(store, "is_local", lambda folder: True)
+    monkeypatch.setattr(location, "is_local", lambda folder: True)
     assert mode("local.db") == "wal"
-    monkeypatch.setattr(store, "is_local", lambda folder: False)
+    monkeypatch.setattr(location, "is_local", lambda folder: False)
     assert mode("network.db") == "delete"
 
 
 def test_uris_are_absolute(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert store.absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert store.absolute_uri("http://host:5000/") == "http://host:5000"
+    assert location.absolute_uri("sqlite:///mlflow.db") == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert location.absolute_uri("http://host:5000/") == "http://host:5000"
 
 
 @pytest.mark.slow
@@ -66,15 +64,15 @@ def test_a_design_has_one_name_and_a_name_one_design():
 
 def test_a_busy_port_is_passed_over():
     with socket.socket() as busy:
-        busy.bind((ui.HOST, 0))
+        busy.bind((server.HOST, 0))
         busy.listen()
         port = busy.getsockname()[1]
-        assert port < ui.free_port(port) < port + ui.PORTS_TRIED
-    assert ui.free_port(5060) > 5061  # browsers refuse these
+        assert port < server.free_port(port) < port + server.PORTS_TRIED
+    assert server.free_port(5060) > 5061  # browsers refuse these
 
 
 def test_a_servers_uri_is_used_as_it_is():
-    with ui.serving("http://tracking.example:5000/") as address:
+    with server.serving("http://tracking.example:5000/") as address:
         assert address == "http://tracking.example:5000"
 
 

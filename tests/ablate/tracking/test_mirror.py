@@ -18,11 +18,8 @@ from ablate.paths import StudyPaths
 from ablate.record import About, Failure, Record, Result, Score, StudyFacts, folder_of, scan
 from ablate.study import load_scores
 from ablate.study.table import scores_of_records
-from ablate.tracking import SweepSummary, Tracker, links, sync
+from ablate.tracking import SweepSummary, Tracker, encode, links, location, server, sync
 from ablate.tracking import client as tracking
-from ablate.tracking import encode as mirror
-from ablate.tracking import location as store
-from ablate.tracking import server as ui
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -132,7 +129,7 @@ def test_a_trial_from_start_to_end(paths, uri):
 
 def test_the_compare_page_shows_the_axes_first(paths):
     """It takes the three differing params that sort first."""
-    shown = [mirror.params(about_of(paths, k, scale=s, seed=n)) for k, s, n in [("a", "1B", 0), ("b", "7B", 1)]]
+    shown = [encode.params(about_of(paths, k, scale=s, seed=n)) for k, s, n in [("a", "1B", 0), ("b", "7B", 1)]]
     keys = sorted(set(shown[0]) | set(shown[1]))
     differing = [key for key in keys if shown[0].get(key) != shown[1].get(key)]
     assert differing[:3] == ["sampling", "scale", "seed"]
@@ -366,7 +363,7 @@ def test_a_server_serves_takes_trials_and_leaves_no_orphan(tmp_path, monkeypatch
     record = finished(paths, about_of(paths))
     sync(paths, uri)
     monkeypatch.setattr(tracking, "AWAY_S", 1000.0)
-    with pytest.raises(KeyboardInterrupt), ui.serving(uri, 5600) as address:  # noqa: PT012 - the signal ends the block
+    with pytest.raises(KeyboardInterrupt), server.serving(uri, 5600) as address:  # noqa: PT012 - the signal ends the block
         with urllib.request.urlopen(address) as page:
             assert b"MLflow" in page.read()
         tracker = Tracker.open(replace(paths, name="remote"), address)
@@ -375,7 +372,7 @@ def test_a_server_serves_takes_trials_and_leaves_no_orphan(tmp_path, monkeypatch
         assert tracker.problem is None
         assert load_scores("remote", address)["score"].tolist() == load_scores("s", uri)["score"].tolist()
         os.kill(os.getpid(), signal.SIGTERM)
-    assert not store.answers(address)
+    assert not location.answers(address)
     assert not Path("mlartifacts").exists()
     began = time.monotonic()
     for i in range(20):

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.encoders.base import VisionEncoder, pad_rgb
-from models.encoders.combine import CombinedEncoder, combine
-from models.encoders.spread import spread
+from models.encoders import CombinedEncoder, VisionEncoder, pad_rgb
+from models.encoders.combine import combine
+from models.video import spread
 
 
 class Marker(VisionEncoder):

@@ -11,12 +11,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.cards import ENCODERS, EncoderCard
-from models.costs import encoder_forward
+from models.cards import EncoderCard
+from models.cards.encoders import ENCODERS
+from models.costs.flops import encoder_forward
 from models.encoders.internvideo2 import InternVideo2Tower
 from models.encoders.languagebind import LanguageBindTower
-from models.encoders.sizes import InternVideo2Sizes, LanguageBindSizes, VjepaSizes
 from models.encoders.vjepa import VjepaTower
+from models.weights import InternVideo2Sizes, LanguageBindSizes, VjepaSizes
 
 JEPA = "https://dl.fbaipublicfiles.com/jepa"
 VIDEO = LanguageBindSizes(frames=8, is_conv3d=True)

@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.build import build_encoder
+from models.architecture import build_encoder
 from models.cards import encoder_card
-from models.checkpoints import CheckpointError
 from models.design import CustomEncoder, Encoder, InternVideo2, LanguageBindImage, LanguageBindVideo, Vjepa
-from models.encoders.base import VisionEncoder
+from models.encoders import VisionEncoder
 from models.encoders.internvideo2 import InternVideo2Tower
 from models.encoders.languagebind import LanguageBindTower
-from models.encoders.layouts import TRAINING_ONLY
-from models.encoders.sizes import INTERNVIDEO2_HEADS, InternVideo2Sizes, LanguageBindSizes, VjepaSizes, heads_of
 from models.encoders.vjepa import VjepaTower
+from models.weights import CheckpointError, InternVideo2Sizes, LanguageBindSizes, VjepaSizes
+from models.weights.layouts import TRAINING_ONLY
+from models.weights.shapes import INTERNVIDEO2_HEADS, heads_of
 from tests.models.encoders.published import filled, golden, manifest
 
 CLOSE = {"atol": 1e-4, "rtol": 0.0}

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.build import build_encoder
-from models.cards import ENCODERS, encoder_card
-from models.checkpoints import CheckpointError
+from models.architecture import build_encoder
+from models.cards import encoder_card
+from models.cards.encoders import ENCODERS
 from models.design import LanguageBindImage, LanguageBindVideo, Vjepa
-from models.encoders.headers import read_shapes
+from models.weights import CheckpointError, read_shapes
 from tests.models.encoders.test_own_towers import CASES, Evil, save_languagebind
 
 
@@ -62,7 +62,7 @@ def test_headers_of_safetensors_tell_the_same(name: str, tmp_path: Path):
 
 def test_the_older_tower_for_videos_and_one_of_other_frames_are_counted(tmp_path: Path):
     from models.encoders.languagebind import LanguageBindTower
-    from models.encoders.sizes import LanguageBindSizes
+    from models.weights import LanguageBindSizes
 
     for frames, is_conv3d in ((8, False), (4, True)):
         tower = LanguageBindTower(LanguageBindSizes(image=28, width=64, depth=2, frames=frames, is_conv3d=is_conv3d))

@@ -37,10 +37,10 @@ from transformers import (
     VJEPA2Model,
 )
 
-from models.build import build_encoder
-from models.checkpoints import CheckpointError
+from models.architecture import build_encoder
 from models.design import Clip, Dinov2, Encoder, Siglip, Siglip2, VideoMae, Vjepa2
 from models.encoders.dinov2 import resized_positions
+from models.weights import CheckpointError
 
 BLOCKS: dict[str, Any] = {
     "hidden_size": 32,

@@ -11,11 +11,10 @@ import torch
 from safetensors.torch import save_file
 from transformers import SiglipVisionConfig, VideoMAEConfig
 
-from models.build import build_encoder
+from models.architecture import build_encoder
+from models.cards.from_file import OWN
 from models.design import Siglip, VideoMae
-from models.encoders.from_file import OWN
-from models.encoders.headers import Shape
-from models.encoders.layouts import tower_part
+from models.weights import Shape, tower_part
 from tests.models.encoders.published import manifest
 from tests.models.encoders.test_transformers_families import PREFIXED, VIDEOMAE, published
 

@@ -1,0 +1,140 @@
+"""Config -> module: one `match` a choice, so that the type checker is the registry."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from models.architecture.llm import load_llm, load_tokenizer, refuse_unpackable
+from models.architecture.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
+from models.architecture.video_lmm import ImagePath, VideoLMM
+from models.design import (
+    Clip,
+    ConvPool,
+    CustomEncoder,
+    Design,
+    Dinov2,
+    Encoder,
+    InternVideo2,
+    LanguageBindImage,
+    LanguageBindVideo,
+    MlpPool,
+    Perceiver,
+    Resampler,
+    Siglip,
+    Siglip2,
+    Split,
+    TrialConfig,
+    Unified,
+    VideoMae,
+    Vjepa,
+    Vjepa2,
+)
+from models.encoders import (
+    ClipEncoder,
+    CombinedEncoder,
+    Dinov2Encoder,
+    InternVideo2Encoder,
+    LanguageBindImageEncoder,
+    LanguageBindVideoEncoder,
+    Siglip2Encoder,
+    SiglipEncoder,
+    VideoMaeEncoder,
+    VisionEncoder,
+    Vjepa2Encoder,
+    VjepaEncoder,
+    load_custom,
+)
+from models.ladder import rung_of
+from models.video import largest, pooled_shape
+
+Grid = tuple[int, int, int]
+
+
+def build_encoder(config: Encoder) -> VisionEncoder:
+    """The encoder with its weights."""
+    match config:
+        case Siglip():
+            return SiglipEncoder(config)
+        case Siglip2():
+            return Siglip2Encoder(config)
+        case Clip():
+            return ClipEncoder(config)
+        case Dinov2():
+            return Dinov2Encoder(config)
+        case VideoMae():
+            return VideoMaeEncoder(config)
+        case Vjepa2():
+            return Vjepa2Encoder(config)
+        case Vjepa():
+            return VjepaEncoder(config)
+        case LanguageBindImage():
+            return LanguageBindImageEncoder(config)
+        case LanguageBindVideo():
+            return LanguageBindVideoEncoder(config)
+        case InternVideo2():
+            return InternVideo2Encoder(config)
+        case CustomEncoder():
+            return load_custom(config)
+        case _:
+            assert_never(config)
+
+
+def build_resampler(config: Resampler, features: int, width: int, grid: Grid, tokens: int) -> nn.Module:
+    """A resampler with fresh weights.
+
+    Args:
+        config: which.
+        features: width of the encoders' features.
+        width: width of the LLM.
+        grid: features of a clip in time, height and width.
+        tokens: how many the LLM gets for a clip.
+
+    Raises:
+        ValueError: so many tokens cannot be pooled from the grid.
+    """
+    match config:
+        case Perceiver():
+            return PerceiverResampler(config, features, width, tokens)
+        case MlpPool():
+            return MlpPoolResampler(features, width, pooled_shape(tokens, grid))
+        case ConvPool():
+            return ConvPoolResampler(features, width, pooled_shape(tokens, grid))
+        case _:
+            assert_never(config)
+
+
+def build_image_path(design: Design, encoder: CombinedEncoder, width: int) -> ImagePath | None:
+    """The path of images in a split design; None where they take the video's."""
+    match design.image_path:
+        case Unified():
+            return None
+        case Split(tokens_per_image=tokens):
+            seeing = [encoder.encoders[place] for place in design.image_encoders]
+            grid = largest([one.grid for one in seeing])
+            features = sum(one.width for one in seeing)
+            resampler = build_resampler(design.resampler, features, width, grid, tokens)
+            return ImagePath(tuple(design.image_encoders), resampler)
+        case _:
+            assert_never(design.image_path)
+
+
+def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
+    """The model of a trial, in evaluation mode, and its tokenizer. Fresh weights come from torch's generator.
+
+    Raises:
+        CheckpointError: an encoder's or the LLM's files cannot be used.
+    """
+    weights = rung_of(config).llm
+    disable_progress_bar()  # a worker has no terminal
+    llm = load_llm(weights)
+    tokenizer = load_tokenizer(weights, llm)
+    design, width = config.design, llm.get_input_embeddings().embedding_dim
+    encoder = CombinedEncoder([build_encoder(one) for one in design.encoders])
+    resampler = build_resampler(design.resampler, encoder.width, width, encoder.grid, design.tokens_per_clip)
+    model = VideoLMM(encoder, resampler, llm, build_image_path(design, encoder, width)).eval()
+    refuse_unpackable(weights, model)
+    return model, tokenizer

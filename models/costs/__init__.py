@@ -1,0 +1,5 @@
+"""FLOPs and memory of training, by formula. No torch."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,9 @@
+from .flops import Learning as Learning
+from .flops import Load as Load
+from .flops import Model as Model
+from .flops import training_flops as training_flops
+from .memory import ON_CPU as ON_CPU
+from .memory import PLACES_AT_ONCE as PLACES_AT_ONCE
+from .memory import Memory as Memory
+from .memory import on_gpus as on_gpus
+from .memory import training_memory as training_memory

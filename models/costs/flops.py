@@ -1,0 +1,255 @@
+"""What one training step computes and keeps: FLOPs and memory by formula, from sizes alone. No torch here.
+
+A multiplication with its addition counts as two FLOPs; attention is counted in full, as a masked one is computed. The
+formulas are compared with torch's counter and with the memory that real steps take by `python -m benchmarks.budget`.
+
+Legend: n places of a sequence, F features of a clip, R tokens of a clip, h width of the LLM.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from models.cards import EncoderCard, LlmCard
+from models.design import ConvPool, LearningRates, MlpPool, Perceiver, Resampler
+from models.video import largest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """Which parts learn in a stage."""
+
+    vision: bool
+    connector: bool
+    llm: bool
+
+    @classmethod
+    def of(cls, lr: LearningRates) -> Learning:
+        """Those with a learning rate above 0."""
+        return cls(vision=lr.vision > 0, connector=lr.connector > 0, llm=lr.llm > 0)
+
+    @property
+    def anything(self) -> bool:
+        """Whether gradients reach the LLM's input."""
+        return self.vision or self.connector or self.llm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What one sample puts through the model."""
+
+    clips: float
+    """Clips that take the video's path."""
+    images: float = 0
+    """Images that take a path of their own."""
+    visual: float
+    """Visual tokens in the LLM's sequence."""
+    text: float
+    """Other tokens in it."""
+    targets: float
+    """Tokens to be predicted."""
+
+    @property
+    def length(self) -> float:
+        """Places of the LLM's sequence."""
+        return self.visual + self.text
+
+
+# --- parameters ----------------------------------------------------------------------------------------
+
+
+def resampler_params(config: Resampler, features: int, width: int, tokens: int) -> int:
+    """Parameters of a resampler.
+
+    Args:
+        config: which.
+        features: width of the encoders' features.
+        width: width of the LLM.
+        tokens: that it makes of a clip.
+    """
+    h = width
+    match config:
+        case Perceiver():
+            inner, kept = config.heads * config.head_dim, config.kv_heads * config.head_dim
+            layer = 2 * inner * h + 2 * kept * h + 12 * h * h + 9 * h
+            return features * h + h + tokens * h + config.depth * layer + 3 * h
+        case MlpPool():
+            return features * h + h + h * h + h
+        case ConvPool():
+            return 9 * (features * h + h * h) + 2 * h
+
+
+# --- FLOPs ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward:
+    """FLOPs of one forward pass, by how a backward pass multiplies them."""
+
+    first: float = 0
+    """Of layers that look at the part's input: it gets a gradient only if something before learns."""
+    linear: float = 0
+    """Of other layers with weights."""
+    attention: float = 0
+    """Of products between activations."""
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.first + self.linear + self.attention
+
+    def times(self, count: float) -> Forward:
+        """Of so many inputs."""
+        return Forward(first=self.first * count, linear=self.linear * count, attention=self.attention * count)
+
+    def backward(self, *, learns: bool, upstream: bool) -> float:
+        """FLOPs of the backward pass.
+
+        Args:
+            learns: whether the part's weights get gradients.
+            upstream: whether something before it does.
+        """
+        if not (learns or upstream):
+            return 0
+        return learns * (self.first + self.linear) + upstream * self.first + self.linear + 2 * self.attention
+
+
+def encoder_forward(card: EncoderCard) -> Forward:
+    """One clip through the blocks of a tower that are run; of an encoder of the user's own, whose blocks nobody knows,
+    every weight at every place of its grid."""
+    if card.kind == "custom":
+        return Forward(linear=2 * card.params_run * card.tokens_run)
+    n, d = card.tokens_run, card.width
+    matrices = 4 * d * d + (3 if card.gated_mlp else 2) * d * card.mlp
+    linear, attention = 2 * n * matrices, 4 * n * n * d
+    if card.arrangement == "frame and time":
+        linear += 2 * n * 4 * d * d
+        attention += 4 * n * card.frames * d
+    places = math.prod(card.grid) / card.sequences
+    pixels = 2 * places * 3 * card.tubelet * card.patch**2 * d
+    blocks = card.blocks_run
+    return Forward(first=pixels, linear=blocks * linear, attention=blocks * attention).times(card.sequences)
+
+
+def resampler_forward(config: Resampler, features: int, width: int, tokens: int, grid: tuple[int, int, int]) -> Forward:
+    """One clip through a resampler."""
+    places, h = math.prod(grid), width
+    match config:
+        case Perceiver():
+            inner, kept = config.heads * config.head_dim, config.kv_heads * config.head_dim
+            both = places + tokens
+            linear = 2 * h * (2 * tokens * inner + 2 * both * kept) + 2 * tokens * 12 * h * h
+            attention = 4 * tokens * both * inner
+            return Forward(
+                first=2 * places * features * h, linear=config.depth * linear, attention=config.depth * attention
+            )
+        case MlpPool():
+            return Forward(first=2 * places * features * h, linear=2 * places * h * h)
+        case ConvPool():
+            return Forward(first=18 * places * features * h, linear=18 * places * h * h)
+
+
+def llm_forward(card: LlmCard, length: float) -> Forward:
+    """One sequence through the decoder's layers, without the output layer."""
+    inner, kept = card.heads * card.head_dim, card.kv_heads * card.head_dim
+    matrices = 2 * card.hidden * (inner + kept) + 3 * card.hidden * card.mlp
+    return Forward(linear=card.layers * 2 * length * matrices, attention=card.layers * 4 * length**2 * inner)
+
+
+def head_forward(card: LlmCard, targets: float) -> Forward:
+    """The output layer, at the places that predict a target alone."""
+    return Forward(linear=2 * targets * card.hidden * card.vocab)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The sizes of a trial's model."""
+
+    encoders: tuple[EncoderCard, ...]
+    takes: tuple[int, ...]
+    """How many frames of a clip each encoder sees."""
+    resampler: Resampler
+    grid: tuple[int, int, int]
+    """Of the combined features of a clip."""
+    tokens_per_clip: int
+    llm: LlmCard
+    image_encoders: tuple[int, ...] = ()
+    """Places of the encoders on the image's own path; none where there is no such path."""
+    tokens_per_image: int = 0
+
+    @property
+    def features(self) -> int:
+        """Width of the combined features."""
+        return sum(card.width for card in self.encoders)
+
+    @property
+    def image_features(self) -> int:
+        """Width of the features on the image's own path; 0 where there is no such path."""
+        return sum(self.encoders[place].width for place in self.image_encoders)
+
+    @property
+    def image_grid(self) -> tuple[int, int, int]:
+        """Of the combined features on the image's own path."""
+        return largest([self.encoders[place].grid for place in self.image_encoders])
+
+    @property
+    def params(self) -> dict[str, int]:
+        """Parameters of each part: those that the encoders load, all of the resamplers and the LLM."""
+        connector = resampler_params(self.resampler, self.features, self.llm.hidden, self.tokens_per_clip)
+        if self.image_encoders:
+            connector += resampler_params(self.resampler, self.image_features, self.llm.hidden, self.tokens_per_image)
+        return {
+            "vision": sum(card.params_run for card in self.encoders),
+            "connector": connector,
+            "llm": self.llm.params,
+        }
+
+    def forward(self, load: Load) -> dict[str, Forward]:
+        """FLOPs of a sample's forward pass, by part."""
+        vision = [
+            encoder_forward(card).times(load.clips * (takes if card.frames == 1 else 1))
+            for card, takes in zip(self.encoders, self.takes, strict=True)
+        ] + [encoder_forward(self.encoders[place]).times(load.images) for place in self.image_encoders]
+        h = self.llm.hidden
+        connector = [
+            resampler_forward(self.resampler, self.features, h, self.tokens_per_clip, self.grid).times(load.clips)
+        ]
+        if self.image_encoders:
+            own = resampler_forward(self.resampler, self.image_features, h, self.tokens_per_image, self.image_grid)
+            connector.append(own.times(load.images))
+        return {
+            "vision": _sum(vision),
+            "connector": _sum(connector),
+            "llm": llm_forward(self.llm, load.length),
+            "head": head_forward(self.llm, load.targets),
+        }
+
+
+def _sum(parts: list[Forward]) -> Forward:
+    return Forward(
+        first=sum(p.first for p in parts),
+        linear=sum(p.linear for p in parts),
+        attention=sum(p.attention for p in parts),
+    )
+
+
+def training_flops(model: Model, load: Load, learning: Learning, *, checkpointing: bool = False) -> float:
+    """FLOPs of one sample's forward and backward pass.
+
+    A part that does not learn and has nothing before it that does is only run forward; a frozen LLM behind a
+    learning connector passes gradients on, which is half of its backward pass. Checkpointing runs the LLM's layers
+    forward once more, each up to its last matrix, whose output no gradient needs, and encoders that learn.
+    """
+    parts = model.forward(load)
+    connected = learning.vision or learning.connector
+    total = sum(part.total for part in parts.values())
+    total += parts["vision"].backward(learns=learning.vision, upstream=False)
+    total += parts["connector"].backward(learns=learning.connector, upstream=learning.vision)
+    for name in ("llm", "head"):
+        total += parts[name].backward(learns=learning.llm, upstream=connected)
+    if checkpointing and learning.anything:
+        llm = model.llm
+        total += parts["llm"].total - llm.layers * 2 * load.length * llm.hidden * llm.mlp
+        total += parts["vision"].total * learning.vision
+    return total

@@ -1,0 +1,5 @@
+"""What a trial trains on and is tested on: manifests, mixing, chat templates, batches."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

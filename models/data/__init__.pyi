@@ -1,0 +1,14 @@
+from .batch import Batch as Batch
+from .batch import Branch as Branch
+from .batch import Sequence as Sequence
+from .batch import collate as collate
+from .corpus import Corpus as Corpus
+from .integration import VIDEO_TOKEN as VIDEO_TOKEN
+from .manifest import Kind as Kind
+from .manifest import ManifestError as ManifestError
+from .manifest import Question as Question
+from .manifest import Record as Record
+from .manifest import TestItem as TestItem
+from .manifest import load_test as load_test
+from .manifest import load_train as load_train
+from .template import Prompter as Prompter

@@ -1,0 +1,109 @@
+"""How features become visual tokens, and how these are spliced into text."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from models.design.parts import Part
+from models.design.sampling import Fps, Uniform
+
+# --- how features become tokens -----------------------------------------------------------------
+
+
+class _Tokens(Part):
+    """How many tokens a resampler makes: by the frame, or by the second where sampling has a rate."""
+
+    tokens_per_frame: Annotated[int, Field(ge=1)] | None = Field(default=None, json_schema_extra={"short": "tpf"})
+    """Tokens that the LLM gets for each frame; a clip of N frames gives N times as many."""
+    tokens_per_second: Annotated[float, Field(gt=0)] | None = Field(default=None, json_schema_extra={"short": "tps"})
+    """Instead: tokens for each second of video, under fps sampling."""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.tokens_per_frame is None) == (self.tokens_per_second is None):
+            raise ValueError("give either tokens_per_frame or tokens_per_second")
+        return self
+
+    def tokens_per_clip(self, clip_frames: int, sampling: Uniform | Fps) -> int:
+        """Tokens of a clip of `clip_frames` frames.
+
+        Raises:
+            ValueError: tokens by the second do not make a whole number of tokens, or sampling has no rate.
+        """
+        if self.tokens_per_frame is not None:
+            return self.tokens_per_frame * clip_frames
+        assert self.tokens_per_second is not None
+        if not isinstance(sampling, Fps):
+            raise ValueError("tokens_per_second needs sampling of kind fps; give tokens_per_frame")
+        tokens = self.tokens_per_second * clip_frames / sampling.fps
+        if abs(tokens - round(tokens)) > 1e-6 or tokens < 0.5:
+            raise ValueError(
+                f"{self.tokens_per_second:g} tokens a second make {tokens:g} tokens a clip of {clip_frames} frames at "
+                f"{sampling.fps:g} fps; it must be a whole number of at least 1"
+            )
+        return round(tokens)
+
+
+class Perceiver(_Tokens):
+    """Learned latents attend to a clip's features (Apollo, Table 1; shapes in models/resamplers.py)."""
+
+    kind: Literal["perceiver"]
+    VERSION: ClassVar[int] = 2  # starts with attention of unit variance
+    depth: int = Field(default=1, ge=1)
+    """Layers."""
+    heads: int = Field(default=16, ge=1)
+    """Heads of queries."""
+    head_dim: int = Field(default=96, ge=1)
+    """Width of a head."""
+    kv_heads: int = Field(default=4, ge=1)
+    """Heads of keys and values; each serves `heads / kv_heads` of queries."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Perceiver:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        return self
+
+
+class MlpPool(_Tokens):
+    """Two-layer MLP on each feature, then adaptive average pooling of the clip's grid (Apollo, Table 1)."""
+
+    kind: Literal["mlp_pool"]
+    VERSION: ClassVar[int] = 2  # pools the grid in time, height and width
+
+
+class ConvPool(_Tokens):
+    """Two 3x3 convolutions over each instant's grid, then adaptive average pooling (Apollo, Table 1)."""
+
+    kind: Literal["conv_pool"]
+
+
+Resampler = Annotated[Perceiver | MlpPool | ConvPool, Field(discriminator="kind")]
+
+
+class Unified(Part):
+    """An image is a clip of one instant and takes the video's path (Apollo, Table 8)."""
+
+    kind: Literal["unified"]
+
+
+class Split(Part):
+    """An image has a path of its own: the image encoders alone, and a resampler of its own (Apollo, Table 8)."""
+
+    kind: Literal["split"]
+    tokens_per_image: int = Field(ge=1, json_schema_extra={"short": "tpi"})
+    """Tokens that the LLM gets for an image."""
+
+
+ImagePath = Annotated[Unified | Split, Field(discriminator="kind")]
+
+
+class Integration(Part):
+    """How video tokens are spliced into text; the two switches give the four forms of Apollo, Table 2."""
+
+    separators: bool = False
+    """`<vid_start>` before and `<vid_end>` after the tokens of each clip."""
+    timestamps: bool = False
+    """`clip from {MM:SS}-{MM:SS}:` before the tokens of each clip of a video."""

@@ -1,0 +1,106 @@
+"""A design, and a trial's whole config."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from models.design.data import Data
+from models.design.encoders import Encoder
+from models.design.parts import Part
+from models.design.resamplers import ImagePath, Integration, Resampler, Split, Unified
+from models.design.sampling import Sampling
+from models.design.training import VIDEO_ONLY, Mix, Optimizer, Stage
+
+
+class Design(Part):
+    """One point of the design space. No scale, no seed, no budget."""
+
+    data: Data
+    sampling: Sampling
+    test_sampling: Sampling | None = None
+    """How test videos are sampled, where it differs from training (Apollo, Table 11)."""
+    encoders: tuple[Encoder, ...] = Field(min_length=1, max_length=4)
+    """Each sees the same clip; their features are joined on channels (models/encoders/combine.py)."""
+    resampler: Resampler
+    integration: Integration = Integration()
+    image_path: ImagePath = Unified(kind="unified")
+    mix: Mix | None = None
+    """What stages without a mix of their own learn from; with the LLM frozen it is video only (Apollo, Table 12)."""
+    schedule: tuple[Stage, ...] = Field(min_length=1)
+    optimizer: Optimizer
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> Design:
+        total = sum(stage.share for stage in self.schedule)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"shares of the schedule's stages must sum to 1, not {total:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Design:
+        self.resampler.tokens_per_clip(self.clip_frames, self.sampling)
+        if isinstance(self.image_path, Split) and not self.image_encoders:
+            raise ValueError(
+                "image_path: split needs an encoder of images (siglip, clip, dinov2, ...) among `encoders`"
+            )
+        for stage in self.schedule:
+            if self.mix_of(stage).text and not stage.lr.llm:
+                raise ValueError(
+                    f"stage {stage.name!r} freezes the LLM, and from text nothing else learns: take text out of its mix"
+                )
+        rate, tested = getattr(self.sampling, "fps", None), self.test_sampling
+        if self.resampler.tokens_per_second and tested and getattr(tested, "fps", None) != rate:
+            raise ValueError(
+                f"tokens_per_second is fixed by training at {rate} fps: let test_sampling have that rate, or give "
+                "tokens_per_frame"
+            )
+        return self
+
+    @property
+    def clip_frames(self) -> int:
+        """Frames of one clip: those of the encoder that takes most."""
+        return max(encoder.frames for encoder in self.encoders)
+
+    @property
+    def tokens_per_clip(self) -> int:
+        """Tokens that the LLM gets for each clip."""
+        return self.resampler.tokens_per_clip(self.clip_frames, self.sampling)
+
+    @property
+    def tokens_per_image(self) -> int:
+        """Tokens that the LLM gets for each image."""
+        return self.image_path.tokens_per_image if isinstance(self.image_path, Split) else self.tokens_per_clip
+
+    @property
+    def image_encoders(self) -> list[int]:
+        """Places of the encoders that take one frame at a time."""
+        return [place for place, encoder in enumerate(self.encoders) if encoder.frames == 1]
+
+    def mix_of(self, stage: Stage) -> Mix:
+        """What a stage learns from: its own mix; else the study's rule.
+
+        Raises:
+            ValueError: neither the stage nor the design gives a mix.
+        """
+        if stage.mix is not None:
+            return stage.mix
+        if stage.lr.llm == 0:
+            return VIDEO_ONLY
+        if self.mix is None:
+            raise ValueError(
+                f"stage {stage.name!r} trains the LLM and has no mix: give it one, or give the design `mix`"
+            )
+        return self.mix
+
+
+class TrialConfig(Part):
+    """Everything that a trial's result may depend on: design x scale x seed x budget."""
+
+    design: Design
+    scale: str
+    """Size of the LLM by label; models/ladder.py says what it means."""
+    llm: str | None = None
+    """Weights of the LLM where the label is the user's own: a hub id or a folder."""
+    seed: int = Field(ge=0, lt=2**32)
+    samples: int = Field(ge=1)
+    """Training budget: samples seen over all stages."""

@@ -1,0 +1,65 @@
+"""Features of a frozen encoder, computed once and kept in memory-mapped files."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.lib.format import open_memmap
+
+from models.encoders.base import VisionEncoder
+from models.video import Stored, _fresh_folder
+
+FRAMES_AT_ONCE = 512
+"""Frames in one call of the encoder when all are encoded. Part of what features are: do not tune per machine."""
+
+
+def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: str) -> Stored:
+    """Encode all frames once into `folder/.grids-NAME`, or open what was encoded before.
+
+    Args:
+        folder: the data folder.
+        frames: all frames, as `store_frames` gives them.
+        encoder: an encoder of images.
+        name: says which encoder, version and layer; any text.
+    """
+    device = next(encoder.parameters()).device.type  # a GPU's sums differ in the last bits
+    told = hashlib.sha256(f"{name} {device}".encode()).hexdigest()[:8]
+    store = folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{told}"
+    with FileLock(f"{store}.lock"):
+        if not store.is_dir():
+            with _fresh_folder(store) as fresh, _one_thread():
+                _encode(frames, encoder, fresh / "features.npy")
+    return Stored(frames.index, frames.all_times, np.load(store / "features.npy", mmap_mode="r"))
+
+
+@torch.inference_mode()
+def _encode(frames: Stored, encoder: VisionEncoder, path: Path) -> None:
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    features: np.memmap | None = None
+    for start in range(0, len(frames.rows), FRAMES_AT_ONCE):
+        portion = torch.from_numpy(np.array(frames.rows[start : start + FRAMES_AT_ONCE]))
+        encoded = encoder(portion.to(device)[:, None])[:, 0].half().cpu().numpy()
+        if features is None:
+            features = open_memmap(path, "w+", np.float16, (len(frames.rows), *encoded.shape[1:]))
+        features[start : start + FRAMES_AT_ONCE] = encoded
+    assert features is not None, "a data folder has frames"
+    features.flush()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Whoever encodes first encodes for all: its number of threads must not show in the last bits."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

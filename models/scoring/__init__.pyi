@@ -1,0 +1,3 @@
+from .multiple_choice import MODALITIES as MODALITIES
+from .multiple_choice import evaluate as evaluate
+from .multiple_choice import scores as scores

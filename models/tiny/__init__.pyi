@@ -1,0 +1,2 @@
+from .files.assets import prepare as prepare
+from .world.questions import NEEDS as NEEDS

@@ -1,0 +1,229 @@
+"""The embedded study's data as files: videos, images and the two manifests that any data set has.
+
+`prepare` is idempotent and safe to kill: it builds in a sibling folder and renames that at the end.
+No torch here, so that spawned workers start fast.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from filelock import FileLock
+from PIL import Image
+
+from models.design import TinyData
+from models.tiny.files.codec import require_av, write_video
+from models.tiny.world import (
+    Scene,
+    Split,
+    album_questions,
+    frame_times,
+    generator,
+    image_turns,
+    make_scene,
+    offer_options,
+    render,
+    text_turn,
+    video_questions,
+)
+
+Record = dict[str, Any]
+Turns = list[tuple[str, str]]
+
+NUM_IMAGES = 3000
+NUM_TEXTS = 1000
+NUM_ALBUMS = 600
+"""Records of two or three of the pictures each, with questions that compare them or ask about one of them."""
+_LAYOUT = "b"
+"""Part of the folder's name, raised when a study of one `TinyData.VERSION` gets more files or records: `b` added the
+albums, after all records that were there before."""
+_CHUNK = 100  # items that a worker makes at a time: about a second of work
+
+
+class Chunk(NamedTuple):
+    """Items `start` to `stop` of a split, to be made under `folder`."""
+
+    folder: Path
+    world_seed: int
+    split: Split
+    start: int
+    stop: int
+    num_images: int
+    """Pictures of the study, from which albums choose."""
+
+
+def prepare(data: TinyData, cache: Path, workers: int) -> Path:
+    """Make the study's files, or find them made.
+
+    Args:
+        data: How many videos of which world.
+        cache: Folder that holds made studies; created if missing.
+        workers: Processes that render.
+
+    Returns:
+        Folder with `train.json`, `test.json`, `videos/` and `images/`.
+
+    Raises:
+        RuntimeError: Files must be made and PyAV is not installed.
+    """
+    name = f"tiny-v{TinyData.VERSION}{_LAYOUT}-w{data.world_seed}-{data.train_videos}-{data.test_videos}"
+    done = cache / name
+    if done.exists():
+        return done
+    require_av()
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{name}.lock"):
+        if done.exists():  # another process made it while this one waited
+            return done
+        for stale in cache.glob(f"{name}.building-*"):  # left by a killed build
+            shutil.rmtree(stale, ignore_errors=True)
+        building = Path(tempfile.mkdtemp(prefix=f"{name}.building-", dir=cache))
+        try:
+            _build(data, building, workers)
+            os.replace(building, done)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+    return done
+
+
+def _build(data: TinyData, folder: Path, workers: int) -> None:
+    folder.chmod(0o755)  # mkdtemp gives 0700
+    (folder / "videos").mkdir()
+    (folder / "images").mkdir()
+    numbers: dict[Split, int] = {
+        "train": data.train_videos,
+        "image": NUM_IMAGES,
+        "text": NUM_TEXTS,
+        "test": data.test_videos,
+        "multi_image": NUM_ALBUMS,  # last: records of other kinds stay where they were
+    }
+    chunks = [
+        Chunk(folder, data.world_seed, split, start, min(start + _CHUNK, num), NUM_IMAGES)
+        for split, num in numbers.items()
+        for start in range(0, num, _CHUNK)
+    ]
+    records: dict[str, list[Record]] = {"train": [], "test": []}
+    for chunk, made in zip(chunks, _map(chunks, workers), strict=True):
+        records["test" if chunk.split == "test" else "train"] += made
+    for manifest, rows in records.items():
+        (folder / f"{manifest}.json").write_text(json.dumps(rows), encoding="ascii")
+
+
+def _map(chunks: list[Chunk], workers: int) -> Iterator[list[Record]]:
+    """Make chunks in their order; in this process if one worker is enough."""
+    workers = min(workers, len(chunks))
+    if workers <= 1:
+        yield from map(make_chunk, chunks)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(make_chunk, chunks)
+
+
+def make_chunk(chunk: Chunk) -> list[Record]:
+    """Write the media of a chunk and return its manifest records."""
+    make = {
+        "train": _train_video,
+        "test": _test_video,
+        "image": _image,
+        "text": _text,
+        "multi_image": _album,
+    }[chunk.split]
+    numbers = range(chunk.start, chunk.stop)
+    return [row for i in numbers for row in make(chunk, i, generator(chunk.world_seed, chunk.split, i))]
+
+
+def _train_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+    scene = make_scene(rng)
+    name = f"videos/train-{index:05d}.mp4"
+    write_video(render(scene, frame_times(scene)), chunk.folder / name)
+    turns = [(question.text, question.answer) for question in video_questions(scene, rng)]
+    conversation = _conversation("<video>\n", turns)
+    return [{"id": f"train-{index:05d}", "video": name, "independent": True, "conversations": conversation}]
+
+
+def _test_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+    scene = make_scene(rng)
+    name = f"videos/test-{index:05d}.mp4"
+    write_video(render(scene, frame_times(scene)), chunk.folder / name)
+    rows = []
+    for question in video_questions(scene, rng):
+        choice = offer_options(question, rng)
+        rows.append(
+            {
+                "id": f"test-{index:05d}-{question.task}",
+                "question": question.text,
+                "options": list(choice.options),
+                "answer": choice.answer,
+                "category": question.category,
+                "task": question.task,
+            }
+        )
+    return [{"id": f"test-{index:05d}", "video": name, "questions": rows}]
+
+
+def _image(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+    """A picture with its caption, and the same picture with questions: two records, as alignment data have them."""
+    scene, time_s = _pictured(rng)
+    name = f"images/image-{index:05d}.png"
+    Image.fromarray(render(scene, np.array([time_s]))[0]).save(chunk.folder / name)
+    caption, *questions = image_turns(scene, time_s)
+    return [
+        {
+            "id": f"{what}-{index:05d}",
+            "image": name,
+            "independent": True,
+            "conversations": _conversation("<image>\n", turns),
+        }
+        for what, turns in (("caption", [caption]), ("image", questions))
+    ]
+
+
+def _pictured(rng: np.random.Generator) -> tuple[Scene, float]:
+    """The scene of a picture and the second at which it is taken.
+
+    Most pictures are taken while the lamp is lit: at random moments it would be dark in nine of ten, and what is
+    seldom there is not learned by a resampler that sees each picture once or twice.
+    """
+    scene = make_scene(rng)
+    flash = scene.flashes[int(rng.integers(len(scene.flashes)))]
+    lit, dark = rng.uniform(flash.start_s, flash.start_s + flash.length_s), rng.uniform(0, scene.duration_s)
+    return scene, float(min(lit, scene.duration_s) if rng.random() < 0.8 else dark)
+
+
+def _album(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+    """Two or three of the study's pictures, with questions about them."""
+    chosen = rng.choice(chunk.num_images, size=int(rng.integers(2, 4)), replace=False)
+    pictures = [_pictured(generator(chunk.world_seed, "image", int(i))) for i in chosen]
+    turns = [(question.text, question.answer) for question in album_questions(pictures, rng)]
+    return [
+        {
+            "id": f"album-{index:05d}",
+            "image": [f"images/image-{i:05d}.png" for i in chosen],
+            "independent": True,
+            "conversations": _conversation("<image>\n" * len(chosen), turns),
+        }
+    ]
+
+
+def _text(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:  # noqa: ARG001 - no media
+    """One question a record: its first turn holds the transcript, without which none can be answered."""
+    turn = text_turn(make_scene(rng), rng)
+    return [{"id": f"text-{index:05d}", "conversations": _conversation("", [turn])}]
+
+
+def _conversation(opening: str, turns: Turns) -> list[Record]:
+    rows: list[Record] = []
+    for i, (question, answer) in enumerate(turns):
+        rows.append({"from": "human", "value": opening + question if i == 0 else question})
+        rows.append({"from": "gpt", "value": answer})
+    return rows

@@ -1,0 +1,1 @@
+"""How the shipped parts of the embedded study were pretrained."""

@@ -1,0 +1,5 @@
+"""A world of coloured shapes: scenes, rendering, words and questions."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

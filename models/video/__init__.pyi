@@ -1,0 +1,17 @@
+from .decode_child import fitted as fitted
+from .decoder import Decoder as Decoder
+from .decoder import VideoError as VideoError
+from .grids import largest as largest
+from .grids import pooled_shape as pooled_shape
+from .grids import spread as spread
+from .images import square as square
+from .sampling import Clip as Clip
+from .sampling import duration as duration
+from .sampling import image_clip as image_clip
+from .sampling import num_clips as num_clips
+from .sampling import sample as sample
+from .sources import OnDemand as OnDemand
+from .sources import Source as Source
+from .store import Stored as Stored
+from .store import _fresh_folder as _fresh_folder
+from .store import store_frames as store_frames

@@ -1,0 +1,90 @@
+"""What a media file holds for the model: frames on demand, or decoded and encoded once and kept.
+
+A frozen encoder's features depend on its weights and the file alone, so short videos are decoded and encoded
+once into memory-mapped arrays that all trials share. They are computed in the same portions whoever computes
+them, so that features made afresh are equal to the bit. Shapes: N frame, H, W pixel or place of the grid of
+features, V width of features.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from models.video.decoder import Decoder
+from models.video.images import is_image, read_image
+from models.video.sources import Times
+
+
+@dataclass(frozen=True)
+class Stored:
+    """All frames (or features) of all files in one array."""
+
+    index: dict[str, tuple[int, int]]
+    """Path -> first row and number of rows."""
+    all_times: Times
+    rows: np.ndarray
+
+    def times(self, media: str) -> Times:
+        """See `Source`."""
+        first, count = self.index[media]
+        return self.all_times[first : first + count]
+
+    def read(self, media: str, indices: Sequence[int]) -> np.ndarray:
+        """See `Source`."""
+        return np.asarray(self.rows[self.index[media][0] + np.asarray(indices)])
+
+
+def store_frames(folder: Path, media: Sequence[str], decoder: Decoder) -> Stored:
+    """Decode all files once into `folder/.frames`, or open what was decoded before.
+
+    Raises:
+        VideoError: a file cannot be read.
+    """
+    store = folder / ".frames"
+    with FileLock(f"{store}.lock"):
+        if not store.is_dir():
+            with _fresh_folder(store) as fresh:
+                _decode(folder, media, decoder, fresh)
+    index = {path: (first, count) for path, first, count in json.loads((store / "index.json").read_text())}
+    return Stored(index, np.load(store / "times.npy"), np.load(store / "frames.npy", mmap_mode="r"))
+
+
+def _decode(folder: Path, media: Sequence[str], decoder: Decoder, fresh: Path) -> None:
+    index: list[tuple[str, int, int]] = []
+    all_times, all_frames, first = [], [], 0
+    for path in media:
+        if is_image(path):
+            times, frames = np.zeros(1), read_image(folder / path)[None]
+        else:
+            times, frames = decoder.read_all(folder / path)
+        index.append((path, first, len(frames)))
+        all_times.append(times)
+        all_frames.append(frames)
+        first += len(frames)
+    np.save(fresh / "times.npy", np.concatenate(all_times))
+    np.save(fresh / "frames.npy", np.concatenate(all_frames))
+    (fresh / "index.json").write_text(json.dumps(index))
+
+
+@contextmanager
+def _fresh_folder(final: Path) -> Iterator[Path]:
+    """A temporary sibling that takes its name at the end, so that a kill leaves nothing half-made."""
+    for stale in final.parent.glob(f"{final.name}.part-*"):  # of a process that was killed; the lock is ours
+        shutil.rmtree(stale, ignore_errors=True)
+    fresh = Path(tempfile.mkdtemp(dir=final.parent, prefix=f"{final.name}.part-"))
+    try:
+        yield fresh
+        os.rename(fresh, final)
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise

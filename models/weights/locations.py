@@ -1,0 +1,104 @@
+"""Where weights lie: shipped parts of the embedded study, local folders, hub ids."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from importlib.resources import files
+from math import prod
+from pathlib import Path
+from typing import Any
+
+SHIPPED_PARTS = Path(str(files("models"))) / "tiny" / "parts"
+"""One folder a part, in transformers' format; written by `python -m models.tiny.pretraining.run`."""
+PARTS_VERSION = 2
+"""Raised when the shipped parts are trained anew: it stands in the configs that name them, so in keys."""
+
+
+def locate(weights: str) -> str:
+    """Where weights are to be read from.
+
+    `tiny/NAME@VERSION` is a shipped part, a folder or file is itself, a copy below `$ABLATE_WEIGHTS` (under the whole
+    name, or its last part) stands in for a hub id or an address; else it is the name itself.
+
+    Raises:
+        FileNotFoundError: no such shipped part, or not in this version.
+    """
+    if not weights.startswith("tiny/"):
+        return _local_copy(weights) or weights
+    name, _, version = weights.removeprefix("tiny/").partition("@")
+    folder = SHIPPED_PARTS / name
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.name for p in SHIPPED_PARTS.iterdir() if p.is_dir()))
+        raise FileNotFoundError(f"no shipped part {name!r}; there are: {known}")
+    if version != str(PARTS_VERSION):
+        raise FileNotFoundError(
+            f"{weights}: the shipped parts are version {PARTS_VERSION}; write {name}@{PARTS_VERSION}"
+        )
+    return str(folder)
+
+
+def _local_copy(weights: str) -> str | None:
+    root = os.environ.get("ABLATE_WEIGHTS")
+    if not root or Path(weights).exists():
+        return None
+    copies = (Path(root) / weights, Path(root) / weights.rsplit("/", 1)[-1])
+    return next((str(copy) for copy in copies if copy.exists()), None)
+
+
+def locate_tokenizer(weights: str) -> str:
+    """Where the tokenizer of these LLM weights lies: the shipped LLMs share one."""
+    return str(SHIPPED_PARTS / "tokenizer") if weights.startswith("tiny/") else locate(weights)
+
+
+def why_not_here(weights: str) -> str | None:
+    """What is wrong with weights in transformers' format; None for a folder with `config.json`, and for a hub id.
+
+    Raises:
+        FileNotFoundError: no such shipped part.
+    """
+    place = Path(locate(weights))
+    if place.exists():
+        if (place / "config.json").is_file():
+            return None
+        return f"{place} holds no config.json; put it there, with the weights and the tokenizer of the same model"
+    if re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", weights):
+        return None
+    return f"there is no folder {weights}; an LLM is a folder with config.json, or a hub id such as Qwen/Qwen3-1.7B"
+
+
+def local_config(weights: str) -> dict[str, Any] | None:
+    """`config.json` of weights that lie here in transformers' format; None if there is none.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    path = Path(locate(weights)) / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); fetch it again") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold an object; fetch it again")
+    return config
+
+
+def stored_params(weights: str) -> int | None:
+    """Numbers that the safetensors files of a folder hold, by their headers; None where that cannot be told."""
+    files = sorted(Path(locate(weights)).glob("*.safetensors"))
+    try:
+        return sum(map(_numbers, files)) if files else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged; loading will say how
+        return None
+
+
+def _numbers(file: Path) -> int:
+    with file.open("rb") as opened:
+        size = int.from_bytes(opened.read(8), "little")
+        if size > file.stat().st_size:
+            raise ValueError("truncated")
+        header = json.loads(opened.read(size))
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

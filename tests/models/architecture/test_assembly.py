@@ -1,0 +1,258 @@
+"""The LLM of a trial: whatever fits is taken, and what does not is refused in a sentence."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+from transformers.utils import logging
+
+from models.architecture import VideoLMM, build
+from models.architecture.llm import load_llm
+from models.data import Branch, Corpus, Prompter, Record, Sequence, collate
+from models.design import AdamW, Design, LearningRates, Mix, Stage, TrialConfig, Uniform
+from models.presets import PRESETS
+from models.training import train
+from models.video import Stored
+from models.weights import CheckpointError, locate_tokenizer
+
+SMALL = {"vocab_size": 173, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
+RANGE = {"initializer_range": 0.3}
+"""Weights large enough that a wrong mask shows."""
+QWEN2 = Qwen2Config(**SMALL, **HEADS, tie_word_embeddings=True)
+DESIGN = PRESETS["tiny"].design.model_copy(update={"sampling": Uniform(kind="uniform", frames=3)})
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
+    logging.set_verbosity_error()
+
+
+def saved(folder: Path, config: PreTrainedConfig) -> Path:
+    """A random LLM of this kind, with the shipped tokenizer."""
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    shutil.copytree(locate_tokenizer("tiny/llm"), folder, dirs_exist_ok=True)
+    return folder
+
+
+def trial(llm: Path | str, design: Design = DESIGN, samples: int = 64) -> TrialConfig:
+    return TrialConfig(design=design, scale="mine", llm=str(llm), seed=0, samples=samples)
+
+
+def refusal(llm: Path | str) -> str:
+    """What is said of an LLM that is refused: one line."""
+    with pytest.raises(CheckpointError) as error:
+        build(trial(llm))
+    said = str(error.value)
+    assert "\n" not in said
+    assert not re.search(r"[a-z]Error|Traceback", said)
+    assert str(llm) in said
+    return said
+
+
+# --- what is taken ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        QWEN2,
+        Qwen3Config(**SMALL, **HEADS, head_dim=16),
+        GPT2Config(vocab_size=173, n_embd=32, n_layer=2, n_head=2, n_positions=512),
+        Gemma3TextConfig(**SMALL, **HEADS, head_dim=16, sliding_window=4),
+    ],
+    ids=lambda kind: kind.model_type,
+)
+def test_a_folder_of_any_causal_lm_is_built_and_learns(kind: PreTrainedConfig, tmp_path: Path):
+    stage = Stage(name="all", share=1, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3, llm=1e-3))
+    design = DESIGN.model_copy(update={"schedule": (stage,), "optimizer": AdamW(kind="adamw", warmup=0.0)})
+    config = trial(saved(tmp_path / "llm", kind), design, samples=4)
+    model, tokenizer = build(config)
+    rng = np.random.default_rng(0)
+    source = Stored({"v.mp4": (0, 8)}, np.arange(8) / 4, rng.integers(0, 256, (8, 32, 32, 3), np.uint8))
+    record = Record("v", "video", ("v.mp4",), (("what is the first digit", "two"),), True)
+    corpus = Corpus(design, model.encoder, Prompter(tokenizer), [record], [], source)
+    before = model.llm.get_input_embeddings().weight.clone()
+    losses = [step.loss for step in train(model, config, corpus, torch.device("cpu"))]
+    assert len(losses) == 2
+    assert losses[1] < losses[0]
+    assert not torch.equal(before, model.llm.get_input_embeddings().weight)
+
+
+def test_untied_and_tied_output_layers_are_loaded(tmp_path: Path):
+    tied = saved(tmp_path / "tied", QWEN2)
+    assert "lm_head.weight" not in load_file(tied / "model.safetensors")
+    llm = load_llm(str(tied))
+    assert llm.get_output_embeddings().weight is llm.get_input_embeddings().weight
+    untied = saved(tmp_path / "untied", Qwen2Config(**SMALL, **HEADS, tie_word_embeddings=False))
+    tensors = load_file(untied / "model.safetensors")
+    assert torch.equal(load_llm(str(untied)).get_output_embeddings().weight, tensors.pop("lm_head.weight"))
+    save_file(tensors, untied / "model.safetensors", metadata={"format": "pt"})
+    assert "they miss lm_head.weight" in refusal(untied)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MistralConfig(**SMALL, **HEADS, **RANGE, head_dim=16, sliding_window=3),
+        Gemma3TextConfig(
+            **SMALL | {"num_hidden_layers": 4},
+            **HEADS,
+            **RANGE,
+            head_dim=16,
+            sliding_window=3,
+            sliding_window_pattern=2,
+        ),
+        Qwen2Config(**SMALL, **HEADS, **RANGE, use_sliding_window=True, sliding_window=3, max_window_layers=1),
+    ],
+    ids=lambda kind: kind.model_type,
+)
+def test_layers_that_look_back_over_a_window_do_so_in_packs_too(config: PreTrainedConfig):
+    torch.manual_seed(0)
+    llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    model = VideoLMM(torch.nn.Identity(), torch.nn.Identity(), llm)  # type: ignore[arg-type]
+    prefix, questions = [*range(3, 10)], [(11, 12, 13, 14, 15, 16), (17, 18)]
+    branches = [Branch(ids, tuple((place, 0) for place in range(len(ids)))) for ids in questions]
+    with torch.inference_mode():
+        packed = model(collate([Sequence(prefix, branches, None)]))
+        alone = [llm(torch.tensor([[*prefix, *ids]]), use_cache=False).logits[0, len(prefix) :] for ids in questions]
+    torch.testing.assert_close(packed, torch.cat(alone).log_softmax(-1), atol=1e-4, rtol=1e-4)
+
+
+# --- what is refused ----------------------------------------------------------------------------
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
+    folder = saved(tmp_path / "llm", QWEN2)
+    file = folder / "model.safetensors"
+    whole = load_file(file)
+
+    def said(tensors: dict[str, torch.Tensor]) -> str:
+        save_file(tensors, file, metadata={"format": "pt"})
+        return refusal(folder)
+
+    layer = {name: tensor for name, tensor in whole.items() if ".layers.1." not in name}
+    first = "model.layers.1.input_layernorm.weight"
+    assert f"they miss {first}" in said(layer)
+    assert "and 9 more; fetch both again from where the model is published" in said(layer)
+    assert "they hold besides adapter.weight" in said(whole | {"adapter.weight": torch.ones(2)})
+    wrong = said(whole | {first: torch.ones(7)})
+    assert f"they have in another shape {first} ((7,) instead of (32,))" in wrong
+
+
+def test_a_damaged_local_copy_of_a_hub_id_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = saved(tmp_path / "weights" / "who" / "What", QWEN2)
+    (folder / "model.safetensors").write_bytes(b"")
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path / "weights"))
+    said = refusal("who/What")
+    assert said.startswith("who/What: the weights are damaged or truncated")
+    assert said.endswith(f"into {folder}")
+
+
+def test_damaged_and_unsafe_weights_are_refused(tmp_path: Path):
+    folder = saved(tmp_path / "llm", QWEN2)
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert "the weights are damaged or truncated" in refusal(folder)
+    file.unlink()
+    assert "cannot be loaded" in refusal(folder)
+    torch.save({"weight": Evil(tmp_path / "pwned")}, folder / "pytorch_model.bin")
+    assert "could run code" in refusal(folder)
+    with (folder / "pytorch_model.bin").open("wb") as bad:
+        pickle.dump({"weight": Evil(tmp_path / "pwned")}, bad)
+    refusal(folder)
+    assert not (tmp_path / "pwned").exists()
+
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(CheckpointError, match=r"there is no folder .*nowhere; an LLM is a folder with config.json, or"):
+        load_llm(str(tmp_path / "nowhere"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match=r"empty holds no config.json; put it there"):
+        load_llm(str(tmp_path / "empty"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert "fetch config.json and model.safetensors from https://huggingface.co/no/where and name" in refusal(
+        "no/where"
+    )
+
+
+def test_a_folder_without_a_tokenizer_or_with_anothers_is_refused(tmp_path: Path):
+    folder = saved(tmp_path / "llm", Qwen2Config(**SMALL | {"vocab_size": 100}, **HEADS))
+    assert "the tokenizer has 173 tokens where the LLM has 100, so it is another model's" in refusal(folder)
+    for config in (QWEN2, LlamaConfig(**SMALL, **HEADS), GPT2Config(vocab_size=173, n_embd=32, n_layer=2, n_head=2)):
+        folder = saved(tmp_path / config.model_type, config)
+        for file in folder.glob("tokenizer*"):
+            file.unlink()
+        assert "fetch tokenizer.json and tokenizer_config.json again" in refusal(folder)
+
+
+def test_a_config_that_cannot_be_is_refused(tmp_path: Path):
+    folder = saved(tmp_path / "llm", QWEN2)
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    for changes, says in (
+        ({"hidden_size": "wide"}, "cannot be loaded"),
+        ({"model_type": "nonesuch"}, "cannot be loaded"),
+        ({"model_type": "t5"}, "is of model type 't5', which is no causal LM"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}, "brings code of its own, which is never run"),
+    ):
+        file.write_text(json.dumps(config | changes))
+        with pytest.raises(CheckpointError, match=says) as error:
+            load_llm(str(folder))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (Gemma2Config(**SMALL, **HEADS, head_dim=16), "'gemma2', which transformers cannot run with torch's attention"),
+        (CohereConfig(**SMALL, num_attention_heads=2, **RANGE, logit_scale=0.1), "log-probabilities differ by"),
+        (
+            Qwen2Config(**SMALL, **HEADS, layer_types=["full_attention", "linear_attention"]),
+            "with layers of kind linear_attention",
+        ),
+    ],
+    ids=["gemma2", "cohere", "linear"],
+)
+def test_llms_that_would_answer_packs_otherwise_are_refused(config: PreTrainedConfig, says: str, tmp_path: Path):
+    folder = saved(tmp_path / "llm", config)
+    assert says in refusal(folder)
+    assert "take an LLM such as Qwen2" in refusal(folder)
+
+
+def test_an_llm_of_another_kind_than_its_weights_is_refused(tmp_path: Path):
+    folder = saved(tmp_path / "llm", LlamaConfig(**SMALL, **HEADS))
+    (folder / "config.json").write_text(json.dumps(QWEN2.to_dict()))
+    assert "they miss model.layers.0.self_attn.k_proj.bias" in refusal(folder)

@@ -1,0 +1,505 @@
+"""Prompting, packing, mixing, freezing and scoring, on a small random model."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    LlamaConfig,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+from models.architecture import VideoLMM
+from models.architecture.resamplers import ConvPoolResampler, PerceiverResampler
+from models.architecture.video_lmm import ImagePath
+from models.data import VIDEO_TOKEN, Corpus, ManifestError, Prompter, Question, Record, Sequence, TestItem, collate
+from models.data.integration import IMAGE_TOKEN, splice
+from models.data.mixing import draw
+from models.data.packing import micro_batches
+from models.design import AdamW, Design, Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
+from models.encoders import CombinedEncoder, SiglipEncoder
+from models.presets import PRESETS
+from models.scoring import evaluate, scores
+from models.training import DivergedError, freeze, make_optimizers, train, train_mode
+from models.training.loop import accumulate
+from models.training.shared_starts import Starts, Step
+from models.video import Clip, Stored
+from models.weights import locate_tokenizer
+
+CPU = torch.device("cpu")
+DESIGN = PRESETS["tiny"].design.model_copy(update={"sampling": Uniform(kind="uniform", frames=3)})
+RESAMPLER = Perceiver(kind="perceiver", tokens_per_frame=2, heads=2, head_dim=8, kv_heads=1)
+VIDEO = Record("v", "video", ("v.mp4",), (("what is the first digit", "two"), ("what is the last digit", "four")), True)
+PAIR = Record("p", "multi_image", ("i.png", "j.png"), (("what is the first digit", "three"),), True)
+IMAGE = Record("i", "image", ("i.png",), (("what is the first digit", "three"),), True)
+TEXT = Record("t", "text", (), (("what is the first digit", "three"), ("what is the last digit", "one")), False)
+ITEM = TestItem(
+    "v",
+    "video",
+    ("v.mp4",),
+    (
+        Question("q1", "what is the first digit", ("one", "two", "three", "four"), 1, "ocr", "first"),
+        Question("q2", "what is the last digit", ("four", "one two", "three", "two"), 0, "ocr", "last"),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def prompter() -> Prompter:
+    return Prompter(AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm")))
+
+
+@pytest.fixture
+def model(prompter: Prompter, tmp_path: Path) -> VideoLMM:
+    torch.manual_seed(0)
+    vision = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    SiglipVisionModel(vision).save_pretrained(tmp_path / "siglip")
+    encoder = SiglipEncoder(DESIGN.encoders[0].model_copy(update={"weights": str(tmp_path / "siglip")}))
+    llm = Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(prompter._tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            tie_word_embeddings=True,
+        )
+    )
+    return VideoLMM(CombinedEncoder([encoder]), PerceiverResampler(RESAMPLER, 16, 32, 2), llm).eval()
+
+
+@pytest.fixture
+def corpus(model: VideoLMM, prompter: Prompter) -> Corpus:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (10, 32, 32, 3), np.uint8)
+    index = {"v.mp4": (0, 8), "i.png": (8, 1), "j.png": (9, 1)}
+    source = Stored(index, np.append(np.arange(8) / 4, [0.0, 0.0]), frames)
+    return Corpus(DESIGN, model.encoder, prompter, [VIDEO, IMAGE, TEXT, PAIR], [ITEM], source)
+
+
+def config(**changes: object) -> TrialConfig:
+    return TrialConfig(design=DESIGN, scale="0.15M", seed=0, samples=64).model_copy(update=changes)
+
+
+def test_a_question_is_answered_in_a_pack_as_if_asked_alone(model, prompter, corpus):
+    branches = prompter.training_branches(VIDEO, [0, 1])
+    whole = corpus.row("video", ("v.mp4",), DESIGN.sampling, branches)
+    text = Sequence(prompter.opening, prompter.training_branches(TEXT, [0, 1]), None)
+    with torch.inference_mode():
+        packed = model(collate([whole, text]))  # with a shorter row beside it, so padding is tested too
+        alone = torch.cat([model(collate([replace(whole, branches=[b])])) for b in branches] + [model(collate([text]))])
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        LlamaConfig(vocab_size=400, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2),
+        GPT2Config(vocab_size=400, n_embd=32, n_layer=2, n_head=2),
+        Qwen3Config(
+            vocab_size=400,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+        ),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_any_causal_lm_can_be_the_llm(model, prompter, corpus, config):
+    torch.manual_seed(0)
+    llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    model = VideoLMM(model.encoder, PerceiverResampler(RESAMPLER, 16, 32, 2), llm)
+    branches = prompter.training_branches(VIDEO, [0, 1])
+    whole = corpus.row("video", ("v.mp4",), DESIGN.sampling, branches)
+    with torch.inference_mode():
+        packed = model(collate([whole]))
+        alone = torch.cat([model(collate([replace(whole, branches=[b])])) for b in branches])
+    torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_tokenizer_without_a_chat_template_gets_a_plain_one(prompter):
+    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
+    tokenizer.chat_template = None
+    plain = Prompter(tokenizer)
+    assert plain._render([{"role": "user", "content": "what"}], answer_next=True) == "User: what\nAssistant: "
+    assert plain.answered("two")[-1] != plain.encode("two")[-1], "the end of what it says is learned too"
+
+
+THOUGHT = r"<think>\n\n</think>\n\n"
+QWEN3_LIKE = (
+    r"{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    r"{% if m.role == 'assistant' and loop.last %}" + THOUGHT + r"{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+    r"{% if add_generation_prompt %}<|im_start|>assistant\n"
+    r"{% if enable_thinking is defined and not enable_thinking %}" + THOUGHT + r"{% endif %}{% endif %}"
+).replace(r"\n", "\n")
+LLAMA3_LIKE = (
+    "{% for m in messages %}<{{ m.role }}>\n\n{{ m.content | trim }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>\n\n{% endif %}"
+)
+FORGETFUL = "{% for m in messages %}{% if loop.last %}{{ m.content }}{% endif %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "closing", "answer", "reopening"),
+    [
+        (
+            QWEN3_LIKE,
+            "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+            "two<|im_end|>\n",
+            "<|im_start|>user\n",
+        ),
+        (LLAMA3_LIKE, "<|im_end|><assistant>\n\n", "two<|im_end|>", "<user>\n\n"),
+    ],
+    ids=["qwen3", "llama3"],
+)
+def test_templates_that_trim_or_think_are_taken_apart(monkeypatch, template, closing, answer, reopening):
+    """What Qwen3's and Llama 3's templates do: thoughts in the last answer alone, trimmed text."""
+    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
+    tokenizer.chat_template = template
+    monkeypatch.setattr(Prompter, "encode", lambda self, text: [text])  # the texts themselves
+    prompter = Prompter(tokenizer)
+    assert prompter._closing == closing
+    assert prompter.answered("two") == [answer]
+    assert prompter._reopening == [reopening]
+
+
+def test_a_template_that_cannot_be_taken_apart_is_refused_with_its_tokenizer():
+    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
+    tokenizer.chat_template = FORGETFUL
+    with pytest.raises(ValueError, match=r"the chat template of .*tokenizer.* give the tokenizer a plain template"):
+        Prompter(tokenizer)
+
+
+def test_a_dialogue_sees_its_earlier_turns_and_learns_every_answer(prompter):
+    (branch,) = prompter.training_branches(TEXT, [0, 1])
+    learned = [prompter._tokenizer.decode([token]) for _, token in branch.targets]
+    assert [word for word in learned if not word.startswith("<")] == ["three", "one"]
+    for place, token in branch.targets:
+        assert branch.ids[place + 1] == token
+
+
+def test_only_answers_are_learned(prompter, corpus):
+    batch = collate([corpus.row("video", ("v.mp4",), DESIGN.sampling, prompter.training_branches(VIDEO, [0]))])
+    assert batch.targets_K.tolist() == prompter.answered("two")
+    assert batch.is_video_BL.sum() == 3 * 2
+    assert batch.clips is not None
+    assert [clips.shape for clips in batch.clips] == [(3, 1, 32, 32, 3)]
+
+
+def test_several_images_are_clips_in_their_order(model, prompter, corpus):
+    row = corpus.row("multi_image", PAIR.media, DESIGN.sampling, prompter.training_branches(PAIR, [0]))
+    assert row.prefix.count(VIDEO_TOKEN) == 2 * 2
+    assert row.clips is not None
+    assert np.array_equal(row.clips[0][:, 0], corpus.frames.rows[8:10])
+
+
+def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
+    split = DESIGN.model_validate(DESIGN.model_dump() | {"image_path": {"kind": "split", "tokens_per_image": 3}})
+    own = replace(corpus, design=split)
+    torch.manual_seed(1)
+    model = VideoLMM(
+        model.encoder, model.resampler, model.llm, ImagePath((0,), PerceiverResampler(RESAMPLER, 16, 32, 3))
+    )
+    rows = [own._trained(record, 9, np.random.default_rng(0)) for record in (VIDEO, PAIR, IMAGE)]
+    assert [row.prefix.count(IMAGE_TOKEN) for row in rows] == [0, 6, 3]
+    with torch.inference_mode():
+        together = model(collate(rows))
+        alone = torch.cat([model(collate([row])) for row in rows])
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+        model.image_path.resampler.resampler.latents.normal_()  # images see it, the video does not
+        changed = model(collate(rows))
+    of_video = len(collate(rows[:1]).targets_K)
+    torch.testing.assert_close(changed[:of_video], together[:of_video])
+    assert (changed[of_video:] - together[of_video:]).abs().max() > 1e-4
+    names = {id(p) for p in model.parts()["connector"].parameters()}
+    assert {id(p) for p in model.image_path.parameters()} <= names
+
+
+def test_training_and_test_may_sample_differently(corpus):
+    other = replace(corpus, design=DESIGN.model_copy(update={"test_sampling": Uniform(kind="uniform", frames=5)}))
+    assert other.tested(ITEM, "video", []).prefix.count(VIDEO_TOKEN) == 5 * 2
+    assert other.tested(ITEM, "frame", []).prefix.count(VIDEO_TOKEN) == 1 * 2
+    trained = other._trained(VIDEO, 1, np.random.default_rng(0))
+    assert trained.prefix.count(VIDEO_TOKEN) == 3 * 2
+
+
+def test_text_around_clips_has_the_four_forms(prompter, corpus):
+    def spliced(**switches: bool) -> str:
+        design = DESIGN.model_copy(update={"integration": DESIGN.integration.model_copy(update=switches)})
+        prefix = replace(corpus, design=design).row("video", ("v.mp4",), DESIGN.sampling, []).prefix
+        return prompter._tokenizer.decode([i for i in prefix if i != VIDEO_TOKEN])
+
+    opening = prompter._tokenizer.decode(prompter.opening)
+    assert spliced(separators=False) == opening
+    assert spliced(separators=True).count("<vid_start>") == 3
+    stamped = spliced(separators=True, timestamps=True)
+    assert stamped.index("clip from") < stamped.index("<vid_start>")
+    assert stamped.count("clip from") == 3
+
+
+def test_outcomes_follow_the_likelihoods_of_whole_options(model, corpus, prompter):
+    (rows,) = list(evaluate(model, corpus, CPU, "video"))
+    assert rows["answer"].tolist() == [1, 0]
+    second = rows.iloc[1]
+    assert second["predicted"] == int(np.argmax(second["log_likelihoods"]))
+    likelihoods = np.exp(second["log_likelihoods"])
+    assert second["probability"] == pytest.approx(likelihoods[0] / likelihoods.sum(), rel=1e-5)
+    # The two-word option by hand: the chance of its first word, times that of the second after it.
+    asked = prompter.asked(ITEM.questions[1].text)
+    one, two = prompter.encode("one two")
+    sequence = corpus.row("video", ("v.mp4",), DESIGN.sampling, [])
+    total = 0.0
+    for words, token in ((asked, one), ([*asked, one], two)):
+        branch = prompter.option_branches(ITEM.questions[0])[0]
+        by_hand = replace(branch, ids=tuple(words), targets=((len(words) - 1, token),))
+        with torch.inference_mode():
+            total += float(model(collate([replace(sequence, branches=[by_hand])]))[0, token])
+    assert second["log_likelihoods"][1] == pytest.approx(total, abs=1e-4)
+
+
+def test_the_centre_frame_and_text_alone_show_less(corpus, prompter):
+    branches = prompter.option_branches(ITEM.questions[0])
+    frame, text = corpus.tested(ITEM, "frame", branches), corpus.tested(ITEM, "text", branches)
+    assert frame.clips is not None
+    assert np.array_equal(frame.clips[0][0, 0], corpus.frames.read("v.mp4", [4])[0])
+    assert text.clips is None
+    assert VIDEO_TOKEN not in text.prefix
+
+
+def test_scores_are_percent_per_category_and_modality():
+    rows = pd.DataFrame(
+        [
+            {"category": c, "modality": m, "answer": 0, "predicted": p, "probability": q}
+            for c, m, p, q in (
+                ("ocr", "video", 0, 0.9),
+                ("ocr", "video", 1, 0.3),
+                ("spatial", "video", 0, 0.6),
+                ("ocr", "text", 1, 0.1),
+            )
+        ]
+    )
+    found = {(s["benchmark"], s["category"], s["modality"]): s["score"] for s in scores(rows, "b")}
+    assert found[("b", "overall", "video")] == pytest.approx(200 / 3)
+    assert found[("b", "ocr", "video")] == 50
+    assert found[("b", "spatial", "video")] == 100
+    assert found[("b", "overall", "text")] == 0
+    assert found[("b_prob", "overall", "video")] == pytest.approx(60)
+    assert ("b_prob", "overall", "text") not in found
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_frozen_parts_keep_every_bit_and_others_learn(model, corpus, optimizer):
+    kind = {"adamw": {"kind": "adamw"}, "muon": {"kind": "muon"}}[optimizer]
+    stages = (
+        Stage(name="a", share=0.5, batch=4, mix=Mix(image=1.0), lr=LearningRates(connector=1e-2)),
+        Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3, llm=1e-3)),
+    )
+    design = DESIGN.model_validate(
+        DESIGN.model_dump() | {"schedule": [s.model_dump() for s in stages], "optimizer": kind}
+    )
+    trial = config(design=design, samples=16)
+    before = {name: [p.clone() for p in part.parameters()] for name, part in model.parts().items()}
+
+    def changed() -> dict[str, bool]:
+        return {
+            name: any(not torch.equal(p, q) for p, q in zip(part.parameters(), before[name], strict=True))
+            for name, part in model.parts().items()
+        }
+
+    seen = []
+    for step in train(model, trial, replace(corpus, design=design), CPU):
+        seen.append(step.stage)
+        if step.stage == "a":
+            assert changed() == {"vision": False, "connector": True, "llm": False}
+    assert seen == ["a", "a", "b", "b"]
+    assert changed() == {"vision": False, "connector": True, "llm": True}
+
+
+def test_the_encoder_learns_when_its_rate_says_so(model, corpus):
+    stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(vision=1e-2))
+    design = DESIGN.model_copy(update={"schedule": (stage,)})
+    before = model.encoder.encoders[0].tower.embeddings.patch_embedding.weight.clone()
+    list(train(model, config(design=design, samples=2), replace(corpus, design=design), CPU))
+    assert not torch.equal(before, model.encoder.encoders[0].tower.embeddings.patch_embedding.weight)
+
+
+def test_every_learning_parameter_is_in_one_group(model):
+    rates = LearningRates(vision=1e-3, connector=1e-3, llm=1e-3)
+    freeze(model, rates)
+    for optimizer in (PRESETS["tiny"].design.optimizer, DESIGN.optimizer.model_validate({"kind": "muon"})):
+        groups = [g for o in make_optimizers(model, optimizer, rates) for g in o.param_groups]
+        grouped = [id(p) for g in groups for p in g["params"]]
+        assert sorted(grouped) == sorted(id(p) for p in model.trainable())
+
+
+def test_muon_trains_a_connector_without_matrices(model, corpus):
+    """Convolutions have four dimensions, so Muon gets none of a stage that trains them alone."""
+    model.resampler = ConvPoolResampler(16, 32, (1, 1, 2))
+    stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-2))
+    design = DESIGN.model_copy(update={"schedule": (stage,), "optimizer": Muon(kind="muon")})
+    before = model.resampler.rise.weight.clone()
+    list(train(model, config(design=design, samples=2), replace(corpus, design=design), CPU))
+    assert not torch.equal(before, model.resampler.rise.weight)
+
+
+def test_a_frozen_part_computes_as_in_evaluation(model):
+    train_mode(model, LearningRates(connector=1e-3))
+    assert {name: part.training for name, part in model.parts().items()} == {
+        "vision": False,
+        "connector": True,
+        "llm": False,
+    }
+
+
+def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
+    """Any number of places: every row once, none too many at once, and the gradient of all rows together."""
+    rows = [
+        corpus.row(record.kind, record.media, DESIGN.sampling, prompter.training_branches(record, [0]))
+        for record in (VIDEO, IMAGE, PAIR, TEXT, VIDEO, IMAGE)
+    ]
+    freeze(model, LearningRates(connector=1e-3, llm=1e-3))
+
+    def gradients(places: int) -> tuple[float, list[torch.Tensor]]:
+        model.zero_grad()
+        portions = micro_batches(rows, places)
+        assert sum(len(portion.ids_BL) for portion in portions) == len(rows)
+        assert all(portion.ids_BL.numel() <= places or len(portion.ids_BL) == 1 for portion in portions)
+        loss = accumulate(model, portions, CPU)
+        return loss, [p.grad.clone() for p in model.trainable() if p.grad is not None]
+
+    whole, expected = gradients(10**6)
+    for places in (1, 40, 60):
+        loss, found = gradients(places)
+        assert loss == pytest.approx(whole, rel=1e-5)
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+    assert len(micro_batches(rows, 1)) == len(rows)
+    assert len(micro_batches(rows, 10**6)) == 1
+
+
+def started(model: VideoLMM, corpus: Corpus, design: Design, seed: int = 0) -> tuple[list[Step], VideoLMM]:
+    """A copy of the model, trained."""
+    trained = deepcopy(model)
+    run = replace(corpus, design=design, encoder=trained.encoder)
+    return list(train(trained, config(design=design, samples=16, seed=seed), run, CPU)), trained
+
+
+def test_trials_that_begin_alike_share_their_start_to_the_bit(model, corpus, monkeypatch):
+    """Alignment on pictures does not see how videos are sampled; the second trial takes it over, and ends the same."""
+    stages = (
+        Stage(name="a", share=0.5, batch=4, mix=Mix(image=1.0), lr=LearningRates(connector=1e-2)),
+        Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3, llm=1e-3)),
+    )
+    few = DESIGN.model_copy(update={"schedule": stages})
+    many = few.model_copy(update={"sampling": Uniform(kind="uniform", frames=5)})
+    monkeypatch.setattr("models.training.loop.STARTS", Starts())
+    alone, expected = started(model, corpus, many)
+    monkeypatch.setattr("models.training.loop.STARTS", Starts())
+    first, _ = started(model, corpus, few)
+    steps, found = started(model, corpus, many)
+    assert [step.is_shared for step in first] == [False] * 4
+    assert [step.is_shared for step in steps] == [True, True, False, False]
+    assert [(s.step, s.samples, s.loss) for s in steps] == [(s.step, s.samples, s.loss) for s in alone]
+    for mine, theirs in zip(found.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "seed"),
+    [
+        ({}, 1),
+        ({"integration": Integration(separators=True)}, 0),
+        ({"resampler": RESAMPLER.model_copy(update={"depth": 2})}, 0),
+        ({"optimizer": AdamW(kind="adamw", weight_decay=0.1)}, 0),
+        ({"rate": 2e-2}, 0),
+        ({"mix": Mix(image=0.5, video=0.5), "sampling": Uniform(kind="uniform", frames=5)}, 0),
+        ({"llm": 1e-3}, 0),
+    ],
+)
+def test_trials_that_begin_otherwise_share_nothing(change, seed):
+    def key(change: dict[str, Any], seed: int) -> str | None:
+        given = dict(change)
+        rates = LearningRates(connector=given.pop("rate", 1e-2), llm=given.pop("llm", 0.0))
+        first = Stage(name="a", share=0.5, batch=4, mix=given.pop("mix", Mix(image=1.0)), lr=rates)
+        second = Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(llm=1e-3))
+        design = DESIGN.model_copy(update={"schedule": (first, second), **given})
+        return Starts().key(config(design=design, seed=seed), 0, CPU)
+
+    assert key({}, 0) is not None
+    assert key(change, seed) != key({}, 0)
+
+
+def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
+    with torch.no_grad():
+        model.llm.get_input_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="loss is nan at step 1"):
+        list(train(model, config(), corpus, CPU))
+
+
+def test_steps_follow_shares_and_batches():
+    assert [stage.steps(22_750) for stage in DESIGN.schedule] == [305, 203]
+    assert DESIGN.schedule[0].model_copy(update={"share": 0}).steps(22_750) == 0
+
+
+@given(st.integers(1, 200), st.integers(0, 2**32 - 1))
+def test_a_mix_is_kept_and_every_record_is_seen_before_one_repeats(count: int, seed: int):
+    records = [replace(r, id=f"{r.id}{i}") for r in (VIDEO, IMAGE, TEXT, PAIR) for i in range(5)]
+    mix = Mix(text=0.1, image=0.2, multi_image=0.1, video=0.6)
+    drawn = list(draw(records, mix, count, np.random.default_rng(seed)))
+    assert len(drawn) == count
+    for kind, share in (("text", 0.1), ("image", 0.2), ("multi_image", 0.1), ("video", 0.6)):
+        ids = [r.id for r in drawn if r.kind == kind]
+        assert abs(len(ids) - share * count) < 4
+        assert len(set(ids[:5])) == len(ids[:5])
+    assert drawn == list(draw(records, mix, count, np.random.default_rng(seed)))
+
+
+@given(st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_a_handful_of_samples_is_of_kinds_that_have_a_share(count: int, seed: int):
+    mix = Mix(image=0.4, video=0.6)
+    drawn = list(draw([VIDEO, IMAGE, TEXT, PAIR], mix, count, np.random.default_rng(seed)))
+    assert len(drawn) == count
+    assert {record.kind for record in drawn} <= {"image", "video"}
+    assert drawn[0].kind == "video" or count > 1
+
+
+def test_a_mix_of_what_is_not_there_is_refused():
+    with pytest.raises(ManifestError, match="asks for 20% image, but train.json has no image record"):
+        draw([VIDEO, TEXT], Mix(text=0.1, image=0.2, video=0.7), 10, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("switches", "text"),
+    [
+        ({}, "**"),
+        ({"separators": True}, "<vid_start>**<vid_end>"),
+        ({"timestamps": True}, "clip from 01:02-01:04: **"),
+        ({"separators": True, "timestamps": True}, "clip from 01:02-01:04: <vid_start>**<vid_end>"),
+    ],
+)
+def test_token_integration_spells_the_papers_four_forms(switches, text):
+    clip = Clip((0, 1), 62.0, 64.9)
+    ids = splice([clip, clip], 2, Integration(**switches), lambda piece: [ord(letter) for letter in piece])
+    assert "".join("*" if i == VIDEO_TOKEN else chr(i) for i in ids) == text + text
+    ids = splice([clip], 2, Integration(**switches), lambda piece: [ord(letter) for letter in piece], is_video=False)
+    assert "clip" not in "".join(chr(i) for i in ids if i >= 0)  # an image is at no time

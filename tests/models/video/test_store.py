@@ -1,0 +1,93 @@
+"""Media: what is stored equals what is read; features made afresh are equal to the bit; nothing half-made stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.architecture import build_encoder
+from models.encoders import store_features
+from models.presets import PRESETS
+from models.tiny.files.codec import write_video
+from models.video import Decoder, OnDemand, VideoError, square, store_frames
+
+MEDIA = ("a.mp4", "b.png", "c.mp4")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for name, frames in (("a.mp4", 9), ("c.mp4", 20)):
+        write_video(rng.integers(0, 256, (frames, 32, 32, 3), np.uint8), tmp_path / name)
+    Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "b.png")
+    return tmp_path
+
+
+def test_stored_frames_are_those_that_are_read_on_demand(folder: Path):
+    with Decoder() as decoder:
+        stored, live = store_frames(folder, MEDIA, decoder), OnDemand(folder, decoder, 32)
+        for media, count in (("a.mp4", 9), ("b.png", 1), ("c.mp4", 20)):
+            assert len(stored.times(media)) == count
+            np.testing.assert_allclose(stored.times(media), live.times(media), atol=1e-6)
+            wanted = [0, count - 1, count // 2]
+            np.testing.assert_array_equal(stored.read(media, wanted), live.read(media, wanted))
+
+
+def test_features_made_afresh_are_equal_to_the_bit(folder: Path):
+    encoder = build_encoder(PRESETS["tiny"].design.encoders[0])
+    with Decoder() as decoder:
+        frames = store_frames(folder, MEDIA, decoder)
+    first = store_features(folder, frames, encoder, "once")
+    torch.set_num_threads(2)  # whoever comes first may have other threads
+    again = store_features(folder, frames, encoder, "again")
+    torch.set_num_threads(1)
+    assert first.rows.shape == (30, 4, 4, 64)
+    np.testing.assert_array_equal(first.rows, again.rows)
+    assert len(list(folder.glob(".grids-*@*"))) == 0
+    assert len([p for p in folder.glob(".grids-*") if p.is_dir()]) == 2
+
+
+def test_names_that_look_alike_are_kept_apart(folder: Path):
+    encoder = build_encoder(PRESETS["tiny"].design.encoders[0])
+    with Decoder() as decoder:
+        frames = store_frames(folder, MEDIA, decoder)
+    for name in ("x/y", "x_y"):
+        store_features(folder, frames, encoder, name)
+    assert len([p for p in folder.glob(".grids-*") if p.is_dir()]) == 2
+
+
+def test_a_broken_file_leaves_nothing_half_made(folder: Path):
+    whole = (folder / "c.mp4").read_bytes()
+    (folder / "c.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / ".frames.part-killed").mkdir()  # of a process that was killed
+    with Decoder() as decoder:
+        with pytest.raises(VideoError, match=r"c.mp4"):
+            store_frames(folder, MEDIA, decoder)
+        assert [p.name for p in folder.glob(".frames*") if p.is_dir()] == []
+        (folder / "c.mp4").write_bytes(whole)
+        assert len(store_frames(folder, MEDIA, decoder).rows) == 30
+        (folder / "b.png").write_text("no picture")
+        with pytest.raises(VideoError, match=r"b.png.*not a readable image"):
+            OnDemand(folder, decoder, 32).read("b.png", [0])
+
+
+def test_frames_keep_their_shape_and_are_padded_to_a_square(folder: Path):
+    rng = np.random.default_rng(0)
+    write_video(np.tile(rng.integers(0, 256, (1, 32, 1, 3), np.uint8), (5, 1, 32, 1)), folder / "wide.mp4")
+    wide = np.zeros((20, 60, 3), np.uint8)
+    wide[:, 30:] = 255
+    Image.fromarray(wide).save(folder / "wide.png")
+    with Decoder() as decoder:
+        live = OnDemand(folder, decoder, 48)
+        assert live.read("wide.mp4", [0, 1]).shape == (2, 48, 48, 3)
+        frame = live.read("wide.png", [0])
+    assert frame.shape == (1, 16, 48, 3)
+    padded = square(frame, (1, 2, 3))
+    assert padded.shape == (1, 48, 48, 3)
+    assert (padded[0, :16] == (1, 2, 3)).all()
+    assert (padded[0, 32:] == (1, 2, 3)).all()
+    np.testing.assert_array_equal(padded[:, 16:32], frame)

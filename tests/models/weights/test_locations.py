@@ -1,0 +1,82 @@
+"""Weights: the shipped parts are what their version says; what is not there is told."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from models.cards import llm_card
+from models.weights import local_config, locate, stored_params, why_not_here
+from models.weights.locations import PARTS_VERSION, SHIPPED_PARTS
+
+PINNED = {
+    "image-encoder/model.safetensors": "f3df099be3abf8c0",
+    "image-contrastive/model.safetensors": "bc4063ca0d2baba1",
+    "image-mae/model.safetensors": "5622872dbdcb4058",
+    "llm-0.05M/model.safetensors": "3babf27df8dfb215",
+    "llm-0.15M/model.safetensors": "da3b31175696b892",
+    "llm-0.4M/model.safetensors": "182781e364a20c3b",
+    "llm-0.7M/model.safetensors": "fd316b76dff32f5a",
+    "tokenizer/tokenizer.json": "a9fad2b860c255ba",
+    "video-encoder/model.safetensors": "adc2ec35f242d060",
+    "video-mae/model.safetensors": "5dfb848de3a60d39",
+}
+"""Of version 2. Parts that are trained anew change every trial's scores: raise PARTS_VERSION with them."""
+
+
+def test_the_shipped_parts_are_those_of_their_version():
+    assert PARTS_VERSION == 2
+    found = {name: hashlib.sha256((SHIPPED_PARTS / name).read_bytes()).hexdigest()[:16] for name in PINNED}
+    assert found == PINNED
+
+
+def test_what_is_not_shipped_is_told():
+    with pytest.raises(
+        FileNotFoundError,
+        match="no shipped part 'llm-9B'; there are: image-contrastive, image-encoder, image-mae, llm-0.05M",
+    ):
+        locate("tiny/llm-9B@2")
+    with pytest.raises(FileNotFoundError, match="the shipped parts are version 2"):
+        locate("tiny/llm-0.15M@7")
+    assert locate("Qwen/Qwen2-0.5B-Instruct") == "Qwen/Qwen2-0.5B-Instruct"
+
+
+def test_a_local_copy_stands_in_for_a_hub_id_or_an_address(tmp_path, monkeypatch):
+    (tmp_path / "Qwen" / "Qwen2-0.5B").mkdir(parents=True)
+    (tmp_path / "vith16-384.pth.tar").touch()
+    monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
+    assert locate("Qwen/Qwen2-0.5B") == str(tmp_path / "Qwen/Qwen2-0.5B")
+    assert locate("https://dl.example/jepa/vith16-384.pth.tar") == str(tmp_path / "vith16-384.pth.tar")
+    assert locate("Qwen/Qwen2-7B") == "Qwen/Qwen2-7B"
+    assert locate(str(tmp_path)) == str(tmp_path)
+
+
+def test_numbers_that_a_folder_stores_are_counted_by_its_headers(tmp_path):
+    assert stored_params("tiny/llm-0.15M@2") == llm_card("tiny/llm-0.15M@2").params
+    assert stored_params(str(tmp_path)) is None
+    for content in (b"", b"\xff" * 99, (4).to_bytes(8, "little") + b"[[]]"):
+        (tmp_path / "model.safetensors").write_bytes(content)
+        assert stored_params(str(tmp_path)) is None
+
+
+def test_a_folder_holds_a_config_and_a_hub_id_looks_like_one(tmp_path):
+    for weights in ("tiny/llm-0.15M@2", "Qwen/Qwen3-1.7B", "gpt2", str(SHIPPED_PARTS / "llm-0.7M")):
+        assert why_not_here(weights) is None
+    assert "holds no config.json" in why_not_here(str(tmp_path))
+    for weights in (
+        str(tmp_path / "none"),
+        "./none",
+        "../Qwen/none",
+        "a/b/c",
+        "https://huggingface.co/Qwen/Qwen3-1.7B",
+    ):
+        assert why_not_here(weights).startswith(f"there is no folder {weights}; ")
+
+
+def test_a_config_that_is_none_is_told(tmp_path):
+    assert local_config(str(tmp_path)) is None
+    for content, says in (("{", "is no JSON"), ("[]", "must hold an object")):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(ValueError, match=f"config.json {says}"):
+            local_config(str(tmp_path))
