@@ -1,7 +1,7 @@
 """Scale label -> the LLM behind it and what a trial at that scale asks for. No torch here.
 
 The embedded ladder is the 1:10,000 image of the paper's 0.5B / 1.5B / 4B / 7B (docs/tiny-study.md). The other labels
-are published LLMs (models/cards.py, SCALES). A label of the user's own stands for the LLM that the spec gives it, which
+are published LLMs (models/cards, SCALES). A label of the user's own stands for the LLM that the spec gives it, which
 may be one that nothing is known of before it is fetched.
 
 Recipe at every published size (Apollo, Table 7: the same at 1.5B, 3B and 7B): batch 256 and a warm-up of 3% of a

@@ -64,7 +64,7 @@ def sizes_of(data: Data) -> Sizes:
 
 
 def _tiny_durations() -> tuple[float, ...]:
-    """The law of models/tiny/world.py: log-uniform from 2 to 16 s, in eighths; 64 quantiles."""
+    """The law of models/tiny/world/scene.py: log-uniform from 2 to 16 s, in eighths; 64 quantiles."""
     return tuple(round(2 * 8 ** ((i + 0.5) / 64) * 8) / 8 for i in range(64))
 
 

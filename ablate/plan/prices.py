@@ -1,7 +1,7 @@
 """What a planned trial is made of and takes: parameters, tokens, FLOPs, memory, GPU-hours, disk. No torch.
 
-Frames and tokens come from the real sampler's formula, FLOPs and memory from models/costs.py and models/memory.py. What
-is assumed, and how far the formulas are from what was measured, stands in docs/plan.md.
+Frames and tokens come from the formula of the real sampler, FLOPs and memory from models/costs. What is assumed, and
+how far the formulas are from measurements, is in docs/plan.md.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def _short(value: Any) -> str:
 
 
 def short_field(path: str) -> str:
-    """The field's own abbreviation where design.py gives one, else its name: `tpf`, `frames`."""
+    """The field's own abbreviation where models/design gives one, else its name: `tpf`, `frames`."""
     name = path.rsplit(".", 1)[-1]
     for part in _all_parts(Part):
         field = part.model_fields.get(name)

@@ -1,6 +1,6 @@
-"""What MLflow holds of a study, read back: the reverse of mirror.py. Plain data; no mlflow here.
+"""What MLflow holds of a study, read back: the reverse of encode.py. Plain data; no mlflow here.
 
-tracking.py reads runs through MLflow, sqlite_runs.py from its file; what a run means is said here, once for both.
+client.py reads runs through MLflow, sqlite.py from its file; what a run means is said here, once for both.
 """
 
 from __future__ import annotations

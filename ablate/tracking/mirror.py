@@ -1,7 +1,7 @@
 """The only importer of mlflow: mirrors trial records into a study's experiment, and reads the score table back.
 
 One process writes: the driver of a sweep, which holds the study's lock. The folders remain the record; what could not
-be mirrored, `sync` catches up. What a trial looks like in MLflow is in mirror.py; its pages are opened by ui.py.
+be mirrored, `sync` catches up. What a trial looks like in MLflow is in encode.py; links.py and server.py open its pages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A study straight from MLflow's sqlite file: what tracking.py reads through its client, without importing mlflow.
+"""A study straight from MLflow's sqlite file: what client.py reads through its client, without importing mlflow.
 
 The client takes seconds to import, and builds every param, tag and artifact link of every run. The tables are no public
 interface of MLflow's: where they are not as expected here, or the store is a server, each function returns None, and
-the caller asks tracking.py. Nothing is written.
+the caller asks client.py. Nothing is written.
 """
 
 from __future__ import annotations

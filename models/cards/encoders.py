@@ -1,4 +1,4 @@
-"""Cards of vision encoders (see models/cards.py): published ones, those of local folders, your own. No torch here."""
+"""Cards of vision encoders (see models/cards): published ones, those of local folders, your own. No torch here."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ CLIP_LIKE = ("clip", "languagebind_image", "languagebind_video")
 LANGUAGEBIND_FRAMES = 8
 """The published tables of time of LanguageBind have so many entries, so a clip has so many frames."""
 DINOV2_PIXELS = 224
-"""DINOv2 is run at this side whatever its table of positions (models/design.py)."""
+"""DINOv2 is run at this side whatever its table of positions (models/design)."""
 IMAGE_KINDS = ("siglip", "siglip2", "clip", "dinov2", "languagebind_image")
 """These see one frame at a time."""
 

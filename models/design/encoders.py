@@ -15,7 +15,7 @@ class _Pretrained(Part):
     """What encoders with published weights share."""
 
     weights: str
-    """A folder, a hub id, or `tiny/NAME@VERSION` for a shipped part; models/cards.py knows the published ones."""
+    """A folder, a hub id, or `tiny/NAME@VERSION` for a shipped part; models/cards knows the published ones."""
 
 
 class Siglip(_Pretrained):

@@ -47,7 +47,7 @@ class _Tokens(Part):
 
 
 class Perceiver(_Tokens):
-    """Learned latents attend to a clip's features (Apollo, Table 1; shapes in models/resamplers.py)."""
+    """Learned latents attend to a clip's features (Apollo, Table 1; shapes in models/architecture/resamplers.py)."""
 
     kind: Literal["perceiver"]
     VERSION: ClassVar[int] = 2  # starts with attention of unit variance

@@ -88,7 +88,7 @@ class AdamW(Part):
 
 class Muon(Part):
     """Muon on two-dimensional hidden weights, AdamW on the rest; learning rates are AdamW's for both
-    (models/muon.py)."""
+    (models/training/muon.py)."""
 
     kind: Literal["muon"]
     VERSION: ClassVar[int] = 2  # computes in float32 on a CPU, not in bfloat16

@@ -44,7 +44,7 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
     def pixels(self, clips_BNHWC: Tensor, size: int) -> Tensor:
         """Frames as towers take them: float (B, N, 3, size, size), normalised.
 
-        Frames of another size are resized without keeping their shape; `models/data.py` makes them square before.
+        Frames of another size are resized without keeping their shape; models/data/corpus.py pads them to squares first.
         """
         frames_FCHW = clips_BNHWC.flatten(0, 1).movedim(-1, 1).float()
         if frames_FCHW.shape[-2:] != (size, size):

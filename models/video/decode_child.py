@@ -1,6 +1,6 @@
 """The decoder process: checks one file at a time and reads its frames with decord. A script, not a library.
 
-`models/decode.py` starts it by path and talks to it. It imports numpy and decord only, so that it starts
+`models/video/decoder.py` starts it by path and talks to it. It imports numpy and decord only, so that it starts
 at once; it may hang or crash in native code, which is why it is a process of its own. Each rule below
 stands for a kind of file that decord 0.6 gets wrong, mostly in silence.
 """

@@ -1,8 +1,8 @@
 """Reading videos in a process that can be killed, and the one error for a video that cannot be read.
 
 decord may spin for ever in native code, holding the GIL, on files that look well (dmlc/decord#373, #375),
-or crash. So it runs in a child (`models/decode_child.py`), which lives over many files and is killed and
-replaced when a file takes too long. Which frames to read is the business of `models/frames.py`.
+or crash. So it runs in a child (`models/video/decode_child.py`), which lives over many files and is killed and
+replaced when a file takes too long. Which frames to read is the business of `models/video/sampling.py`.
 
 The child is a plain interpreter, started by the path of its script. `multiprocessing` (and pebble above it)
 would import the parent's main module again: torch with it, or a user's script without a guard.

@@ -1,6 +1,6 @@
 """Which frames of a video are seen: uniform, at a constant rate, in clips. No file is opened here.
 
-Reading is `models/decode.py`; it gives the presentation times that `sample` takes. All is reckoned in
+Reading is `models/video/decoder.py`; it gives the presentation times that `sample` takes. All is reckoned in
 seconds, never in frame numbers, so that a variable frame rate is right. One rule serves both kinds of
 sampling: an instant is the middle of the stretch of time for which it stands, and shows the frame that
 a viewer would see then, which is the frame begun last.

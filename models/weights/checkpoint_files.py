@@ -1,6 +1,6 @@
 """Opening published checkpoints for our own towers: found, read without running code, filtered, and loaded strictly.
 
-A file may be safetensors or a pickle of tensors, laid out as models/encoders/layouts.py tells. What belongs to the
+A file may be safetensors or a pickle of tensors, laid out as models/weights/layouts.py tells. What belongs to the
 tower must fit to the last tensor.
 """
 

@@ -1,4 +1,4 @@
-"""Writing rendered frames as real H.264 by PyAV. Reading is models/frames.py's matter."""
+"""Writing rendered frames as real H.264 by PyAV. Reading is models/video/sampling.py's matter."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Pre-training of an encoder with language: name what each frame, or each clip, shows, slot by slot.
 
-Readers (models/tiny/readers.py) at two layers choose the words and are thrown away. Scenes are of the split
-`pretrain`. Clips have steps of 0.125 to 4 s (models/tiny/footage.py), so that neither sampling by time nor by
+Readers (readers.py) at two layers choose the words and are thrown away. Scenes are of the split
+`pretrain`. Clips have steps of 0.125 to 4 s (footage.py), so that neither sampling by time nor by
 count meets an encoder that knows it better. Positions in each frame are among the slots: VideoMAE's own are a
 fixed table, and without being asked for them an encoder of this size does not keep them.
 """

@@ -1,4 +1,4 @@
-"""Pre-training of the small language models on transcripts (models/tiny/transcripts.py).
+"""Pre-training of the small language models on transcripts (models/tiny/pretraining/transcripts.py).
 
 Legend as there, and `D` width, `V` vocabulary.
 """

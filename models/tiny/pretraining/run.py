@@ -1,4 +1,4 @@
-"""Make the shipped parts: `python -m models.tiny.pretrain [part ...]`, all of them without arguments.
+"""Make the shipped parts: `python -m models.tiny.pretraining.run [part ...]`, all of them without arguments.
 
 Deterministic on one machine and library version: fixed seeds, one thread. Parts are kept as float16;
 whoever loads them computes in float32.

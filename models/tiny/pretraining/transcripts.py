@@ -98,7 +98,7 @@ class Asked:
 
 
 def ask(scene: Scene, form: Form, rng: np.random.Generator) -> Asked:
-    """Sample a scene's frames as models/frames.py does, and ask everything about it."""
+    """Sample a scene's frames as models/video/sampling.py does, and ask everything about it."""
     if form.image:
         time_s = float(rng.uniform(0, scene.duration_s))
         turns = image_turns(scene, time_s)

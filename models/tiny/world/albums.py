@@ -1,7 +1,7 @@
 """Questions about several pictures at once: about one of them, or that compare them.
 
 As for videos, text alone is at chance: the answer is uniform over a pool given the question's words (and,
-where it is the number of a picture, how many there are). Words are those of models/tiny/words.py, whose
+where it is the number of a picture, how many there are). Words are those of models/tiny/world/words.py, whose
 vocabulary is shipped and knows neither `second` nor `both`.
 """
 

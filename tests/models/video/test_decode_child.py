@@ -1,4 +1,4 @@
-"""What `models/decode_child.py` knows about files, seen through the decoder."""
+"""What `models/video/decode_child.py` knows about files, seen through the decoder."""
 
 from __future__ import annotations
 
