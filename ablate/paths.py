@@ -62,7 +62,7 @@ class StudyPaths:
 
     @property
     def lock(self) -> Path:
-        """Held by the driver of a sweep while it runs."""
+        """CheckedPromotion by the driver of a sweep while it runs."""
         return self.folder / ".lock"
 
     @property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.promotion import Candidates, Policy, Replay, Transfer, chances, choose, foretell, published_prior, spread
+from analysis.promotion import Candidates, Policy, Replay, Transfer, chances, choose, predict, published_prior, spread
 from benchmarks import worlds
 from benchmarks.worlds import SEEDS, SIZES, World
 
@@ -61,7 +61,7 @@ def blind(case: Case, rng: np.random.Generator) -> tuple[Transfer, Floats, float
         known_n=np.full(case.n, math.nan),
         lower_is_better=False,
     )
-    return foretell(found, prior), unit * y_n, float(unit * y_n.std(ddof=1))
+    return predict(found, prior), unit * y_n, float(unit * y_n.std(ddof=1))
 
 
 def calibration(case: Case, studies: int) -> tuple[Case, dict[int, tuple[Floats, int, int]]]:

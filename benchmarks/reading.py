@@ -194,17 +194,17 @@ def build_folders(abouts: list[About], paths: StudyPaths) -> None:
 
 def build_store(abouts: list[About], uri: str, root: Path) -> None:
     """Mirror the first trial of each scale, and copy its rows for the others."""
-    from ablate.tracking import Tracker
+    from ablate.tracking import Mirror
 
     paths = StudyPaths(name=STUDY, root=root / "few")
-    tracker = Tracker.open(paths, uri, StudyFacts(metric="bench/overall"))
+    mirror = Mirror.open(paths, uri, StudyFacts(metric="bench/overall"))
     for trial in abouts[:2]:
         folder = folder_of(paths, trial.key)
         folder.describe(trial)
         for step in range(10):
             folder.event({"step": step, "time": BEGAN + step, "loss": 3.0 / (step + 1), "samples_per_s": 80.0})
-        tracker.finish(Record(about=trial, result=result_of(trial), failures=(), path=folder.path))
-    assert tracker.problem is None, tracker.problem
+        mirror.finish(Record(about=trial, result=result_of(trial), failures=(), path=folder.path))
+    assert mirror.problem is None, mirror.problem
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection, connection:
         found = connection.execute("SELECT value, run_uuid FROM tags WHERE key = 'ablate.trial'")
         sources = dict(found.fetchall())

@@ -27,7 +27,7 @@ SMALLEST_RULED = 250_000_000
 """Parameters below which no published rate says anything: half of the smallest published LLM, 0.5B, rounded."""
 
 
-class Rung(Part):
+class ScaleCard(Part):
     """One step of the ladder. `cpus` and `gpus` are about execution and enter no key."""
 
     label: str
@@ -53,16 +53,16 @@ def published_factor(card: LlmCard) -> float:
     return LLMS[REFERENCE].params / card.params if card.params >= SMALLEST_RULED else 1.0
 
 
-LADDER: dict[str, Rung] = {
-    label: Rung(label=label, llm=f"tiny/llm-{label}@2", llm_lr_factor=factor)
+LADDER: dict[str, ScaleCard] = {
+    label: ScaleCard(label=label, llm=f"tiny/llm-{label}@2", llm_lr_factor=factor)
     for label, factor in (("0.05M", 1.0), ("0.15M", 1.0), ("0.4M", 64 / 96), ("0.7M", 64 / 112))
 } | {
-    label: Rung(label=label, llm=name, llm_lr_factor=published_factor(LLMS[name]), gpus=1)
+    label: ScaleCard(label=label, llm=name, llm_lr_factor=published_factor(LLMS[name]), gpus=1)
     for label, name in SCALES.items()
 }
 
 
-def rung(label: str, own: Iterable[str] = ()) -> Rung:
+def scale_card(label: str, own: Iterable[str] = ()) -> ScaleCard:
     """The ladder's step of this label.
 
     Args:
@@ -80,7 +80,7 @@ def rung(label: str, own: Iterable[str] = ()) -> Rung:
     raise ValueError(f"unknown scale {label!r}{hint} Known scales: {', '.join(known)}")
 
 
-def own_rung(label: str, llm: str) -> Rung:
+def own_scale_card(label: str, llm: str) -> ScaleCard:
     """The step of a label of the user's own.
 
     An LLM without a card keeps the schedule's own rates, and asks for a GPU unless its files are small. So does a hub
@@ -101,7 +101,7 @@ def own_rung(label: str, llm: str) -> Rung:
     card = _card(llm)
     params = card.params if card else stored_params(llm)
     is_told = llm in LLMS or Path(llm).exists()
-    return Rung(
+    return ScaleCard(
         label=label,
         llm=llm,
         llm_lr_factor=published_factor(card) if card and is_told else 1.0,
@@ -124,11 +124,11 @@ def _refuse_impossible(llm: str) -> None:
         raise ValueError(f"unknown LLM {llm!r}; did you mean {meant!r}?")
 
 
-def rung_of(config: TrialConfig) -> Rung:
+def scale_card_of(config: TrialConfig) -> ScaleCard:
     """The ladder's step that a trial stands on.
 
     Raises:
         ValueError: there is no such scale, or can be no such LLM.
         FileNotFoundError: no such shipped part.
     """
-    return rung(config.scale) if config.llm is None else own_rung(config.scale, config.llm)
+    return scale_card(config.scale) if config.llm is None else own_scale_card(config.scale, config.llm)

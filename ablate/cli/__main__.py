@@ -1,6 +1,6 @@
 """`python -m ablate.cli` is `ablate`."""
 
-from ablate.cli.app import main
+from ablate.cli.main import main
 
 if __name__ == "__main__":
     main()

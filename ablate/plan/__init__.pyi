@@ -7,7 +7,7 @@ from .plan import Plan as Plan
 from .plan import Planned as Planned
 from .plan import make_plan as make_plan
 from .plan import sweep_name as sweep_name
-from .prices import Budget as Budget
+from .prices import Price as Price
 from .prices import price as price
 from .refuse import refuse_assumed as refuse_assumed
 from .refuse import refuse_infeasible as refuse_infeasible

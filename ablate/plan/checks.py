@@ -9,14 +9,14 @@ from ablate.plan.load import model_of
 from ablate.spec import SweepSpec, Trial
 from models.data import ManifestError, load_test, load_train
 from models.design import CustomEncoder, ManifestData
-from models.ladder import rung_of
+from models.ladder import scale_card_of
 from models.weights import UncountedError, locate
 
 
 def _check_weights(spec: SweepSpec, trial: Trial) -> None:
     """Shipped parts must be there; a hub id need not be: a plan shows what to fetch, and nothing is fetched."""
     encoders = [e.weights for e in trial.config.design.encoders if not isinstance(e, CustomEncoder)]
-    for weights in (*encoders, rung_of(trial.config).llm):
+    for weights in (*encoders, scale_card_of(trial.config).llm):
         try:
             locate(weights)
         except FileNotFoundError as error:

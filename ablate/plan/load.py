@@ -10,7 +10,7 @@ from models.cards import encoder_card, llm_card
 from models.costs import Learning, Load, Model, training_flops
 from models.data import Kind
 from models.design import Design, Mix, Perceiver, Split, Stage, TrialConfig, warmup_steps
-from models.ladder import rung_of
+from models.ladder import scale_card_of
 from models.video import largest, num_clips, pooled_shape
 
 
@@ -52,7 +52,7 @@ def model_of(config: TrialConfig) -> Model:
         resampler=design.resampler,
         grid=grid,
         tokens_per_clip=design.tokens_per_clip,
-        llm=llm_card(rung_of(config).llm),
+        llm=llm_card(scale_card_of(config).llm),
         image_encoders=tuple(design.image_encoders) if split else (),
         tokens_per_image=split.tokens_per_image if split else 0,
     )
@@ -103,7 +103,7 @@ def _stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) ->
         return steps * stage.batch * sum(share * of(load) for share, load in loads)
 
     steps = stage.steps(config.samples)
-    lr = stage.lr.model_dump() | {"llm": stage.lr.llm * rung_of(config).llm_lr_factor}
+    lr = stage.lr.model_dump() | {"llm": stage.lr.llm * scale_card_of(config).llm_lr_factor}
     return StagePlan(
         name=stage.name,
         samples=steps * stage.batch,

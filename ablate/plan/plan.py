@@ -10,11 +10,11 @@ from ablate.plan.checks import _check_data, _check_model, _check_weights
 from ablate.plan.data_sizes import sizes_of
 from ablate.plan.fit import Pricing
 from ablate.plan.gpus import DEFAULT, gpu
-from ablate.plan.prices import Budget, price
+from ablate.plan.prices import Price, price
 from ablate.record import folder_of
 from ablate.spec import SweepSpec, Trial, expand, known_metric
 from models.design import AssumedData, Design
-from models.ladder import rung_of
+from models.ladder import scale_card_of
 from models.weights import UncountedError
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ class Planned:
     status: Status
     cpus: float
     gpus: float
-    budget: Budget | None = None
+    price: Price | None = None
     """What it is made of and takes; None where it was not asked for, or nobody can tell."""
     unpriced: str | None = None
     """Why nobody can."""
 
     @property
-    def to_run(self) -> bool:
+    def is_missing(self) -> bool:
         """Whether the sweep would run it: a failed or cut-off trial is run again."""
         return self.status != "done"
 
@@ -69,29 +69,29 @@ class Plan:
         return any(isinstance(p.trial.config.design.data, AssumedData) for p in self.planned)
 
     @property
-    def to_run(self) -> list[Planned]:
+    def missing(self) -> list[Planned]:
         """What is missing, larger scales' trials first: they take longest, so the cores finish together."""
-        missing = [p for p in self.planned if p.to_run]
+        missing = [p for p in self.planned if p.is_missing]
         order = {scale: place for place, scale in enumerate(self.spec.labels)}
         return sorted(missing, key=lambda p: -order[p.trial.config.scale])
 
     @property
     def is_priced(self) -> bool:
-        """Whether its trials have budgets."""
-        return any(p.budget for p in self.planned)
+        """Whether its trials have prices."""
+        return any(p.price for p in self.planned)
 
     @property
     def is_priced_on_gpus(self) -> bool:
         """Whether some are priced on GPUs."""
-        return any(p.budget and p.budget.on_gpu for p in self.planned)
+        return any(p.price and p.price.on_gpu for p in self.planned)
 
     def totals(self) -> dict[str, float | None]:
         """Of what is missing: samples, frames, tokens, FLOPs, GPU-hours (None where none is priced on a GPU), and GiB
         of weights to fetch, each once."""
-        budgets = [p.budget for p in self.planned if p.budget and p.to_run]
-        stages = [stage for budget in budgets for stage in budget.stages]
-        hours = [budget.on_gpu.hours for budget in budgets if budget.on_gpu]
-        weights = {name: gib for budget in budgets for name, gib in budget.weights_gib.items()}
+        prices = [p.price for p in self.planned if p.price and p.is_missing]
+        stages = [stage for price in prices for stage in price.stages]
+        hours = [price.on_gpu.hours for price in prices if price.on_gpu]
+        weights = {name: gib for price in prices for name, gib in price.weights_gib.items()}
         counts = ("samples", "frames", "visual_tokens", "text_tokens", "flops")
         return {
             **{name: sum(getattr(stage, name) for stage in stages) for name in counts},
@@ -107,7 +107,7 @@ class Plan:
 
     def notes(self) -> list[str]:
         """What a plan with prices assumes, and which parts are not for commercial use."""
-        data = dict.fromkeys(p.trial.config.design.data for p in self.planned if p.budget)
+        data = dict.fromkeys(p.trial.config.design.data for p in self.planned if p.price)
         told = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
         if self.is_priced_on_gpus:
             told.append(
@@ -116,15 +116,15 @@ class Plan:
             )
         trained = {
             p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}).model_dump_json()
-            for p in self.to_run
+            for p in self.missing
         }
-        if len(trained) < len(self.to_run):
+        if len(trained) < len(self.missing):
             told.append(
-                f"{len(self.to_run) - len(trained)} of the trials differ from another in test_sampling alone; each is "
+                f"{len(self.missing) - len(trained)} of the trials differ from another in test_sampling alone; each is "
                 "trained anew and counted, for trained weights are not shared yet"
             )
         told += [f"not priced: {why}" for why in dict.fromkeys(p.unpriced for p in self.planned) if why]
-        return [*told, *dict.fromkeys(note for p in self.planned if p.budget for note in p.budget.notes)]
+        return [*told, *dict.fromkeys(note for p in self.planned if p.price for note in p.price.notes)]
 
     def _prices(self) -> dict[str, Any]:
         if self.pricing is None:
@@ -147,7 +147,7 @@ class Plan:
             "excluded": self.excluded,
             "duplicate": self.duplicate,
             "done": self.count("done"),
-            "to_run": len(self.to_run),
+            "missing": len(self.missing),
             "failed": self.count("failed"),
             "warnings": self.warnings,
             **self._prices(),
@@ -164,7 +164,7 @@ class Plan:
                     "status": p.status,
                     "cpus": p.cpus,
                     "gpus": p.gpus,
-                    **({"budget": p.budget.to_json()} if p.budget else {}),
+                    **({"price": p.price.to_json()} if p.price else {}),
                 }
                 for p in self.planned
             ],
@@ -202,7 +202,7 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
         if pricing is None:
             _check_model(spec, trial)
         record = folder_of(paths, trial.key).read()
-        step = rung_of(trial.config)
+        step = scale_card_of(trial.config)
         cpus = step.cpus if spec.resources.cpus is None else spec.resources.cpus
         gpus = step.gpus if spec.resources.gpus is None else spec.resources.gpus
         priced = _priced(spec, trial, gpus, pricing) if pricing else None
@@ -212,7 +212,7 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
                 status=record.status if record else "new",
                 cpus=cpus,
                 gpus=gpus,
-                budget=priced if isinstance(priced, Budget) else None,
+                price=priced if isinstance(priced, Price) else None,
                 unpriced=priced if isinstance(priced, str) else None,
             )
         )
@@ -230,8 +230,8 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
     )
 
 
-def _priced(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricing) -> Budget | str:
-    """A trial's budget, or why nobody can tell it; one that asks for no GPU is priced on one where it was named."""
+def _priced(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricing) -> Price | str:
+    """A trial's price, or why it has none; one that asks for no GPU is priced on one where it was named."""
     if pricing.gpu is None and gpus:
         pricing = replace(pricing, gpu=gpu(DEFAULT))
     try:

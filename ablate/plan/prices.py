@@ -18,7 +18,7 @@ from models.design import TrialConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tower:
+class TowerSize:
     """The size of an encoder."""
 
     id: str
@@ -29,12 +29,12 @@ class Tower:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class Price:
     """What one trial is made of and takes."""
 
     params: dict[str, int]
     """Of each part, as loaded."""
-    encoders: tuple[Tower, ...]
+    encoders: tuple[TowerSize, ...]
     frames: float
     """Frames of a training video, on average."""
     visual_tokens: float
@@ -54,8 +54,8 @@ class Budget:
         return asdict(self) | {"on_gpu": self.on_gpu.to_json() if self.on_gpu else None}
 
 
-def price(config: TrialConfig, label: str, pricing: Pricing) -> Budget:
-    """The budget of a trial.
+def price(config: TrialConfig, label: str, pricing: Pricing) -> Price:
+    """The price of a trial.
 
     Raises:
         InfeasibleError: no allowed number of these GPUs holds it.
@@ -68,9 +68,9 @@ def price(config: TrialConfig, label: str, pricing: Pricing) -> Budget:
     clips = [load.clips for load in videos]
     text, visual = (sum(getattr(load, name) for load in videos) / len(videos) for name in ("text", "visual"))
     flops = sum(stage.flops for stage in stages)
-    return Budget(
+    return Price(
         params=model.params,
-        encoders=tuple(Tower(id=c.id, params=c.params, params_run=c.params_run) for c in model.encoders),
+        encoders=tuple(TowerSize(id=c.id, params=c.params, params_run=c.params_run) for c in model.encoders),
         frames=sum(clips) / len(clips) * design.clip_frames,
         visual_tokens=visual,
         text_tokens=text,

@@ -32,7 +32,7 @@ def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -
     if plan.is_assumed:  # runs nowhere, see `refuse_assumed`
         return
     nodes = nodes if nodes is not None else [available()]
-    for p in plan.to_run:
+    for p in plan.missing:
         asked = {"CPU": p.cpus, "GPU": p.gpus}
         if any(all(node.get(kind, 0) >= need for kind, need in asked.items()) for node in nodes):
             continue

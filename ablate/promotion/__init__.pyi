@@ -2,8 +2,8 @@ from .decisions import backtests as backtests
 from .decisions import choose as choose
 from .decisions import next_steps as next_steps
 from .preparation import CALIBRATE as CALIBRATE
-from .preparation import Ask as Ask
 from .preparation import Prepared as Prepared
+from .preparation import Request as Request
 from .preparation import prepare as prepare
 from .spec_file import Written as Written
 from .spec_file import write as write

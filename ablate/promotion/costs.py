@@ -1,4 +1,4 @@
-"""What designs take at the scale that they may be promoted to: the budgets of `ablate plan`, in one unit for all."""
+"""What designs take at the scale that they may be promoted to: the prices of `ablate plan`, in one unit for all."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ablate.errors import InfeasibleError
-from ablate.plan import DEFAULT, Budget, Pricing, gpu, price
+from ablate.plan import DEFAULT, Price, Pricing, gpu, price
 from models.design import Design, TrialConfig
-from models.ladder import rung_of
+from models.ladder import scale_card_of
 
 if TYPE_CHECKING:
     from ablate.study import KnownDesigns
@@ -26,9 +26,9 @@ def samples_of(wanted: int | None, table: ScoreTable, known: KnownDesigns) -> in
     return wanted or (small[0] if len(small) == 1 else known.samples)
 
 
-def budgets_of(
+def prices_of(
     designs: Mapping[str, Design], like: TrialConfig, gpu_name: str | None, utilisation: float
-) -> dict[str, Budget]:
+) -> dict[str, Price]:
     """What a trial of each design takes; those that nobody can price are left out.
 
     Args:
@@ -41,9 +41,9 @@ def budgets_of(
         UsageError: no such GPU.
         InfeasibleError: a design fits on no allowed number of the GPUs.
     """
-    named = gpu_name if gpu_name is not None else DEFAULT if rung_of(like).gpus else None
+    named = gpu_name if gpu_name is not None else DEFAULT if scale_card_of(like).gpus else None
     pricing = Pricing(gpu=None if named is None else gpu(named), utilisation=utilisation)
-    found = dict[str, Budget]()
+    found = dict[str, Price]()
     for name, design in designs.items():
         try:
             found[name] = price(like.model_copy(update={"design": design}), name, pricing)
@@ -54,12 +54,12 @@ def budgets_of(
     return found
 
 
-def costs_of(designs: Sequence[str], budgets: Mapping[str, Budget], num_seeds: int) -> tuple[Floats, Unit, list[str]]:
+def costs_of(designs: Sequence[str], prices: Mapping[str, Price], num_seeds: int) -> tuple[Floats, Unit, list[str]]:
     """Cost of each design with all its seeds; those without a price cost as much as the dearest that has one."""
-    if not budgets:
+    if not prices:
         return np.ones(len(designs)), "designs", ["no design can be priced, so each counts as one"]
-    on_gpu = all(budget.on_gpu for budget in budgets.values())
-    run = {n: b.on_gpu.hours if on_gpu and b.on_gpu else b.flops / 1e15 for n, b in budgets.items()}
+    on_gpu = all(price.on_gpu for price in prices.values())
+    run = {n: b.on_gpu.hours if on_gpu and b.on_gpu else b.flops / 1e15 for n, b in prices.items()}
     dear = max(run.values())
     unpriced = [name for name in designs if name not in run]
     notes = [f"not priced, counted as the dearest: {', '.join(unpriced)}"] if unpriced else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ablate.errors import UsageError
-from ablate.promotion.preparation import Ask, Prepared, prior_for
+from ablate.promotion.preparation import Prepared, Request, prior_for
 from ablate.study import load_study
 from analysis.promotion import (
     Advice,
@@ -29,22 +29,22 @@ def next_steps(prepared: Prepared, wanted: float) -> Advice:
     return advise(prepared.transfer, prepared.run_costs(), wanted)
 
 
-def backtests(ask: Ask, *, subsets: int) -> list[Backtest]:
+def backtests(request: Request, *, subsets: int) -> list[Backtest]:
     """Replay policies on a study whose scores at the large scale are known, for each small scale and all together.
 
     Raises:
         UsageError: no such study or scale, or fewer than six designs with scores at both.
     """
-    scores = load_study(ask.study, tracking_uri=ask.tracking_uri, samples=ask.samples)
+    scores = load_study(request.study, tracking_uri=request.tracking_uri, samples=request.samples)
     try:
-        table = scores.table.select(ask.metric or scores.metric, ask.modality)
-        every = candidates(table, ask.large, ask.scales or None)
+        table = scores.table.select(request.metric or scores.metric, request.modality)
+        every = candidates(table, request.large, request.scales or None)
         proxies = [(scale,) for scale in every.scales] + ([every.scales] if len(every.scales) > 1 else [])
-        found = [every if proxy == every.scales else candidates(table, ask.large, proxy) for proxy in proxies]
-        prior, several = prior_for(ask.study), policies(len(every.designs), REGRETS, CONFIDENCES)
-        return [replay(each, prior, several, study=ask.study, subsets=subsets) for each in found]
+        found = [every if proxy == every.scales else candidates(table, request.large, proxy) for proxy in proxies]
+        prior, several = prior_for(request.study), policies(len(every.designs), REGRETS, CONFIDENCES)
+        return [replay(each, prior, several, study=request.study, subsets=subsets) for each in found]
     except TableError as error:
-        raise UsageError(f"study {ask.study!r}: {error}") from None
+        raise UsageError(f"study {request.study!r}: {error}") from None
 
 
 def choose(prepared: Prepared, policy: Policy) -> Selection:
@@ -53,13 +53,17 @@ def choose(prepared: Prepared, policy: Policy) -> Selection:
     Raises:
         UsageError: a budget in GPU-hours where designs have no price, or one that buys nothing.
     """
-    if policy.rule == "budget":
+    if policy.rule == "gpu-hours":
         if prepared.unit == "designs":
-            raise UsageError("--budget needs prices: no config of these designs is known; name a spec with --designs")
+            raise UsageError(
+                "--gpu-hours needs prices: no config of these designs is known; give a spec with --designs"
+            )
+        if prepared.unit != "GPU-hours":
+            raise UsageError("--gpu-hours: these designs are priced in PFLOPs; price them in GPU-hours with --gpu")
         unknown = ~np.isfinite(prepared.found.known_n)
         if unknown.any() and policy.value < prepared.costs_n[unknown].min():
             least = prepared.costs_n[unknown].min()
-            raise UsageError(f"--budget {policy.value:g}: the cheapest design takes {least:.4g} {prepared.unit}")
+            raise UsageError(f"--gpu-hours {policy.value:g}: the cheapest design takes {least:.4g} {prepared.unit}")
     factors = prepared.table.factors.reindex(list(prepared.found.designs))
     levels = factors.map(str).to_numpy(dtype=np.str_) if not factors.empty else None  # one not known is "nan"
     return select(prepared.transfer, policy, prepared.costs_n, levels)

@@ -17,7 +17,7 @@ import numpy as np
 from ablate.errors import UsageError
 from ablate.paths import PUBLISHED
 from ablate.plan import gpu
-from ablate.promotion.costs import Unit, budgets_of, costs_of, samples_of
+from ablate.promotion.costs import Unit, costs_of, prices_of, samples_of
 from ablate.spec import LABEL
 from ablate.study import KnownDesigns, StudyScores, known_designs, load_study
 from analysis.promotion import (
@@ -25,16 +25,16 @@ from analysis.promotion import (
     Prior,
     Transfer,
     candidates,
-    foretell,
+    predict,
     published_prior,
     vague_prior,
 )
 from analysis.tables import TableError, scale_size
 from models.design import TrialConfig
-from models.ladder import own_rung, rung
+from models.ladder import own_scale_card, scale_card
 
 if TYPE_CHECKING:
-    from ablate.plan import Budget
+    from ablate.plan import Price
     from analysis.numbers import Floats
     from analysis.tables import ScoreTable
 
@@ -46,7 +46,7 @@ FAR = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ask:
+class Request:
     """What is to be promoted."""
 
     study: str
@@ -64,7 +64,7 @@ class Ask:
     gpu: str | None = None
     utilisation: float = 0.4
     seeds: tuple[int, ...] = (0,)
-    budget: int | None = None
+    train_samples: int | None = None
     """Training samples at the large scale; as at the small ones where left out."""
     blind: bool = False
     """As if no score at the large scale were known."""
@@ -75,12 +75,12 @@ class Ask:
 class Prepared:
     """A study, read and foretold."""
 
-    ask: Ask
+    request: Request
     table: ScoreTable
     """Narrowed to the metric."""
     transfer: Transfer
     known: KnownDesigns
-    budgets: Mapping[str, Budget]
+    prices: Mapping[str, Price]
     """Design -> what a trial of it takes at the large scale; those nobody can price are missing."""
     samples: int | None
     """Of a trial at the large scale; None where nothing tells."""
@@ -96,39 +96,39 @@ class Prepared:
 
     def run_costs(self) -> dict[str, Floats]:
         """Scale -> cost of one run of each design there, in `unit`: for the small scales by parameters."""
-        sizes = {scale: scale_size(scale) / scale_size(self.ask.large) for scale in self.found.scales}
-        run_n = self.costs_n if self.unit == "designs" else self.costs_n / len(self.ask.seeds)
-        return {self.ask.large: run_n} | {scale: share * run_n for scale, share in sizes.items()}
+        sizes = {scale: scale_size(scale) / scale_size(self.request.large) for scale in self.found.scales}
+        run_n = self.costs_n if self.unit == "designs" else self.costs_n / len(self.request.seeds)
+        return {self.request.large: run_n} | {scale: share * run_n for scale, share in sizes.items()}
 
 
-def prepare(ask: Ask) -> Prepared:
+def prepare(request: Request) -> Prepared:
     """Read a study, foretell its designs at the large scale, and price them there.
 
     Raises:
         UsageError: no such study, scale, metric or spec; too few designs.
         InfeasibleError: a design fits on no allowed number of the GPUs.
     """
-    _refuse_ask(ask)
-    scores = load_study(ask.study, tracking_uri=ask.tracking_uri, samples=ask.samples)
+    _refuse_ask(request)
+    scores = load_study(request.study, tracking_uri=request.tracking_uri, samples=request.samples)
     try:
-        table = scores.table.select(ask.metric or scores.metric, ask.modality)
-        found = candidates(table, ask.large, ask.scales or None)
-        if ask.blind:
+        table = scores.table.select(request.metric or scores.metric, request.modality)
+        found = candidates(table, request.large, request.scales or None)
+        if request.blind:
             found = found.knowing(np.full(len(found.designs), np.nan))
-        transfer = foretell(found, prior_for(ask.study))
+        transfer = predict(found, prior_for(request.study))
     except TableError as error:
-        raise UsageError(f"study {ask.study!r}: {error}") from None
-    known = known_designs(ask.study, ask.designs)
-    samples = samples_of(ask.budget, table, known)
-    budgets = _budgets(ask, known, found.designs, samples)
-    costs_n, unit, notes = costs_of(found.designs, budgets, len(ask.seeds))
+        raise UsageError(f"study {request.study!r}: {error}") from None
+    known = known_designs(request.study, request.designs)
+    samples = samples_of(request.train_samples, table, known)
+    prices = _prices(request, known, found.designs, samples)
+    costs_n, unit, notes = costs_of(found.designs, prices, len(request.seeds))
     told = [known.note] if known.note else []
     return Prepared(
-        ask=ask,
+        request=request,
         table=table,
         transfer=transfer,
         known=known,
-        budgets=budgets,
+        prices=prices,
         samples=samples,
         costs_n=costs_n,
         unit=unit,
@@ -141,40 +141,40 @@ def prior_for(study: str) -> Prior:
     return vague_prior() if study == PUBLISHED else published_prior()
 
 
-def _refuse_ask(ask: Ask) -> None:
+def _refuse_ask(request: Request) -> None:
     """Before anything is read: what no study could satisfy."""
-    if ask.gpu is not None:
-        gpu(ask.gpu)
-    for seed in ask.seeds:
+    if request.gpu is not None:
+        gpu(request.gpu)
+    for seed in request.seeds:
         if not 0 <= seed < 2**32:
             raise UsageError(f"--seeds {seed}: seeds are whole numbers from 0 to {2**32 - 1}")
-        if ask.seeds.count(seed) > 1:
+        if request.seeds.count(seed) > 1:
             raise UsageError(f"--seeds: {seed} is given twice; more replicates are more seeds, e.g. 0,1,2")
-    if re.search(LABEL, ask.large) is None:
+    if re.search(LABEL, request.large) is None:
         raise UsageError(
-            f"--to {ask.large}: a label is made of letters, digits, '_', '-', '.'; a letter or digit first"
+            f"--to {request.large}: a label is made of letters, digits, '_', '-', '.'; a letter or digit first"
         )
     try:
-        if ask.llm is None:
-            rung(ask.large)
+        if request.llm is None:
+            scale_card(request.large)
         else:
-            own_rung(ask.large, ask.llm)
+            own_scale_card(request.large, request.llm)
     except (ValueError, FileNotFoundError) as error:
-        mend = "" if ask.llm else f"; a scale of your own is --to {ask.large}=HUB-ID-OR-FOLDER"
-        raise UsageError(f"--to {ask.large}: {error}{mend}") from None
+        mend = "" if request.llm else f"; a scale of your own is --to {request.large}=HUB-ID-OR-FOLDER"
+        raise UsageError(f"--to {request.large}: {error}{mend}") from None
 
 
-def _budgets(ask: Ask, known: KnownDesigns, names: tuple[str, ...], samples: int | None) -> dict[str, Budget]:
+def _prices(request: Request, known: KnownDesigns, names: tuple[str, ...], samples: int | None) -> dict[str, Price]:
     configs = {name: known.configs[name] for name in names if name in known.configs}
     if not configs:
         return {}
     if samples is None:
         raise UsageError(
-            f"study {ask.study!r} has no one training budget: say with --train how many samples the new trials get"
+            f"study {request.study!r} has no one training budget: say with --train-samples how many samples the new trials get"
         )
     design = next(iter(configs.values()))
-    like = TrialConfig(design=design, scale=ask.large, llm=ask.llm, seed=ask.seeds[0], samples=samples)
-    return budgets_of(configs, like, ask.gpu, ask.utilisation)
+    like = TrialConfig(design=design, scale=request.large, llm=request.llm, seed=request.seeds[0], samples=samples)
+    return prices_of(configs, like, request.gpu, request.utilisation)
 
 
 def _notes_on_scores(scores: StudyScores, transfer: Transfer) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ablate.errors import UsageError
 from ablate.paths import PUBLISHED, study_paths
-from ablate.promotion.preparation import Ask, Prepared
+from ablate.promotion.preparation import Prepared, Request
 from ablate.record import Promotion, keep, write_text
 from ablate.spec import Chosen, Sheet, sweep_text
 from ablate.study import KnownDesigns
@@ -18,7 +18,7 @@ from analysis.promotion import (
     Prediction,
     Selection,
 )
-from models.ladder import own_rung, rung
+from models.ladder import own_scale_card, scale_card
 
 MOST_NAMES = 6
 """Of designs in a message."""
@@ -36,10 +36,10 @@ class Written:
     why_not: str | None = None
 
 
-def spec_path(ask: Ask, policy: Policy, output: Path | None) -> Path:
+def spec_path(request: Request, policy: Policy, output: Path | None) -> Path:
     """`sweeps/STUDY.promoted-7B.yaml` below the working directory, unless the user says otherwise."""
     what = "calibrate" if policy.rule == "calibrate" else "promoted"
-    return output or Path("sweeps") / f"{ask.study}.{what}-{ask.large}.yaml"
+    return output or Path("sweeps") / f"{request.study}.{what}-{request.large}.yaml"
 
 
 def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids: Callable[[str], str]) -> Written:
@@ -51,7 +51,7 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
         output: path of the spec; `spec_path` where None.
         run_ids: trial key -> its MLflow run, or "".
     """
-    ask, known = prepared.ask, prepared.known
+    request, known = prepared.request, prepared.known
     if not selection.promoted:
         return Written(spec=None, record=None, why_not="nothing to promote: what is known holds the wish already")
     if lacking := [name for name in selection.promoted if name not in known.configs]:
@@ -62,13 +62,13 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
             why_not=f"no spec written: no config is known of {', '.join(lacking[:MOST_NAMES])}{more}; name a spec "
             "that declares them by these names with --designs",
         )
-    path = spec_path(ask, selection.policy, output)
+    path = spec_path(request, selection.policy, output)
     _refuse_strangers(path)
     text = sweep_text(_sheet(prepared, selection, run_ids), _chosen(prepared, selection), known.axes)
-    if ask.study == PUBLISHED:
+    if request.study == PUBLISHED:
         write_text(path, text)
         return Written(spec=path, record=None)
-    record = keep(study_paths(ask.study), _promotion(prepared, selection, path))
+    record = keep(study_paths(request.study), _promotion(prepared, selection, path))
     try:
         write_text(path, text)
     except BaseException:  # both or neither
@@ -100,36 +100,38 @@ def _chosen(prepared: Prepared, selection: Selection) -> list[Chosen]:
 
 
 def _sheet(prepared: Prepared, selection: Selection, run_ids: Callable[[str], str]) -> Sheet:
-    ask, known = prepared.ask, prepared.known
+    request, known = prepared.request, prepared.known
     assert prepared.samples is not None, "designs with configs have a budget"
-    on_gpu = [b.on_gpu for name in selection.promoted if (b := prepared.budgets.get(name)) and b.on_gpu]
+    on_gpu = [b.on_gpu for name in selection.promoted if (b := prepared.prices.get(name)) and b.on_gpu]
     benchmarks = {known.configs[name].data.benchmark for name in selection.promoted}
     is_theirs = prepared.table.metric.split("/", 1)[0].removesuffix("_prob") in benchmarks
     return Sheet(
-        study=f"{ask.study}-promoted" if ask.study == PUBLISHED else ask.study,
-        question=f"Do the designs foretold to be best from {' and '.join(prepared.found.scales)} hold at {ask.large}?",
+        study=f"{request.study}-promoted" if request.study == PUBLISHED else request.study,
+        question=f"Do the designs foretold to be best from {' and '.join(prepared.found.scales)} hold at {request.large}?",
         heading=[*_heading(prepared, selection), *_out(selection), *_origins(known, selection.promoted, run_ids)],
-        scale=ask.large if ask.llm is None else {"label": ask.large, "llm": ask.llm},
-        seeds=ask.seeds,
+        scale=request.large if request.llm is None else {"label": request.large, "llm": request.llm},
+        seeds=request.seeds,
         samples=prepared.samples,
         metric=prepared.table.metric if is_theirs else None,
-        gpus=max((one.gpus for one in on_gpu), default=None) if ask.gpu else None,
+        gpus=max((one.gpus for one in on_gpu), default=None) if request.gpu else None,
     )
 
 
 def _heading(prepared: Prepared, selection: Selection) -> list[str]:
-    ask, transfer = prepared.ask, prepared.transfer
-    step = own_rung(ask.large, ask.llm) if ask.llm else rung(ask.large)
+    request, transfer = prepared.request, prepared.transfer
+    step = own_scale_card(request.large, request.llm) if request.llm else scale_card(request.large)
     scales = " and ".join(prepared.found.scales)
     lines = [
-        f"{_MARK.removeprefix('# ')} {ask.study}, {scales}, by `ablate promote --to {ask.large}`: {selection.policy}.",
+        f"{_MARK.removeprefix('# ')} {request.study}, {scales}, by `ablate promote --to {request.large}`: {selection.policy}.",
         f"Expected regret {selection.expected_regret:.2f} points, the winner is in with {selection.chance:.0%}; "
         f"{selection.cost:.4g} {prepared.unit}.",
         f"Of what is known of the transfer {transfer.prior_share:.0%} is prior: {transfer.prior.source}.",
-        f"At {ask.large} the LLM learns at {step.llm_lr_factor:.3g} times the rates below.",
+        f"At {request.large} the LLM learns at {step.llm_lr_factor:.3g} times the rates below.",
     ]
     if transfer.is_relative:
-        lines.append("Foretold scores are differences to the mean of all designs: no score at this scale is known.")
+        lines.append(
+            "PredictionCheck scores are differences to the mean of all designs: no score at this scale is known."
+        )
     return lines
 
 
@@ -153,19 +155,19 @@ def _out(selection: Selection, most: int = 12) -> list[str]:
 
 
 def _promotion(prepared: Prepared, selection: Selection, path: Path) -> Promotion:
-    ask, transfer = prepared.ask, prepared.transfer
+    request, transfer = prepared.request, prepared.transfer
     return Promotion(
-        study=ask.study,
-        large=ask.large,
+        study=request.study,
+        large=request.large,
         scales=prepared.found.scales,
         metric=prepared.table.metric,
-        modality=ask.modality,
+        modality=request.modality,
         samples=prepared.samples,
         policy=str(selection.policy),
         prior=transfer.prior.source,
         prior_share=transfer.prior_share,
         is_relative=transfer.is_relative,
-        is_blind=ask.blind,
+        is_blind=request.blind,
         spec=str(path.resolve()),
         made_at=time.time(),
         predictions=tuple(

@@ -1,7 +1,7 @@
 from .driver import sole_driver as sole_driver
 from .files import RecordError as RecordError
 from .files import write_text as write_text
-from .promotions import Held as Held
+from .promotions import CheckedPromotion as CheckedPromotion
 from .promotions import Promotion as Promotion
 from .promotions import held as held
 from .promotions import keep as keep

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ablate.paths import StudyPaths, study_paths
 from ablate.record.files import RecordError, write_json
-from analysis.promotion import Foretold, Prediction, against_observed
+from analysis.promotion import Prediction, PredictionCheck, against_observed
 
 SCHEMA_VERSION = 1
 
@@ -80,14 +80,14 @@ def kept(paths: StudyPaths, large: str, metric: str, modality: str) -> list[Prom
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
+class CheckedPromotion:
     """A promotion, and how its predictions fared."""
 
     promotion: Promotion
-    foretold: Foretold
+    check: PredictionCheck
 
 
-def held(study: str, large: str, metric: str, modality: str, observed: Mapping[str, float]) -> list[Held]:
+def held(study: str, large: str, metric: str, modality: str, observed: Mapping[str, float]) -> list[CheckedPromotion]:
     """Every promotion of a study to a scale that designs were trained after, the latest first.
 
     One that foretold the same as a later one is left out.
@@ -99,9 +99,9 @@ def held(study: str, large: str, metric: str, modality: str, observed: Mapping[s
         modality: what the model was shown.
         observed: design -> its mean score there.
     """
-    found: list[Held] = []
+    found: list[CheckedPromotion] = []
     for promotion in kept(study_paths(study), large, metric, modality):
         outcome = against_observed(list(promotion.predictions), observed, is_relative=promotion.is_relative)
-        if outcome is not None and all(outcome != other.foretold for other in found):
-            found.append(Held(promotion=promotion, foretold=outcome))
+        if outcome is not None and all(outcome != other.check for other in found):
+            found.append(CheckedPromotion(promotion=promotion, check=outcome))
     return found

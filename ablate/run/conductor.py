@@ -10,24 +10,24 @@ from ablate.plan import Plan
 from ablate.record import Failure, FailureClass, TrialFolder
 from ablate.run.board import LiveView
 from ablate.run.job import Job, Progress, about
-from ablate.tracking import Tracker
+from ablate.tracking import Mirror
 
 
 class Conductor:
     """Hears what the executor does (`queue.Listener`); keeps folders, MLflow and the view in step."""
 
-    def __init__(self, plan: Plan, tracker: Tracker, view: LiveView) -> None:
-        self._about = {p.trial.key: about(plan, p.trial) for p in plan.to_run}
-        self._metric, self._tracker, self.view = plan.metric, tracker, view
+    def __init__(self, plan: Plan, mirror: Mirror, view: LiveView) -> None:
+        self._about = {p.trial.key: about(plan, p.trial) for p in plan.missing}
+        self._metric, self._mirror, self.view = plan.metric, mirror, view
         self._mirrored: dict[str, int] = {}
         self._running: dict[str, tuple[Job, float]] = {}
-        self.lost: dict[str, str] = {}
+        self.failed_labels: dict[str, str] = {}
 
     def started(self, job: Job) -> None:
         """A worker has taken the job."""
         self._running[job.key] = (job, time.time())
         self._mirrored[job.key] = 0
-        self._tracker.start(self._about[job.key])
+        self._mirror.start(self._about[job.key])
         self.view.started(job)
 
     def progressed(self, job: Job, progress: Progress) -> None:
@@ -43,7 +43,7 @@ class Conductor:
         record = _folder(job).read()
         if record is None or record.result is None:
             raise AblateError(f"a worker finished {job.label}, but {job.folder} shows no result; runs/ must be shared")
-        self._tracker.finish(record)
+        self._mirror.finish(record)
         scores = {f"{s.benchmark}/{s.category}": s.score for s in record.result.scores if s.modality == "video"}
         score = scores.get(self._metric)
         self.view.finished(job, f"{self._metric} {score:.1f}" if score is not None else f"no score {self._metric}")
@@ -58,20 +58,20 @@ class Conductor:
             self._record_end(job, "killed", "the trial failed and left no record; is the disk full, is runs/ shared?")
         self._running.pop(job.key, None)
         failure = _folder(job).failures()[-1]
-        self._tracker.fail(job.key, failure)
+        self._mirror.fail(job.key, failure)
         self.view.attempt_failed(job, failure.message, retried=retried)
         if not retried:
-            self.lost[job.label] = failure.message
+            self.failed_labels[job.label] = failure.message
 
     def interrupt(self) -> None:
         """The sweep stops: what was running is noted as cut off, and runs again next time."""
         for job, _ in list(self._running.values()):
             record = _folder(job).read()
             if record is not None and record.result is not None:
-                self._tracker.finish(record)
+                self._mirror.finish(record)
                 continue
             self._record_end(job, "interrupted", "the sweep was interrupted")
-            self._tracker.fail(job.key, _folder(job).failures()[-1])
+            self._mirror.fail(job.key, _folder(job).failures()[-1])
 
     def _record_end(self, job: Job, kind: FailureClass, message: str) -> None:
         folder, began = _folder(job), self._running.get(job.key, (job, time.time()))[1]
@@ -91,7 +91,7 @@ class Conductor:
         fresh = events[self._mirrored.get(job.key, 0) :]
         self._mirrored[job.key] = len(events)
         if fresh:
-            self._tracker.events(job.key, fresh)
+            self._mirror.events(job.key, fresh)
 
 
 def _folder(job: Job) -> TrialFolder:

@@ -16,7 +16,7 @@ from ablate.run.job import Job, about, job_of
 from ablate.run.queue import Listener
 from ablate.run.signals import _terminable
 from ablate.study import load_table, rankings
-from ablate.tracking import SweepSummary, Tracker, sync
+from ablate.tracking import Mirror, SweepSummary, sync
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ class Outcome:
 
     plan: Plan
     """As it stands afterwards."""
-    lost: dict[str, str]
+    failed: dict[str, str]
     """Label -> message of each trial that failed for good."""
     interrupted: bool
     rankings: list[pd.DataFrame]
@@ -44,7 +44,7 @@ class Outcome:
     @property
     def exit_code(self) -> int:
         """0 all done, 1 something failed, 130 interrupted."""
-        return 130 if self.interrupted else int(bool(self.lost))
+        return 130 if self.interrupted else int(bool(self.failed))
 
 
 def run_sweep(plan: Plan, execute: Executor, view_of: Callable[[Plan], LiveView], uri: str | None) -> Outcome:
@@ -62,49 +62,49 @@ def run_sweep(plan: Plan, execute: Executor, view_of: Callable[[Plan], LiveView]
     began, interrupted = time.time(), False
     with sole_driver(plan.paths):
         plan = make_plan(plan.spec)
-        known = replace(facts(plan.paths), metric=plan.metric, samples=plan.spec.samples)
+        known = replace(facts(plan.paths), metric=plan.metric, samples=plan.spec.trial_samples)
         sync(plan.paths, uri)  # what an earlier driver finished but did not mirror
-        tracker = Tracker.open(plan.paths, uri, known)
+        mirror = Mirror.open(plan.paths, uri, known)
         remember(plan.paths, known)
         for planned in plan.planned:
-            if not planned.to_run:
-                tracker.adopt(about(plan, planned.trial))
-        for planned in plan.to_run:
+            if not planned.is_missing:
+                mirror.adopt(about(plan, planned.trial))
+        for planned in plan.missing:
             folder_of(plan.paths, planned.trial.key).describe(about(plan, planned.trial))
-        conductor = Conductor(plan, tracker, view_of(plan))
+        conductor = Conductor(plan, mirror, view_of(plan))
         try:
-            if plan.to_run:
+            if plan.missing:
                 with _terminable(), conductor.view:
-                    execute([job_of(plan, planned) for planned in plan.to_run], conductor)
+                    execute([job_of(plan, planned) for planned in plan.missing], conductor)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             conductor.interrupt()  # nothing runs any more, however it ended
-            tracker.close()
+            mirror.close()
         after = make_plan(plan.spec)
         ranked, problem = [], None
         try:
             ranked = rankings(load_table(plan.spec.study), plan.metric) if after.count("done") else []
         except UsageError as error:  # the trials are done whatever the table says
             problem = str(error)
-        _summarise(after, tracker, ranked, began)
+        _summarise(after, mirror, ranked, began)
     return Outcome(
         plan=after,
-        lost=conductor.lost,
+        failed=conductor.failed_labels,
         interrupted=interrupted,
         rankings=ranked,
-        store=tracker.uri,
-        problem=problem or tracker.problem,
+        store=mirror.uri,
+        problem=problem or mirror.problem,
     )
 
 
-def _summarise(plan: Plan, tracker: Tracker, ranked: list[pd.DataFrame], began: float) -> None:
+def _summarise(plan: Plan, mirror: Mirror, ranked: list[pd.DataFrame], began: float) -> None:
     """Leave the spec, the counts, the ranking and its figure in the sweep's own run."""
     import pandas as pd
 
     from analysis.figures import ranking_figure
 
-    tracker.sweep_summary(
+    mirror.sweep_summary(
         SweepSummary(
             sweep=sweep_name(plan.spec),
             spec=f"{plan.spec.source.text}\n# ran with seeds {plan.spec.seeds} and scales {plan.spec.labels}\n",

@@ -44,8 +44,8 @@ def unknown_path(path: str) -> str | None:
     general = ".".join("*" if _is_place(piece) else piece for piece in path.split("."))
     if general in design_fields():
         return None
-    if path in ("scale", "seed", "scales", "seeds", "budget"):
-        return "scales, seeds and budget stand at the top of the spec, not among the axes"
+    if path in ("scale", "seed", "scales", "seeds", "samples", "budget"):
+        return "scales, seeds and samples stand at the top of the spec, not among the axes"
     known = [p.replace("*", "0") for p in design_fields()]
     near = get_close_matches(path, known, n=1, cutoff=0.5)
     near = near or [p for p in known if p.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]][:1]

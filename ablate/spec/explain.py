@@ -14,6 +14,9 @@ from ablate.errors import SpecError
 from ablate.spec.axes import parts_in
 from ablate.spec.source import Location, Source
 
+RENAMED_KEYS = {"budget": "samples", "design": "vary"}
+"""Keys of specs up to 0.1.0 -> what they are called now."""
+
 
 def explain(
     error: ValidationError, model: type[BaseModel], source: Source, axes: dict[str, Location] | None = None
@@ -34,6 +37,8 @@ def explain(
         allowed = _allowed(model, first["loc"][:-1])
         near = get_close_matches(str(location[-1]), allowed, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
+        if location[-1] in RENAMED_KEYS and RENAMED_KEYS[str(location[-1])] in allowed:
+            hint = f"it is now '{RENAMED_KEYS[str(location[-1])]}'; "
         message = f"unknown key '{location[-1]}'; {hint}allowed: {', '.join(allowed)}"
     elif first["type"] == "union_tag_invalid":
         given, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace("'", "")

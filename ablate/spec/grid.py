@@ -95,7 +95,7 @@ def expand(spec: SweepSpec) -> Expansion:
                 excluded += 1
                 continue
             llm = spec.llms.get(scale)
-            config = TrialConfig(design=cell.design, scale=scale, llm=llm, seed=seed, samples=spec.samples)
+            config = TrialConfig(design=cell.design, scale=scale, llm=llm, seed=seed, samples=spec.trial_samples)
             key = trial_key(config)
             found.setdefault(key, Trial(config, key, design_key(cell.design), cell.label, cell.axes))
     if not found:
@@ -120,7 +120,7 @@ def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell | None]:
         columns = [[_choice(spec, path, value, (*top, "zip", index, path, i)) for i, value in enumerate(values)]
                    for path, values in tied.items()]  # fmt: skip
         groups.append(list(zip(*columns, strict=True)))
-    if grid.design == "one_at_a_time":
+    if grid.vary == "one_at_a_time":
         combinations: Iterator[tuple[_Choice, ...]] = itertools.chain([()], *groups)
     else:
         combinations = (tuple(itertools.chain(*cell)) for cell in itertools.product(*groups))

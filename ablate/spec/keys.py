@@ -15,15 +15,15 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from models.design import Design, ManifestData, Part, Stage, TrialConfig
-from models.ladder import Rung, rung_of
+from models.ladder import ScaleCard, scale_card_of
 
 KEY_LENGTH = 16  # hex digits: a collision among a million trials has a chance of 3e-8
 
 EXECUTION_ONLY: dict[tuple[type[Part], str], str] = {
     (ManifestData, "folder"): "where the data lies; `digest` says what it is",
     (Stage, "name"): "names are for people",
-    (Rung, "cpus"): "how a trial runs",
-    (Rung, "gpus"): "how a trial runs",
+    (ScaleCard, "cpus"): "how a trial runs",
+    (ScaleCard, "gpus"): "how a trial runs",
 }
 """Fields that enter no key, each with its reason."""
 
@@ -68,10 +68,10 @@ def digest(value: Any) -> str:
 
 
 def trial_key(config: TrialConfig) -> str:
-    """Key of a trial: design, scale with what the ladder makes of it, seed, budget."""
-    return digest({"trial": config, "rung": rung_of(config)})
+    """Key of a trial: design, scale with what the ladder makes of it, seed, samples."""
+    return digest({"trial": config, "rung": scale_card_of(config)})
 
 
 def design_key(design: Design) -> str:
-    """Key of a design, the same at every scale, seed and budget."""
+    """Key of a design, the same at every scale, seed and samples."""
     return digest(design)

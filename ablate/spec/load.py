@@ -47,7 +47,7 @@ def _load(path: Path, replaced: dict[str, Any], parents: tuple[Path, ...]) -> Sw
             raise UsageError(f"--{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}") from None
         raise explain(error, SweepSpec, source) from None
     spec._source = source
-    spec._base, spec._samples = _base_of(spec, (*parents, path.resolve()))
+    spec._base, spec._trial_samples = _base_of(spec, (*parents, path.resolve()))
     _check_paths(spec)
     return spec
 
@@ -57,7 +57,7 @@ def _required() -> list[str]:
 
 
 def _base_of(spec: SweepSpec, parents: tuple[Path, ...]) -> tuple[dict[str, Any], int]:
-    """Plain data of the base design with `set` applied, and the budget."""
+    """Plain data of the base design with `set` applied, and the samples of each trial."""
     source = spec.source
     if spec.base in PRESETS:
         base, samples = PRESETS[spec.base].design.model_dump(mode="json"), PRESETS[spec.base].samples
@@ -69,7 +69,7 @@ def _base_of(spec: SweepSpec, parents: tuple[Path, ...]) -> tuple[dict[str, Any]
                 f"{spec.base!r} is neither a preset ({', '.join(PRESETS)}) nor a file beside this spec",
             )
         parent = _load(path, {}, parents)
-        base, samples = parent.base_design, parent.samples
+        base, samples = parent.base_design, parent.trial_samples
     for name, value in spec.set.items():
         if why := unknown_path(name):
             raise source.error(("set", name), why)
@@ -81,7 +81,7 @@ def _base_of(spec: SweepSpec, parents: tuple[Path, ...]) -> tuple[dict[str, Any]
         Design.model_validate(base)
     except ValidationError as error:
         raise explain(error, Design, source, axes={name: ("set", name) for name in spec.set}) from None
-    return base, spec.budget or samples
+    return base, spec.samples or samples
 
 
 def _check_paths(spec: SweepSpec) -> None:

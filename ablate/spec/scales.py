@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ablate.errors import UsageError
-from models.ladder import own_rung, rung
+from models.ladder import own_scale_card, scale_card
 
 LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """Of a scale: it stands in names of files."""
@@ -32,7 +32,7 @@ class Scale(BaseModel):
     @classmethod
     def _label_alone(cls, given: Any) -> Any:
         if isinstance(given, str):
-            rung(given)
+            scale_card(given)
             return {"label": given}
         if not isinstance(given, dict):
             raise ValueError(f"a scale is a label or {{label: ..., llm: ...}}, not {given!r}")
@@ -44,7 +44,7 @@ class Scale(BaseModel):
     def _llm_is_known(self) -> Scale:
         if self.llm is not None:
             try:
-                own_rung(self.label, self.llm)
+                own_scale_card(self.label, self.llm)
             except FileNotFoundError as error:
                 raise ValueError(str(error)) from None
         return self
@@ -62,7 +62,7 @@ def selected(labels: list[str], declared: Any) -> list[Any]:
     for label in labels:
         if label not in own:
             try:
-                rung(label, own)
+                scale_card(label, own)
             except ValueError as error:
                 raise UsageError(f"--scales: {error}") from None
     wanted = sorted(labels, key=lambda label: order.index(label) if label in order else len(order))

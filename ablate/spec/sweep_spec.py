@@ -16,7 +16,7 @@ from pydantic import (
 from ablate.paths import STUDY_NAME
 from ablate.spec.scales import Scale
 from ablate.spec.source import Source
-from models.ladder import rung
+from models.ladder import scale_card
 
 Values = Annotated[list[Any], Field(min_length=1)]
 
@@ -44,7 +44,7 @@ class Grid(_Spec):
     """Axes that move together: in each entry all lists have the same length."""
     exclude: list[Annotated[dict[str, Any], Field(min_length=1)]] = Field(default_factory=list)
     """Cells to leave out: each entry maps axes (or `scale`, `seed`) to a value, a name or a list of them."""
-    design: Literal["grid", "one_at_a_time"] = "grid"
+    vary: Literal["grid", "one_at_a_time"] = "grid"
     """`grid` crosses all axes; `one_at_a_time` varies each alone around the base."""
 
     @field_validator("zip")
@@ -78,7 +78,7 @@ class SweepSpec(Grid):
     `{label: 1.7B, llm: Qwen/Qwen3-1.7B}` gives a label of your own a hub id or a folder."""
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     """One trial for each; replicates are explicit, never repeated values."""
-    budget: Annotated[int, Field(ge=1)] | None = None
+    samples: Annotated[int, Field(ge=1)] | None = None
     """Training samples of each trial; the preset's own where it is left out."""
     metric: str | None = None
     """`benchmark/category` to rank by; the data's benchmark overall where it is left out."""
@@ -87,7 +87,7 @@ class SweepSpec(Grid):
 
     _source: Source = PrivateAttr()
     _base: dict[str, Any] = PrivateAttr()
-    _samples: int = PrivateAttr()
+    _trial_samples: int = PrivateAttr()
 
     @field_validator("study")
     @classmethod
@@ -107,7 +107,7 @@ class SweepSpec(Grid):
             raise ValueError(f"{repeated[0]} is given twice; more replicates are more seeds, e.g. [0, 1, 2]")
         meant: dict[str, str] = {}
         for scale in (value for value in values if isinstance(value, Scale)):
-            llm = scale.llm or rung(scale.label).llm
+            llm = scale.llm or scale_card(scale.label).llm
             if llm in meant:
                 raise ValueError(f"{meant[llm]} and {scale.label} are the same LLM, {llm}; give one of them")
             meant[llm] = scale.label
@@ -115,14 +115,14 @@ class SweepSpec(Grid):
 
     @model_validator(mode="after")
     def _asks_something(self) -> SweepSpec:
-        if self.grids and (self.axes or self.zip or self.exclude or self.design != "grid"):
-            raise ValueError("with `grids`, `axes`, `zip`, `exclude` and `design` stand inside each of them")
+        if self.grids and (self.axes or self.zip or self.exclude or self.vary != "grid"):
+            raise ValueError("with `grids`, `axes`, `zip`, `exclude` and `vary` stand inside each of them")
         for grid in self.all_grids():
             if not grid.axes and not grid.zip:
                 raise ValueError("an empty grid: give at least one axis with values under `axes` or `zip`")
         return self
 
-    @field_validator("seeds", "budget", mode="before")
+    @field_validator("seeds", "samples", mode="before")
     @classmethod
     def _whole_numbers(cls, given: Any) -> Any:
         for value in given if isinstance(given, list) else [given]:
@@ -155,6 +155,6 @@ class SweepSpec(Grid):
         return self._base
 
     @property
-    def samples(self) -> int:
-        """Training samples of each trial: the spec's `budget`, or that of its base."""
-        return self._samples
+    def trial_samples(self) -> int:
+        """Training samples of each trial: the spec's `samples`, or those of its base."""
+        return self._trial_samples

@@ -75,7 +75,7 @@ def sweep_text(sheet: Sheet, chosen: Sequence[Chosen], axes: Sequence[str]) -> s
         for design, value in zip(chosen, values, strict=True):
             reason = f"  # {design.name}: {design.reason}" if number == 0 else ""
             lines.append(f"      - {_flow(value)}{reason}")
-    lines += [f"scales: [{_flow(sheet.scale)}]", f"seeds: {_flow(list(sheet.seeds))}", f"budget: {sheet.samples}"]
+    lines += [f"scales: [{_flow(sheet.scale)}]", f"seeds: {_flow(list(sheet.seeds))}", f"samples: {sheet.samples}"]
     if sheet.metric is not None:
         lines.append(f"metric: {_flow(sheet.metric)}")
     if sheet.gpus is not None:

@@ -1,4 +1,4 @@
-from .consistency import predictions_held as predictions_held
+from .consistency import checked_predictions as checked_predictions
 from .consistency import report_on as report_on
 from .designs import KnownDesigns as KnownDesigns
 from .designs import known_designs as known_designs

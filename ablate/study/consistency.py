@@ -10,7 +10,7 @@ from ablate.errors import UsageError
 from ablate.study.load import StudyScores
 
 if TYPE_CHECKING:
-    from ablate.record import Held
+    from ablate.record import CheckedPromotion
     from analysis.consistency import Report, Request
     from analysis.tables import ScoreTable
 
@@ -42,7 +42,7 @@ def report_on(scores: StudyScores, asked: Request, *, items: bool = True) -> Rep
         raise UsageError(str(error)) from None
 
 
-def predictions_held(scores: StudyScores, report: Report) -> list[Held]:
+def checked_predictions(scores: StudyScores, report: Report) -> list[CheckedPromotion]:
     """What was foretold when designs of this study were promoted, against what they scored since."""
     from ablate.record import held
 

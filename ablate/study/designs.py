@@ -77,7 +77,7 @@ def _of_spec(path: Path) -> KnownDesigns:
         configs=configs,
         axes=tuple(axes),
         values={trial.design_label: trial.axes for trial in trials},
-        samples=spec.samples,
+        samples=spec.trial_samples,
         note=f"designs as {path} declares them",
     )
 

@@ -10,7 +10,7 @@ from .decode import unfinished_label as unfinished_label
 from .encode import SweepSummary as SweepSummary
 from .encode import Synced as Synced
 from .links import pages as pages
-from .mirror import Tracker as Tracker
+from .mirror import Mirror as Mirror
 from .mirror import sync as sync
 from .server import serving as serving
 from .server import wait as wait

@@ -15,7 +15,7 @@ PAGE = 500
 
 
 def load(study: str, uri: str | None = None) -> StoredStudy:
-    """A study's finished trials, and what `Tracker.open` left of its direction, metric and budget. Writes nothing.
+    """A study's finished trials, and what `Mirror.open` left of its direction, metric and budget. Writes nothing.
 
     Raises:
         NoStudyError: there is no such study; the message lists those that there are.

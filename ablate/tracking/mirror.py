@@ -53,7 +53,7 @@ class _Run:
     axes: dict[str, Value] = field(default_factory=dict)
 
 
-class Tracker:
+class Mirror:
     """The one writer of a study's experiment.
 
     A write that fails is remembered in `missed` and `problem`, and never stops a sweep: the folders hold everything.
@@ -62,7 +62,7 @@ class Tracker:
     def __init__(
         self, client: MlflowClient, experiment: Experiment, paths: StudyPaths, uri: str, metric: str | None
     ) -> None:
-        """Use `Tracker.open`."""
+        """Use `Mirror.open`."""
         self.uri = uri
         self.problem: str | None = None
         """Why the first write failed, and the mend; None while all is well."""
@@ -78,7 +78,7 @@ class Tracker:
         self._runs, self.duplicates = _trial_runs(client, self._experiment_id)
 
     @classmethod
-    def open(cls, paths: StudyPaths, uri: str | None = None, known: StudyFacts | None = None) -> Tracker:
+    def open(cls, paths: StudyPaths, uri: str | None = None, known: StudyFacts | None = None) -> Mirror:
         """Open a study's experiment, made where there is none, and look up its runs once.
 
         Args:
@@ -289,17 +289,17 @@ def sync(paths: StudyPaths, uri: str | None = None) -> Synced:
         AblateError: the store cannot be used or refuses a write.
         RecordError: a folder cannot be read.
     """
-    tracker = Tracker.open(paths, uri)
+    mirror = Mirror.open(paths, uri)
     done: Counter[str] = Counter()
     for record in scan(paths):
         if not encode.has_begun(record):
             continue
         try:
-            done[tracker._write(record)] += 1
+            done[mirror._write(record)] += 1
         except Exception as error:
-            raise location.unusable(tracker.uri, error) from error
+            raise location.unusable(mirror.uri, error) from error
     counts = {"created": done["created"], "updated": done["updated"], "unchanged": done["unchanged"]}
-    return Synced(**counts, duplicates=tracker.duplicates)
+    return Synced(**counts, duplicates=mirror.duplicates)
 
 
 def _trial_runs(client: MlflowClient, experiment_id: str) -> tuple[dict[str, _Run], tuple[str, ...]]:

@@ -9,6 +9,6 @@ from .effects import Choice as Choice
 from .effects import Effect as Effect
 from .effects import axes_consistency as axes_consistency
 from .report import study_report as study_report
-from .scaling import BudgetCurve as BudgetCurve
 from .scaling import Pair as Pair
+from .scaling import SamplesCurve as SamplesCurve
 from .scaling import SizeFit as SizeFit

@@ -13,7 +13,7 @@ from analysis.consistency import effects
 from analysis.consistency.comparison import Consistency
 from analysis.consistency.effects import AxisConsistency, Robustness
 from analysis.consistency.influence import Adjusted
-from analysis.consistency.scaling import BudgetCurve, MetricRow, Scaling
+from analysis.consistency.scaling import MetricRow, SamplesCurve, Scaling
 from analysis.noise import (
     AcrossSeeds,
     Ceiling,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from analysis.numbers import Floats
 
 
-_PARTS = ("within", "without_main_effects", "ceiling", "across_seeds", "stability", "items", "scaling", "budget")
+_PARTS = ("within", "without_main_effects", "ceiling", "across_seeds", "stability", "items", "scaling", "by_samples")
 _NUMBERS = ("seeds_needed", "items_needed", "designs_needed", "resolution", "half_width")
 
 
@@ -118,7 +118,7 @@ class Report:
     robustness: tuple[Robustness, ...]
     scaling: Scaling
     metrics: tuple[MetricRow, ...]
-    budget: BudgetCurve | None
+    by_samples: SamplesCurve | None
     warnings: tuple[str, ...]
     """Beside those of `consistency`."""
 

@@ -82,7 +82,7 @@ def _of_metrics(report: Report, table: ScoreTable) -> Iterator[str]:
 
 
 def _of_scales(report: Report, asked: Request) -> Iterator[str]:
-    scaling, curve = report.scaling, report.budget
+    scaling, curve = report.scaling, report.by_samples
     for reason in scaling.left_out:
         yield f"not among the pairs of scales: {reason}"
     if scaling.fit and len({pair.n for pair in scaling.pairs if pair.large == scaling.large}) > 1:

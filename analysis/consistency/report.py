@@ -16,7 +16,7 @@ from analysis.consistency.answer import ItemScores, Report, Request
 from analysis.consistency.comparison import TOO_FEW, compare
 from analysis.consistency.effects import axes_consistency, robustness
 from analysis.consistency.influence import within, without_main_effects
-from analysis.consistency.scaling import by_budget, by_metric, every_pair
+from analysis.consistency.scaling import by_metric, by_samples, every_pair
 from analysis.noise import (
     FEWEST_ITEMS,
     Stability,
@@ -83,7 +83,7 @@ def study_report(
         items=item_halves(of_items.x_nI, of_items.y_nI, of_items.weight_I) if of_items else None,
         scaling=every_pair(chosen, large),
         metrics=by_metric(table, small, large, found.metric, asked.modality),
-        budget=by_budget(several, small, large) if several else None,
+        by_samples=by_samples(several, small, large) if several else None,
         **_of_axes(chosen, asked, names, x_n, y_n),
     )
     return replace(report, warnings=tuple(omissions.notes(report, table, asked, seeds, items)))

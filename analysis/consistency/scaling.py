@@ -143,7 +143,7 @@ def _around(r2: float, half: float) -> Interval:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetPoint:
+class SamplesPoint:
     """R^2 of the small scale trained on so many samples."""
 
     samples: int
@@ -155,13 +155,13 @@ class BudgetPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetCurve:
+class SamplesCurve:
     """R^2 against the training budget of the small scale (Apollo, Figure 3 right)."""
 
     small: str
     large: str
     large_samples: int
-    points: tuple[BudgetPoint, ...]
+    points: tuple[SamplesPoint, ...]
     """By budget, over the designs that have all of them."""
     levels_off: int | None
     """Smallest budget from which on R^2 stays within `LEVEL_OFF` of the highest budget's; the highest itself where it
@@ -170,7 +170,7 @@ class BudgetCurve:
     """Budgets, designs and scores that are not in it, in words."""
 
 
-def by_budget(table: ScoreTable, small: str, large: str) -> BudgetCurve | None:
+def by_samples(table: ScoreTable, small: str, large: str) -> SamplesCurve | None:
     """How much training the small scale needs.
 
     Args:
@@ -194,18 +194,18 @@ def by_budget(table: ScoreTable, small: str, large: str) -> BudgetCurve | None:
         return None
     columns = {budget: mean.loc[shared].to_numpy(dtype=np.float64) for budget, mean in means.items()}
     y_n, full_n = y.loc[shared].to_numpy(dtype=np.float64), list(columns.values())[-1]
-    points = tuple(_budget_point(budget, x_n, full_n, y_n) for budget, x_n in columns.items())
-    return BudgetCurve(
+    points = tuple(_samples_point(budget, x_n, full_n, y_n) for budget, x_n in columns.items())
+    return SamplesCurve(
         small=small,
         large=large,
         large_samples=at_large[-1],
         points=points,
         levels_off=_levels_off(points),
-        left_out=tuple(_not_by_budget(table, (small, large), [b for b in budgets if b not in means], shared)),
+        left_out=tuple(_not_by_samples(table, (small, large), [b for b in budgets if b not in means], shared)),
     )
 
 
-def _levels_off(points: tuple[BudgetPoint, ...]) -> int | None:
+def _levels_off(points: tuple[SamplesPoint, ...]) -> int | None:
     highest, level = points[-1].r2, None
     for point in reversed(points):
         if highest is None or point.r2 is None or abs(highest - point.r2) > LEVEL_OFF:
@@ -214,7 +214,7 @@ def _levels_off(points: tuple[BudgetPoint, ...]) -> int | None:
     return level
 
 
-def _not_by_budget(table: ScoreTable, scales: tuple[str, str], few: list[int], shared: list[str]) -> list[str]:
+def _not_by_samples(table: ScoreTable, scales: tuple[str, str], few: list[int], shared: list[str]) -> list[str]:
     rows = table.frame[table.frame["scale"].isin(scales)]
     notes = [f"budget {budget}: fewer than {FEWEST_DESIGNS} designs" for budget in few]
     if unknown := int(rows["samples"].isna().sum()):
@@ -224,7 +224,7 @@ def _not_by_budget(table: ScoreTable, scales: tuple[str, str], few: list[int], s
     return notes
 
 
-def _budget_point(budget: int, x_n: Floats, full_n: Floats, y_n: Floats) -> BudgetPoint:
+def _samples_point(budget: int, x_n: Floats, full_n: Floats, y_n: Floats) -> SamplesPoint:
     pair = _pair("", "", x_n, y_n)
 
     def loss(weights_Bn: Floats) -> Floats:
@@ -232,7 +232,7 @@ def _budget_point(budget: int, x_n: Floats, full_n: Floats, y_n: Floats) -> Budg
 
     resampled = len(x_n) >= uncertainty.FEWEST_FOR_INTERVAL and x_n is not full_n
     lost = uncertainty.bca_interval(loss, uncertainty.bootstrap_weights(len(x_n))) if resampled else None
-    return BudgetPoint(samples=budget, n=pair.n, r2=pair.r2, r2_interval=pair.r2_interval, lost=lost)
+    return SamplesPoint(samples=budget, n=pair.n, r2=pair.r2, r2_interval=pair.r2_interval, lost=lost)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,8 +77,8 @@ def _panels_beside(report: Report) -> list[Callable[[Axes], None]]:
     drawn: list[Callable[[Axes], None]] = []
     if len(panels.sized_pairs(report)) > 1:
         drawn.append(lambda axes: panels.draw_size_panel(axes, report))
-    if (budget := report.budget) is not None:
-        drawn.append(lambda axes: panels.draw_budget_panel(axes, budget))
+    if (budget := report.by_samples) is not None:
+        drawn.append(lambda axes: panels.draw_samples_panel(axes, budget))
     return drawn
 
 
@@ -150,7 +150,7 @@ def _caption(report: Report) -> str:
     told = []
     if report.consistency.n > FEW_ENOUGH_TO_LABEL:
         told.append("Named: best, worst, worst foretold, and the designs that R\u00b2 rests on.")
-    if report.budget or len(panels.sized_pairs(report)) > 1:
+    if report.by_samples or len(panels.sized_pairs(report)) > 1:
         told.append("Bars of R\u00b2: 95% intervals over designs.")
     if panels.shown_choices(report):
         told.append("Transfers, reverses: both 95% intervals leave out zero; else signs alone are told.")

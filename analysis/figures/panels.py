@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from analysis.consistency import BudgetCurve, Choice, Pair, Report, SizeFit
+    from analysis.consistency import Choice, Pair, Report, SamplesCurve, SizeFit
     from analysis.numbers import Interval
 
 MOST_EFFECTS = 12
@@ -77,7 +77,7 @@ def _trend_told(fit: SizeFit, reach: Sequence[float]) -> list[str]:
     return [line, "does not rise with size" if fit.wanted_size is None else f"{fit.wanted:g}: far from these sizes"]
 
 
-def draw_budget_panel(axes: Axes, budget: BudgetCurve) -> None:
+def draw_samples_panel(axes: Axes, budget: SamplesCurve) -> None:
     """R^2 against the training budget of the small scale, and where it levels off."""
     points = [point for point in budget.points if point.r2 is not None]
     samples = [float(point.samples) for point in points]

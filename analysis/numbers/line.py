@@ -1,6 +1,6 @@
 """Least squares: coefficients with their errors, influence of each observation, prediction of a new one.
 
-Held to the certified values of NIST's reference sets Norris and Longley (tests/analysis/test_line.py).
+CheckedPromotion to the certified values of NIST's reference sets Norris and Longley (tests/analysis/test_line.py).
 
 Legend: `n` observations (designs); `p` regressors.
 """

@@ -6,8 +6,8 @@ from .backtest import policies as policies
 from .backtest import replay as replay
 from .candidate_designs import Candidates as Candidates
 from .candidate_designs import candidates as candidates
-from .predicted import Foretold as Foretold
 from .predicted import Prediction as Prediction
+from .predicted import PredictionCheck as PredictionCheck
 from .predicted import against_observed as against_observed
 from .prior import Prior as Prior
 from .prior import published_prior as published_prior
@@ -23,4 +23,4 @@ from .selection import spread as spread
 from .sequential import Advice as Advice
 from .sequential import advise as advise
 from .transfer import Transfer as Transfer
-from .transfer import foretell as foretell
+from .transfer import predict as predict

@@ -19,7 +19,7 @@ import numpy as np
 
 from analysis.promotion.selection import Policy, choose
 from analysis.promotion.sequential import advise
-from analysis.promotion.transfer import foretell
+from analysis.promotion.transfer import predict
 from analysis.tables import TableError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def replay(
 def _blind(found: Candidates, prior: Prior, number: int) -> Replay | Candidates:
     """What policies see; the bare candidates where the small scale tells nothing: then all are trained."""
     try:
-        blind = foretell(found.knowing(np.full(len(found.designs), math.nan)), prior)
+        blind = predict(found.knowing(np.full(len(found.designs), math.nan)), prior)
     except TableError:
         return found
     return Replay(blind=blind, true_n=found.known_n, number=number)

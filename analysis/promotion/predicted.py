@@ -36,7 +36,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foretold:
+class PredictionCheck:
     """How predictions fared."""
 
     outcomes: tuple[Outcome, ...]
@@ -55,7 +55,7 @@ class Foretold:
 
 def against_observed(
     predictions: list[Prediction], observed: Mapping[str, float], *, is_relative: bool
-) -> Foretold | None:
+) -> PredictionCheck | None:
     """Hold predictions against the scores of the designs that were trained since.
 
     A level that was not foretold is taken from the scores themselves, so that their spread alone is tested.
@@ -76,7 +76,7 @@ def against_observed(
         )
         for p in trained
     )
-    return Foretold(
+    return PredictionCheck(
         outcomes=outcomes,
         level=level,
         inside=sum(o.is_inside for o in outcomes),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from analysis.numbers import Floats
     from analysis.promotion.transfer import Transfer
 
-Rule = Literal["regret", "confidence", "top-k", "budget", "calibrate"]
+Rule = Literal["regret", "confidence", "top-k", "gpu-hours", "calibrate"]
 _ROUNDING = 1 + 1e-9
 """A budget that costs add up to but for rounding is kept."""
 FACTOR_WEIGHT = 0.5
@@ -44,8 +44,8 @@ class Policy:
                 return f"the smallest set that holds the winner with a chance of {100 * self.value:g}%"
             case "top-k":
                 return f"the {self.value:g} highest predictions"
-            case "budget":
-                return f"a budget of {self.value:g}"
+            case "gpu-hours":
+                return f"at most {self.value:g} GPU-hours"
             case "calibrate":
                 return f"{self.value:g} designs that tell most about the transfer"
 
@@ -134,7 +134,7 @@ def choose(
         case "regret":
             order = _greedy(y_Mn, unknown, known, np.zeros(y_Mn.shape[1]), Limit(wanted=policy.value))
             return _without_needless(y_Mn, order, known, policy.value)
-        case "budget":
+        case "gpu-hours":
             return _within_budget(y_Mn, unknown, known, costs_n, policy.value)
         case "calibrate":
             raise AssertionError("spread() chooses designs for calibration")
@@ -303,7 +303,7 @@ def _reasons(transfer: Transfer, policy: Policy, chosen: Sequence[int], costs_n:
             reasons.append("in: tells of the transfer" + (distance or ", predicted to be the best"))
         elif i in is_in:
             reasons.append(f"in: {_percent(chance_n[i])} to be the best{distance}")
-        elif policy.rule == "budget" and costs_n[i] > policy.value * _ROUNDING:
+        elif policy.rule == "gpu-hours" and costs_n[i] > policy.value * _ROUNDING:
             reasons.append(f"out: it alone costs more than the budget{distance}")
         elif i == top:
             reasons.append(

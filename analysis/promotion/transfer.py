@@ -153,7 +153,7 @@ class Transfer:
         return _posterior(self.candidates.knowing(known_n), self.basis)
 
 
-def foretell(found: Candidates, prior: Prior) -> Transfer:
+def predict(found: Candidates, prior: Prior) -> Transfer:
     """The posterior of all scores at the large scale.
 
     Raises:

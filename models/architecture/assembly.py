@@ -12,7 +12,7 @@ from models.architecture.llm import load_llm, load_tokenizer, refuse_unpackable
 from models.architecture.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
 from models.architecture.video_lmm import ImagePath, VideoLMM
 from models.design import (
-    Clip,
+    ClipTower,
     ConvPool,
     CustomEncoder,
     Design,
@@ -48,7 +48,7 @@ from models.encoders import (
     VjepaEncoder,
     load_custom,
 )
-from models.ladder import rung_of
+from models.ladder import scale_card_of
 from models.video import largest, pooled_shape
 
 Grid = tuple[int, int, int]
@@ -61,7 +61,7 @@ def build_encoder(config: Encoder) -> VisionEncoder:
             return SiglipEncoder(config)
         case Siglip2():
             return Siglip2Encoder(config)
-        case Clip():
+        case ClipTower():
             return ClipEncoder(config)
         case Dinov2():
             return Dinov2Encoder(config)
@@ -128,7 +128,7 @@ def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
     Raises:
         CheckpointError: an encoder's or the LLM's files cannot be used.
     """
-    weights = rung_of(config).llm
+    weights = scale_card_of(config).llm
     disable_progress_bar()  # a worker has no terminal
     llm = load_llm(weights)
     tokenizer = load_tokenizer(weights, llm)

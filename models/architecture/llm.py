@@ -26,8 +26,8 @@ from transformers import (
 from transformers.utils import logging
 
 from models.architecture.video_lmm import VideoLMM
-from models.data import Branch, Sequence, collate
-from models.weights import CheckpointError, locate, locate_tokenizer, some, why_not_here
+from models.data import Branch, Row, collate
+from models.weights import CheckpointError, abbreviated, locate, locate_tokenizer, why_not_here
 
 LAYERS = {"full_attention", "sliding_attention"}
 """Kinds of layers that `VideoLMM` can tell who sees whom."""
@@ -100,7 +100,7 @@ def refuse_unpackable(weights: str, model: VideoLMM) -> None:
     branches = [Branch(ids, ((len(ids) - 1, 0),)) for ids in questions]
     try:
         with torch.inference_mode():
-            packed = model(collate([Sequence(list(prefix), branches, None)]))
+            packed = model(collate([Row(list(prefix), branches, None)]))
             alone = [model.llm(torch.tensor([prefix + ids]), use_cache=False).logits[0, -1] for ids in questions]
     except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
         raise _unfit(weights, model.llm, _first_line(error)) from None
@@ -143,7 +143,7 @@ def _refuse_misfits(weights: str, info: dict[str, Any]) -> None:
     ):
         if names:
             raise CheckpointError(
-                f"{weights}: the weights do not fit config.json, they {what} {some(names)}; {_mend(weights, 'both')}"
+                f"{weights}: the weights do not fit config.json, they {what} {abbreviated(names)}; {_mend(weights, 'both')}"
             )
 
 

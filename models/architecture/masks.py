@@ -17,14 +17,16 @@ def _masks(llm: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> Tensor | d
     """
     window = getattr(llm.config, "sliding_window", None)
     if window is None:
-        return _additive(batch.sees_BLL, dtype)
-    near = batch.sees_BLL & (batch.positions_BL[:, :, None] - batch.positions_BL[:, None] < window)
+        return _additive(batch.attends_BLL, dtype)
+    near = batch.attends_BLL & (batch.positions_BL[:, :, None] - batch.positions_BL[:, None] < window)
     if not getattr(llm.config, "layer_types", None):
         return _additive(near, dtype)
-    return {"full_attention": _additive(batch.sees_BLL, dtype), "sliding_attention": _additive(near, dtype)}
+    return {"full_attention": _additive(batch.attends_BLL, dtype), "sliding_attention": _additive(near, dtype)}
 
 
-def _additive(sees_BLL: Tensor, dtype: torch.dtype) -> Tensor:
+def _additive(attends_BLL: Tensor, dtype: torch.dtype) -> Tensor:
     """0 or minus infinity. Made once: of a boolean mask every layer would make one of its own and keep it for the
     backward pass, gigabytes for a long video."""
-    return torch.zeros(sees_BLL.shape, dtype=dtype, device=sees_BLL.device).masked_fill_(~sees_BLL, -torch.inf)[:, None]
+    return torch.zeros(attends_BLL.shape, dtype=dtype, device=attends_BLL.device).masked_fill_(
+        ~attends_BLL, -torch.inf
+    )[:, None]

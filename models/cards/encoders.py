@@ -12,7 +12,7 @@ from models.cards.tower_shapes import (
     FAMILIES,
     LANGUAGEBIND_FRAMES,
     EncoderCard,
-    Tower,
+    TowerShape,
     card_of,
     resolution_of,
     siglip_head,
@@ -28,13 +28,13 @@ HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 _TABLE = "config and published file; the facts and how each was checked are in docs/encoders.md"
 _COMPUTED = "computed from transformers' configuration of this model"
-_SIGLIP_L = Tower(
+_SIGLIP_L = TowerShape(
     kind="siglip", depth=27, width=1152, mlp=4304, patch=14, positions=27**2, extra=siglip_head(1152, 4304)
 )
 
 
-def _vit_l(kind: str, patch: int, positions: int = 0, **more: Any) -> Tower:
-    return Tower(kind=kind, depth=24, width=1024, mlp=4096, patch=patch, positions=positions, **more)
+def _vit_l(kind: str, patch: int, positions: int = 0, **more: Any) -> TowerShape:
+    return TowerShape(kind=kind, depth=24, width=1024, mlp=4096, patch=patch, positions=positions, **more)
 
 
 def _hub(repo: str, file: str, licence: str, source: str, commercial: bool = True) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def _hub(repo: str, file: str, licence: str, source: str, commercial: bool = Tru
     }
 
 
-def _vjepa_h(side: int) -> Tower:
-    return Tower(kind="vjepa", depth=32, width=1280, mlp=5120, patch=16, tubelet=2, positions=8 * side**2)
+def _vjepa_h(side: int) -> TowerShape:
+    return TowerShape(kind="vjepa", depth=32, width=1280, mlp=5120, patch=16, tubelet=2, positions=8 * side**2)
 
 
 def _meta(name: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _meta(name: str) -> dict[str, Any]:
     }
 
 
-_INTERNVIDEO2 = Tower(
+_INTERNVIDEO2 = TowerShape(
     kind="internvideo2",
     depth=40,
     width=1408,
@@ -96,7 +96,7 @@ ENCODERS: dict[str, EncoderCard] = {
         ),
         *(
             card_of(
-                Tower(
+                TowerShape(
                     kind="siglip2",
                     depth=depth,
                     width=width,

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from models.cards.tower_shapes import Tower
+from models.cards.tower_shapes import TowerShape
 from models.weights import (
     INTERNVIDEO2,
     LANGUAGEBIND_IMAGE,
@@ -31,8 +31,8 @@ OWN = {
 """Kinds that are modules of ours, which read their shape from the file."""
 
 
-def tower_in(kind: str, path: Path) -> tuple[Tower, int, int] | None:
-    """Tower, heads and resolution that the shapes in a file tell; None if they cannot be read without torch.
+def tower_in(kind: str, path: Path) -> tuple[TowerShape, int, int] | None:
+    """TowerShape, heads and resolution that the shapes in a file tell; None if they cannot be read without torch.
 
     Raises:
         ValueError: the file is damaged, or holds no such tower.
@@ -49,9 +49,9 @@ def tower_in(kind: str, path: Path) -> tuple[Tower, int, int] | None:
     return _languagebind(kind, own, path)
 
 
-def _vjepa(shapes: Shapes, path: Path) -> tuple[Tower, int, int]:
+def _vjepa(shapes: Shapes, path: Path) -> tuple[TowerShape, int, int]:
     sizes = vjepa_sizes(shapes, str(path))
-    tower = Tower(
+    tower = TowerShape(
         kind="vjepa",
         depth=sizes.depth,
         width=sizes.width,
@@ -63,9 +63,9 @@ def _vjepa(shapes: Shapes, path: Path) -> tuple[Tower, int, int]:
     return tower, sizes.heads, sizes.image
 
 
-def _internvideo2(shapes: Shapes, path: Path, unused: int) -> tuple[Tower, int, int]:
+def _internvideo2(shapes: Shapes, path: Path, unused: int) -> tuple[TowerShape, int, int]:
     sizes = internvideo2_sizes(shapes, str(path))
-    tower = Tower(
+    tower = TowerShape(
         kind="internvideo2",
         depth=sizes.depth,
         width=sizes.width,
@@ -78,11 +78,11 @@ def _internvideo2(shapes: Shapes, path: Path, unused: int) -> tuple[Tower, int, 
     return tower, sizes.heads, sizes.image
 
 
-def _languagebind(kind: str, shapes: Shapes, path: Path) -> tuple[Tower, int, int]:
+def _languagebind(kind: str, shapes: Shapes, path: Path) -> tuple[TowerShape, int, int]:
     sizes = languagebind_sizes(shapes, path)
     if kind == "languagebind_image" and sizes.frames > 1:
         raise CheckpointError(f"{path} is a tower for videos; use kind: languagebind_video")
-    tower = Tower(
+    tower = TowerShape(
         kind=kind,
         depth=sizes.depth,
         width=sizes.width,

@@ -18,7 +18,7 @@ Arrangement = Literal["clip", "frame", "frame and time"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tower:
+class TowerShape:
     """What the parameters of a tower depend on."""
 
     kind: str
@@ -132,7 +132,7 @@ class EncoderCard:
     commercial: bool
     """Whether the licence allows commercial use."""
     source: str
-    tower: Tower | None = field(default=None, repr=False)
+    tower: TowerShape | None = field(default=None, repr=False)
     """What the counts follow from; None for custom encoders."""
 
     @property
@@ -142,7 +142,7 @@ class EncoderCard:
 
 
 def card_of(
-    tower: Tower,
+    tower: TowerShape,
     *,
     layer: int,
     heads: int,
@@ -235,7 +235,7 @@ def resolution_of(kind: str, sizes: dict[str, Any]) -> int:
     return DINOV2_PIXELS if kind == "dinov2" else int(sizes["crop_size" if kind == "vjepa2" else "image_size"])
 
 
-def tower_of(kind: str, sizes: dict[str, Any]) -> Tower:
+def tower_of(kind: str, sizes: dict[str, Any]) -> TowerShape:
     """A tower's shape from transformers' names."""
     width, patch = int(sizes["hidden_size"]), int(sizes["patch_size"])
     mlp = int(width * sizes["mlp_ratio"]) if kind in ("dinov2", "vjepa2") else int(sizes["intermediate_size"])
@@ -250,7 +250,7 @@ def tower_of(kind: str, sizes: dict[str, Any]) -> Tower:
     positions = {"siglip2": sizes.get("num_patches"), "videomae": 0, "vjepa2": 0}.get(kind)
     if positions is None:
         positions = (int(sizes["image_size"]) // patch) ** 2 + (kind in ("clip", "dinov2"))
-    return Tower(
+    return TowerShape(
         kind=kind,
         depth=int(sizes["num_hidden_layers"]),
         width=width,

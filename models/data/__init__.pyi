@@ -1,6 +1,6 @@
 from .batch import Batch as Batch
 from .batch import Branch as Branch
-from .batch import Sequence as Sequence
+from .batch import Row as Row
 from .batch import collate as collate
 from .corpus import Corpus as Corpus
 from .integration import VIDEO_TOKEN as VIDEO_TOKEN

@@ -28,7 +28,7 @@ class Batch:
     """True where a token of the image's own path stands."""
     positions_BL: Tensor
     """Position of each token: branches that share a prefix all start behind it."""
-    sees_BLL: Tensor
+    attends_BLL: Tensor
     """True where a token (middle) may attend to another (last)."""
     clips: Visual | None
     """What takes the video's path; None where nothing does."""
@@ -66,7 +66,7 @@ class Branch:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class Row:
     """One row of a batch."""
 
     prefix: list[int]
@@ -82,7 +82,7 @@ class Sequence:
         return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
 
 
-def collate(sequences: list[Sequence]) -> Batch:
+def collate(sequences: list[Row]) -> Batch:
     """Pad sequences to the longest and lay out who sees whom. Every place sees itself, padding too."""
     length = max(s.length for s in sequences)
     shape = (len(sequences), length)
@@ -105,7 +105,7 @@ def collate(sequences: list[Sequence]) -> Batch:
         is_video_BL=torch.from_numpy(ids == VIDEO_TOKEN),
         is_image_BL=torch.from_numpy(ids == IMAGE_TOKEN),
         positions_BL=torch.from_numpy(positions),
-        sees_BLL=torch.from_numpy(_sees(segment)),
+        attends_BLL=torch.from_numpy(_attends(segment)),
         clips=_stack([s.clips for s in sequences if s.clips is not None]),
         images=_stack([s.images for s in sequences if s.images is not None]),
         target_at_K=torch.tensor([place for place, _ in targets]),
@@ -114,7 +114,7 @@ def collate(sequences: list[Sequence]) -> Batch:
     )
 
 
-def _sees(segment_BL: np.ndarray) -> np.ndarray:
+def _attends(segment_BL: np.ndarray) -> np.ndarray:
     length = segment_BL.shape[1]
     earlier = np.tri(length, dtype=bool)
     asks, answers = segment_BL[:, :, None], segment_BL[:, None, :]

@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.data.batch import Arrays, Batch, Branch
-from models.data.batch import Sequence as Row
+from models.data.batch import Arrays, Batch, Branch, Row
 from models.data.integration import IMAGE_TOKEN, VIDEO_TOKEN, splice
 from models.data.manifest import Kind, Record, TestItem
 from models.data.mixing import draw

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from models.data.batch import Batch, collate
-from models.data.batch import Sequence as Row
+from models.data.batch import Batch, Row, collate
 
 
 def micro_batches(rows: list[Row], places: int) -> list[Batch]:

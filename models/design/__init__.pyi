@@ -2,7 +2,7 @@ from .data import AssumedData as AssumedData
 from .data import Data as Data
 from .data import ManifestData as ManifestData
 from .data import TinyData as TinyData
-from .encoders import Clip as Clip
+from .encoders import ClipTower as ClipTower
 from .encoders import CustomEncoder as CustomEncoder
 from .encoders import Dinov2 as Dinov2
 from .encoders import Encoder as Encoder

@@ -38,7 +38,7 @@ class Siglip2(_Pretrained):
     frames: ClassVar[int] = 1
 
 
-class Clip(_Pretrained):
+class ClipTower(_Pretrained):
     """CLIP's image tower (Radford et al., arXiv 2103.00020), frame by frame, without its class token."""
 
     kind: Literal["clip"]
@@ -159,7 +159,7 @@ class CustomEncoder(Part):
 Encoder = Annotated[
     Siglip
     | Siglip2
-    | Clip
+    | ClipTower
     | Dinov2
     | LanguageBindImage
     | LanguageBindVideo

@@ -20,11 +20,11 @@ class Part(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_bent(cls, data: Any) -> Any:
-        return refuse_bent(cls, data)
+    def _refuse_coercion(cls, data: Any) -> Any:
+        return refuse_coercion(cls, data)
 
 
-def refuse_bent(model: type[BaseModel], data: Any) -> Any:
+def refuse_coercion(model: type[BaseModel], data: Any) -> Any:
     """Refuse what pydantic would bend into shape: `true` for 1, `"8"` for 8, 1 for `true`. 3e6 for 3000000 is fine.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from models.design import Clip
+from models.design import ClipTower
 from models.encoders.base import CLIP, VisionEncoder
 from models.encoders.transformers_towers import load_tower, read_config
 from models.weights import blocks_read
@@ -16,7 +16,7 @@ class ClipEncoder(VisionEncoder):
 
     normalisation = CLIP
 
-    def __init__(self, config: Clip) -> None:
+    def __init__(self, config: ClipTower) -> None:
         super().__init__()
         sizes: CLIPVisionConfig = read_config(CLIPVisionModel, config.weights, ("clip", "clip_vision_model"))
         self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)

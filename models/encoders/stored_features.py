@@ -14,7 +14,7 @@ from filelock import FileLock
 from numpy.lib.format import open_memmap
 
 from models.encoders.base import VisionEncoder
-from models.video import Stored, _fresh_folder
+from models.video import Stored, fresh_folder
 
 FRAMES_AT_ONCE = 512
 """Frames in one call of the encoder when all are encoded. Part of what features are: do not tune per machine."""
@@ -34,7 +34,7 @@ def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: s
     store = folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{told}"
     with FileLock(f"{store}.lock"):
         if not store.is_dir():
-            with _fresh_folder(store) as fresh, _one_thread():
+            with fresh_folder(store) as fresh, _one_thread():
                 _encode(frames, encoder, fresh / "features.npy")
     return Stored(frames.index, frames.all_times, np.load(store / "features.npy", mmap_mode="r"))
 

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
-from models.weights import CheckpointError, locate, some
+from models.weights import CheckpointError, abbreviated, locate
 
-Tower = TypeVar("Tower", bound=PreTrainedModel)
+LoadedTower = TypeVar("LoadedTower", bound=PreTrainedModel)
 
 
 def read_config(kind: type[PreTrainedModel], weights: str, model_types: Iterable[str]) -> Any:
@@ -43,14 +43,14 @@ def read_config(kind: type[PreTrainedModel], weights: str, model_types: Iterable
 
 
 def load_tower(
-    kind: type[Tower],
+    kind: type[LoadedTower],
     config: Any,
     weights: str,
     *,
     foreign: Iterable[str] = (),
     unused: Iterable[str] = (),
     blocks: Iterable[str] = (),
-) -> Tower:
+) -> LoadedTower:
     """A tower with its weights in fp32, in evaluation mode.
 
     Args:
@@ -108,7 +108,7 @@ def _refuse_misfits(weights: str, info: dict[str, Any], strange: list[str]) -> N
     missing = sorted(info["missing_keys"])
     for what, names in (("misses", missing), ("has in another shape", wrong), ("has besides", sorted(strange))):
         if names:
-            raise CheckpointError(f"{weights} is no checkpoint of this encoder: it {what} {some(names)}")
+            raise CheckpointError(f"{weights} is no checkpoint of this encoder: it {what} {abbreviated(names)}")
 
 
 def _unavailable(weights: str, error: Exception) -> CheckpointError:

@@ -16,7 +16,7 @@ from models.architecture import VideoLMM
 from models.costs import PLACES_AT_ONCE
 from models.data import Batch, Corpus
 from models.design import TrialConfig
-from models.ladder import rung_of
+from models.ladder import scale_card_of
 from models.training.optimizers import make_optimizers, warmup_cosine
 from models.training.parts import freeze, train_mode
 from models.training.shared_starts import STARTS, Step
@@ -42,7 +42,7 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
             yield from (replace(step, steps=sum(counts), is_shared=True) for step in start.steps)
             continue
         taken: list[Step] = []
-        lr = stage.lr.model_copy(update={"llm": stage.lr.llm * rung_of(config).llm_lr_factor})
+        lr = stage.lr.model_copy(update={"llm": stage.lr.llm * scale_card_of(config).llm_lr_factor})
         freeze(model, lr)
         optimizers = make_optimizers(model, config.design.optimizer, lr)
         schedules = [warmup_cosine(o, steps, config.design.optimizer.warmup) for o in optimizers]

@@ -13,5 +13,5 @@ from .sampling import sample as sample
 from .sources import OnDemand as OnDemand
 from .sources import Source as Source
 from .store import Stored as Stored
-from .store import _fresh_folder as _fresh_folder
+from .store import fresh_folder as fresh_folder
 from .store import store_frames as store_frames

@@ -53,7 +53,7 @@ def store_frames(folder: Path, media: Sequence[str], decoder: Decoder) -> Stored
     store = folder / ".frames"
     with FileLock(f"{store}.lock"):
         if not store.is_dir():
-            with _fresh_folder(store) as fresh:
+            with fresh_folder(store) as fresh:
                 _decode(folder, media, decoder, fresh)
     index = {path: (first, count) for path, first, count in json.loads((store / "index.json").read_text())}
     return Stored(index, np.load(store / "times.npy"), np.load(store / "frames.npy", mmap_mode="r"))
@@ -77,7 +77,7 @@ def _decode(folder: Path, media: Sequence[str], decoder: Decoder, fresh: Path) -
 
 
 @contextmanager
-def _fresh_folder(final: Path) -> Iterator[Path]:
+def fresh_folder(final: Path) -> Iterator[Path]:
     """A temporary sibling that takes its name at the end, so that a kill leaves nothing half-made."""
     for stale in final.parent.glob(f"{final.name}.part-*"):  # of a process that was killed; the lock is ours
         shutil.rmtree(stale, ignore_errors=True)

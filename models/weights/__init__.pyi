@@ -1,8 +1,8 @@
+from .checkpoint_files import abbreviated as abbreviated
 from .checkpoint_files import blocks_read as blocks_read
 from .checkpoint_files import find_file as find_file
 from .checkpoint_files import load_strictly as load_strictly
 from .checkpoint_files import shapes_of as shapes_of
-from .checkpoint_files import some as some
 from .checkpoint_files import tower_tensors as tower_tensors
 from .checkpoint_files import without_blocks as without_blocks
 from .errors import CheckpointError as CheckpointError

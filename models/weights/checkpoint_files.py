@@ -133,11 +133,11 @@ def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) 
     ]
     for what, names in (("misses", missing), ("holds besides", strange), ("has in another shape", shapes)):
         if names:
-            raise CheckpointError(f"{path} is no checkpoint of this encoder: it {what} {some(names)}")
+            raise CheckpointError(f"{path} is no checkpoint of this encoder: it {what} {abbreviated(names)}")
     module.load_state_dict(dict(tensors), assign=True)
 
 
-def some(names: Sequence[str]) -> str:
+def abbreviated(names: Sequence[str]) -> str:
     """The first three, and how many more there are."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from ablate.cli.app import main
+from ablate.cli.main import main
 from ablate.imports import import_scores
 from ablate.paths import study_paths
 from ablate.plan import make_plan
-from ablate.promotion import Ask, choose, next_steps, prepare, write
+from ablate.promotion import Request, choose, next_steps, prepare, write
 from ablate.record import Failure, Result, Score, StudyFacts, folder_of, remember
 from ablate.run import about
 from ablate.spec import load_spec
@@ -42,8 +42,8 @@ def finish(text: str = SPEC, *, but: str = "none", correct: int = 5) -> None:
     """Trials of a spec as if they had run, but those whose label holds `but`; 9 answers each, some of them correct."""
     Path("own.yaml").write_text(text)
     plan = make_plan(load_spec(Path("own.yaml")))
-    remember(plan.paths, StudyFacts(metric=plan.metric, samples=plan.spec.samples))
-    for p in plan.to_run:
+    remember(plan.paths, StudyFacts(metric=plan.metric, samples=plan.spec.trial_samples))
+    for p in plan.missing:
         folder = folder_of(plan.paths, p.trial.key)
         folder.describe(about(plan, p.trial))
         if but in p.trial.label:
@@ -77,8 +77,8 @@ def ablate(*arguments: str) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-def promoted(ask: Ask, output: Path | None = None):
-    prepared = prepare(ask)
+def promoted(request: Request, output: Path | None = None):
+    prepared = prepare(request)
     return prepared, write(prepared, choose(prepared, TWO), output, lambda key: "")
 
 
@@ -89,12 +89,10 @@ def promoted(ask: Ask, output: Path | None = None):
         (("--seeds", "99999999999"), "--seeds 99999999999: seeds are whole numbers from 0"),
         (("--seeds", "0,0"), "0 is given twice"),
         (("--gpu", "H100"), "did you mean h100-80gb?"),
-        (("--from", ","), "--from ',': name one or more"),
+        (("--from", ","), "--from ',': give one or more names"),
         (("--metric", ""), "--metric '' is empty"),
         (("--launch", "--json"), "--launch with --json would print two objects"),
-        (("--next", "--launch"), "--next takes no --launch"),
-        (("--backtest", "--regret", "0"), "--backtest takes no --regret"),
-        (("--to", "0.7M="), "name a hub id or folder behind the ="),
+        (("--to", "0.7M="), "give a hub id or folder after the ="),
         (("--to", "a/-7B=tiny/llm-0.7M@2"), "a label is made of letters"),
     ],
 )
@@ -135,10 +133,10 @@ def test_frames_are_compared_and_promoted_like_videos(studied):
 
 
 def test_a_study_of_several_budgets(studied):
-    finish(SPEC + "budget: 640\n", correct=2)
-    _, written = promoted(Ask(study="own", large="0.7M"))
+    finish(SPEC + "samples: 640\n", correct=2)
+    _, written = promoted(Request(study="own", large="0.7M"))
     assert load_spec(written.spec).samples == 640  # the latest sweep's
-    prepared, written = promoted(Ask(study="own", large="0.7M", samples=22_750))
+    prepared, written = promoted(Request(study="own", large="0.7M", samples=22_750))
     assert load_spec(written.spec).samples == 22_750
     assert prepared.unit == "PFLOPs"
     assert "foretold from 22,750 samples (--samples)" in prepared.notes[0]
@@ -148,7 +146,7 @@ def test_a_study_of_several_budgets(studied):
 
 
 def test_all_seeds_of_a_design_are_paid_for(studied):
-    one, three = (prepare(Ask(study="own", large="0.7M", seeds=seeds)) for seeds in ((0,), (0, 1, 2)))
+    one, three = (prepare(Request(study="own", large="0.7M", seeds=seeds)) for seeds in ((0,), (0, 1, 2)))
     assert three.costs_n == pytest.approx(3 * one.costs_n)
     assert next_steps(three, 0.0).steps[0].cost == pytest.approx(next_steps(one, 0.0).steps[0].cost)  # one run
 
@@ -160,20 +158,20 @@ def test_trials_without_scores_are_told(tmp_path, monkeypatch):
     code, out, _ = ablate("consistency", "--study", "own", "--json")
     assert code == 0
     assert told in json.loads(out)["warnings"]
-    assert told in prepare(Ask(study="own", large="0.7M")).notes
+    assert told in prepare(Request(study="own", large="0.7M")).notes
 
 
 def test_a_running_sweep_does_not_stop_a_promotion(studied):
     paths = study_paths("own")
     with FileLock(paths.lock):
-        _, written = promoted(Ask(study="own", large="0.7M"))
+        _, written = promoted(Request(study="own", large="0.7M"))
     assert written.record == paths.folder / "promotions" / "1.json"
 
 
 def test_both_files_are_written_or_neither(studied):
     Path("file").write_text("")
     with pytest.raises(OSError, match="exists"):
-        promoted(Ask(study="own", large="0.7M"), Path("file/spec.yaml"))
+        promoted(Request(study="own", large="0.7M"), Path("file/spec.yaml"))
     assert list((study_paths("own").folder / "promotions").iterdir()) == []
 
 
@@ -189,7 +187,7 @@ def test_designs_whose_axes_nobody_knows_are_candidates_too(studied):
     rows = [f"d{i},{scale},{50 + i}" for i in range(3) for scale in ("0.05M", "0.15M")]
     Path("t.csv").write_text("\n".join(["design,scale,score,benchmark", *(f"{row},tinybench" for row in rows)]))
     import_scores(Path("t.csv"), "own", lower_is_better=False, replace=False)
-    prepared = prepare(Ask(study="own", large="0.7M"))
+    prepared = prepare(Request(study="own", large="0.7M"))
     assert len(choose(prepared, Policy(rule="calibrate", value=4)).promoted) == 4
     assert any("not priced" in note for note in prepared.notes)
 
@@ -230,4 +228,4 @@ def test_what_was_foretold_blindly_is_called_so(studied):
 
 
 def test_far_scales_are_called_far(studied):
-    assert any("7B is 46,667 times 0.15M" in note for note in prepare(Ask(study="own", large="7B")).notes)
+    assert any("7B is 46,667 times 0.15M" in note for note in prepare(Request(study="own", large="7B")).notes)

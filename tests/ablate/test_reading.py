@@ -24,7 +24,7 @@ from ablate.record import About, Failure, Result, Score, StudyFacts, folder_of, 
 from ablate.study import load_table, score_frame
 from ablate.study.load import unfinished_trials
 from ablate.study.table import factor_frame
-from ablate.tracking import Tracker, decode, encode, sqlite, sync
+from ablate.tracking import Mirror, decode, encode, sqlite, sync
 from ablate.tracking import client as tracking
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
@@ -114,11 +114,11 @@ def test_what_was_changed_in_mlflow_is_read_alike(paths, uri):
     for i in range(5):
         done(paths, about_of(paths, f"k{i}"), 40 + i)
     sync(paths, uri)
-    tracker = Tracker.open(paths, uri)
-    tracker._runs.clear()
+    mirror = Mirror.open(paths, uri)
+    mirror._runs.clear()
     records = {record.about.key: record for record in scan(paths)}
     again = replace(records["k3"], result=replace(records["k3"].result, scores=[], started_at=BEGAN + 100))
-    tracker.finish(again)  # a second run of k3, without scores
+    mirror.finish(again)  # a second run of k3, without scores
     client, runs = client_of(paths, uri)
     client.log_metric(runs["k0"], "score/tinybench/overall", float("nan"), step=1)
     client.log_metric(runs["k1"], "score/tinybench/overall", 99.0, step=1)
@@ -167,7 +167,7 @@ def test_the_name_of_an_imported_design_is_no_axis(root, paths, tmp_path):
 def test_a_sweep_that_counts_a_trial_of_another_adds_its_axes(paths, uri):
     done(paths, about_of(paths, "k0", {"sampling": "fps2"}))
     sync(paths, uri)
-    Tracker.open(paths, uri).adopt(about_of(paths, "k0", {"sampling": "other name", "encoders": "siglip"}))
+    Mirror.open(paths, uri).adopt(about_of(paths, "k0", {"sampling": "other name", "encoders": "siglip"}))
     assert assert_same_both_ways(paths.name, uri).trials[0].axes == {"sampling": "fps2", "encoders": "siglip"}
     assert sync(paths, uri).unchanged == 1
 

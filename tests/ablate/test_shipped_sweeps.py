@@ -12,7 +12,7 @@ from ablate.plan import make_plan, refuse_assumed, refuse_infeasible
 from ablate.spec import expand, find_spec, load_spec
 from ablate.spec.shipped import shipped_sweeps
 from models.cards import encoder_card, llm_card
-from models.ladder import rung_of
+from models.ladder import scale_card_of
 
 COUNTS = {
     "sampling_uniform": 8,
@@ -82,7 +82,7 @@ def test_designs_of_the_consistency_study_are_the_published_ones():
 def test_the_studys_sweeps_plan_without_weights_or_data_and_are_refused_to_run(name: str, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = make_plan(load_spec(find_spec(f"apollo/{name}")))
-    assert len(plan.to_run) == COUNTS[name]
+    assert len(plan.missing) == COUNTS[name]
     assert {p.gpus for p in plan.planned} == {1}
     refuse_infeasible(plan, nodes=[{"CPU": 2}])  # nothing of it would run, so nothing is infeasible
     with pytest.raises(UsageError, match=r"only assumed, for plans: set `data` to \{kind: manifest, ...\}"):
@@ -94,4 +94,4 @@ def test_every_encoder_and_llm_of_the_study_has_a_card():
         for trial in expand(load_spec(find_spec(f"apollo/{name}"))).trials:
             cards = [encoder_card(encoder) for encoder in trial.config.design.encoders]
             assert [card.frames for card in cards] == [e.frames for e in trial.config.design.encoders]
-            assert llm_card(rung_of(trial.config).llm).params > 4e8
+            assert llm_card(scale_card_of(trial.config).llm).params > 4e8

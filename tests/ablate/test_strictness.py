@@ -34,7 +34,7 @@ def load(tmp_path: Path):
         ("axes: {sampling.frames: [true, 8]}", "frames must be a number, not True"),
         ("axes: {sampling.frames: ['8']}", "frames must be a number, not '8'"),
         ("axes: {integration.timestamps: [1, 0]}", "timestamps must be true or false, not 1"),
-        ("axes: {sampling.frames: [4]}\nbudget: true", "True is not a whole number"),
+        ("axes: {sampling.frames: [4]}\nsamples: true", "True is not a whole number"),
         ("axes: {sampling.frames: [4]}\nseeds: ['1']", "'1' is not a whole number"),
         ("axes: {sampling.frames: [4]}\nseeds: [99999999999]", "less than"),
         ("axes: {sampling.frames: [4]}\nzip: [{sampling.frames: [8]}]", "the same axis twice"),
@@ -46,7 +46,7 @@ def load(tmp_path: Path):
         ("axes: {sampling.frames: [4]}\nexclude: [{}]", "at least 1 item"),
         ("axes: {sampling: [{name: '', kind: uniform, frames: 4}]}", "`name` must be a word"),
         ("axes: {sampling.frames: [4]}\nresources: {cpus: .inf}", "finite"),
-        ("grids: [{axes: {sampling.frames: [4]}}]\ndesign: one_at_a_time", "stand inside each of them"),
+        ("grids: [{axes: {sampling.frames: [4]}}]\nvary: one_at_a_time", "stand inside each of them"),
         ("axes: {schedule.0.lr: [{connector: 0}]}", "trains nothing"),
     ],
 )
@@ -56,6 +56,20 @@ def test_nonsense_is_refused_with_its_line(load, text, says):
     assert says in str(error.value)
     assert "s.yaml:" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("axes: {sampling.frames: [4]}\nbudget: 640", "s.yaml:5: budget: unknown key 'budget'; it is now 'samples'"),
+        ("axes: {sampling.frames: [4]}\ndesign: grid", "s.yaml:5: design: unknown key 'design'; it is now 'vary'"),
+        ("grids: [{axes: {sampling.frames: [4]}, design: grid}]", "unknown key 'design'; it is now 'vary'"),
+    ],
+)
+def test_a_key_of_an_earlier_version_is_refused_with_the_new_one(load, text, says):
+    with pytest.raises(UsageError) as error:
+        load(text)
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize("metric", ["tinybench/overal", "foo/overall", "tinybench", "/"])

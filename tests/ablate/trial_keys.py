@@ -14,7 +14,7 @@ from typing import Any
 from ablate.spec import expand, load_spec
 from ablate.spec.shipped import shipped_sweeps
 from models.design import Part
-from models.ladder import Rung
+from models.ladder import ScaleCard
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 SWEEPS = sorted(str(path.relative_to(shipped_sweeps())) for path in shipped_sweeps().rglob("*.yaml"))
@@ -27,7 +27,7 @@ def trial_keys(sweep: str) -> dict[str, str]:
 
 def configs() -> dict[str, type[Part]]:
     """Name -> config class: the `kind` where it has one, so that a renamed class keeps its entry."""
-    found: dict[str, type[Part]] = {"rung": Rung}  # the name under which `trial_key` hashes it
+    found: dict[str, type[Part]] = {"rung": ScaleCard}  # the name under which `trial_key` hashes it
     waiting = [Part]
     while waiting:
         for part in waiting.pop().__subclasses__():

@@ -26,7 +26,7 @@ axes:
     - {kind: uniform, frames: 4}
     - {kind: fps, fps: 1}
 scales: [0.05M]
-budget: 640
+samples: 640
 """
 
 

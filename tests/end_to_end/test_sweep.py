@@ -22,7 +22,7 @@ from tests.end_to_end.conftest import SMALL, Shop
 
 pytestmark = pytest.mark.slow
 THREE = SMALL.replace("    - {kind: fps, fps: 1}", "    - {kind: fps, fps: 1}\n    - {kind: fps, fps: 2}")
-LONGER = THREE.replace("budget: 640", "budget: 6400")  # some seconds a trial, so that there is a middle to stop in
+LONGER = THREE.replace("samples: 640", "samples: 6400")  # some seconds a trial, so that there is a middle to stop in
 
 
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
@@ -36,10 +36,10 @@ def test_a_sweep_from_nothing_to_a_ranking(shop: Shop):
     spec = shop.spec()
     planned = shop.json("sweep", spec, "--dry-run")
     assert not (shop.folder / "runs").exists()  # looking writes nothing
-    assert (planned["declared"], planned["to_run"], planned["done"]) == (2, 2, 0)
+    assert (planned["declared"], planned["missing"], planned["done"]) == (2, 2, 0)
 
     done = shop.json("sweep", spec)
-    assert (done["declared"], done["to_run"], done["done"], done["failed"]) == (2, 0, 2, 0)
+    assert (done["declared"], done["missing"], done["done"], done["failed"]) == (2, 0, 2, 0)
     assert {row["design"] for row in done["rankings"][0]} == {"uniform4", "fps1"}
     records = shop.records()
     outcomes = pd.read_parquet(records["fps1@0.05M/s0"].path / "predictions.parquet")

@@ -10,7 +10,7 @@ import pytest
 
 from models.cards import LLMS, SCALES, llm_card
 from models.design import TrialConfig
-from models.ladder import LADDER, REFERENCE, SMALLEST_RULED, published_factor, rung, rung_of
+from models.ladder import LADDER, REFERENCE, SMALLEST_RULED, published_factor, scale_card, scale_card_of
 from models.presets import PRESETS
 
 TABLE_7 = {1_543_714_304: 5e-5, 3_085_938_688: 2e-5, 7_615_616_512: 1e-5}
@@ -24,12 +24,12 @@ def config(scale: str, llm: str | None = None) -> TrialConfig:
 def test_every_label_means_a_published_llm_on_a_gpu():
     assert set(SCALES.values()) == set(LLMS)
     for label, name in SCALES.items():
-        step = rung(label)
+        step = scale_card(label)
         assert (step.label, step.llm, step.gpus) == (label, name, 1)
 
 
 def test_the_study_scaled_over_these():
-    assert [rung(label).llm.removeprefix("Qwen/") for label in ("0.5B", "1.5B", "4B", "7B", "3B")] == [
+    assert [scale_card(label).llm.removeprefix("Qwen/") for label in ("0.5B", "1.5B", "4B", "7B", "3B")] == [
         "Qwen2-0.5B-Instruct",
         "Qwen2-1.5B-Instruct",
         "Qwen1.5-4B-Chat",
@@ -45,7 +45,7 @@ def test_learning_rates_of_table_7_fall_as_one_over_parameters():
         factor = next(published_factor(card) for card in LLMS.values() if card.params == params)
         assert 2e-5 * factor == pytest.approx(rate, rel=0.25)  # Table 7 rounds to one digit
     assert published_factor(LLMS[REFERENCE]) == 1
-    assert rung("0.5B").llm_lr_factor == pytest.approx(6.246, abs=1e-3)  # extrapolated
+    assert scale_card("0.5B").llm_lr_factor == pytest.approx(6.246, abs=1e-3)  # extrapolated
 
 
 def test_the_recipe_of_table_7_is_that_of_the_preset():
@@ -68,40 +68,43 @@ def test_a_label_of_ones_own_means_the_llm_it_is_given(tmp_path: Path):
     sizes = {"hidden_size": 2048, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8}
     rest = {"model_type": "qwen3", "intermediate_size": 6144, "vocab_size": 151_936, "tie_word_embeddings": True}
     (tmp_path / "config.json").write_text(json.dumps(sizes | rest | {"head_dim": 128}))
-    step = rung_of(config("1.7B", str(tmp_path)))
+    step = scale_card_of(config("1.7B", str(tmp_path)))
     assert (step.label, step.llm, step.gpus) == ("1.7B", str(tmp_path), 1)
     assert step.llm_lr_factor == pytest.approx(3.086 / 1.7206, rel=1e-3)
-    assert rung_of(config("Chat", "Qwen/Qwen2.5-7B-Instruct")).llm_lr_factor == rung("7B").llm_lr_factor
-    assert rung_of(config("0.15M")) is LADDER["0.15M"]
+    assert scale_card_of(config("Chat", "Qwen/Qwen2.5-7B-Instruct")).llm_lr_factor == scale_card("7B").llm_lr_factor
+    assert scale_card_of(config("0.15M")) is LADDER["0.15M"]
 
 
 def test_small_llms_of_ones_own_keep_the_schedules_rate_and_need_no_gpu(tmp_path: Path):
-    shipped = rung_of(config("mine", "tiny/llm-0.7M@2"))
+    shipped = scale_card_of(config("mine", "tiny/llm-0.7M@2"))
     assert (shipped.label, shipped.llm_lr_factor, shipped.gpus) == ("mine", 64 / 112, 0)
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100}
     (tmp_path / "config.json").write_text(json.dumps(sizes | {"model_type": "llama", "intermediate_size": 128}))
-    assert (rung_of(config("mine", str(tmp_path))).llm_lr_factor, rung_of(config("mine", str(tmp_path))).gpus) == (1, 0)
+    assert (
+        scale_card_of(config("mine", str(tmp_path))).llm_lr_factor,
+        scale_card_of(config("mine", str(tmp_path))).gpus,
+    ) == (1, 0)
 
 
 def test_an_llm_that_nothing_is_known_of_keeps_the_schedules_rate_and_asks_for_a_gpu():
     for llm in ("meta-llama/Llama-3.2-1B", "gpt2", "Qwen/Qwen2.5-14B-Instruct", "Qwen/Qwen2.5-7B"):
-        step = rung_of(config("mine", llm))
+        step = scale_card_of(config("mine", llm))
         assert (step.llm, step.llm_lr_factor, step.cpus, step.gpus) == (llm, 1.0, 1, 1)
-    assert rung_of(config("1.7B", "Qwen/Qwen3-1.7B")).llm_lr_factor == rung("Qwen3-1.7B").llm_lr_factor
+    assert scale_card_of(config("1.7B", "Qwen/Qwen3-1.7B")).llm_lr_factor == scale_card("Qwen3-1.7B").llm_lr_factor
 
 
 def test_an_llm_without_a_card_needs_no_gpu_where_its_files_are_small(tmp_path: Path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_embd": 64}))
-    assert rung_of(config("mine", str(tmp_path))).gpus == 1
+    assert scale_card_of(config("mine", str(tmp_path))).gpus == 1
     write_header(tmp_path / "model-1.safetensors", rows=1_000)
-    step = rung_of(config("mine", str(tmp_path)))
+    step = scale_card_of(config("mine", str(tmp_path)))
     assert (step.llm_lr_factor, step.gpus) == (1.0, 0)
     write_header(tmp_path / "model-2.safetensors", rows=SMALLEST_RULED // 64)
-    assert rung_of(config("mine", str(tmp_path))).gpus == 1
+    assert scale_card_of(config("mine", str(tmp_path))).gpus == 1
 
 
 def test_a_hub_ids_rate_is_the_same_whether_or_not_a_copy_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    away = rung_of(config("mine", "who/Llama-1B"))
+    away = scale_card_of(config("mine", "who/Llama-1B"))
     folder = tmp_path / "who" / "Llama-1B"
     folder.mkdir(parents=True)
     sizes = {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8}
@@ -109,7 +112,7 @@ def test_a_hub_ids_rate_is_the_same_whether_or_not_a_copy_lies_here(tmp_path: Pa
     (folder / "config.json").write_text(json.dumps(sizes | rest))
     monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
     assert llm_card("who/Llama-1B").params == 1_235_814_400
-    assert rung_of(config("mine", "who/Llama-1B")) == away
+    assert scale_card_of(config("mine", "who/Llama-1B")) == away
 
 
 def test_an_llm_that_cannot_be_is_refused_with_the_mend(tmp_path: Path):
@@ -120,17 +123,17 @@ def test_an_llm_that_cannot_be_is_refused_with_the_mend(tmp_path: Path):
         ("https://huggingface.co/Qwen/Qwen3-1.7B", "there is no folder https"),
     ):
         with pytest.raises(ValueError, match=says):
-            rung_of(config("mine", llm))
+            scale_card_of(config("mine", llm))
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json is no JSON"):
-        rung_of(config("mine", str(tmp_path)))
+        scale_card_of(config("mine", str(tmp_path)))
 
 
 def test_unknown_scales_and_taken_labels_are_refused_with_the_mend():
     with pytest.raises(ValueError, match=r"unknown scale 'Qwen2.5-3', did you mean 'Qwen2.5-3B'\? Known scales: 0.05M"):
-        rung("Qwen2.5-3")
+        scale_card("Qwen2.5-3")
     with pytest.raises(ValueError, match="'3B' is one of the ladder's scales"):
-        rung_of(config("3B", "Qwen/Qwen2.5-7B-Instruct"))
+        scale_card_of(config("3B", "Qwen/Qwen2.5-7B-Instruct"))
 
 
 def write_header(file: Path, rows: int) -> None:

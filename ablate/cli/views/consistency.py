@@ -17,7 +17,7 @@ from rich.text import Text
 from ablate.cli.views.out import ERR, OUT, print_json, save_plot, short_number, table
 
 if TYPE_CHECKING:
-    from ablate.record import Held
+    from ablate.record import CheckedPromotion
     from analysis.consistency import Consistency, Effect, Pair, Report
     from analysis.numbers import Interval
 
@@ -38,7 +38,7 @@ _STATISTICS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class Output:
     """How the answer is wanted."""
 
     plot: Path | None
@@ -46,15 +46,15 @@ class Wish:
     as_csv: bool
 
 
-def show_report(report: Report, held: Sequence[Held], wish: Wish) -> None:
+def show_report(report: Report, held: Sequence[CheckedPromotion], output: Output) -> None:
     """Print all parts that the study has something for."""
-    if wish.plot is not None:
+    if output.plot is not None:
         from analysis.figures import report_figure
 
-        save_plot(partial(report_figure, report), wish.plot)
-    if wish.as_json:
+        save_plot(partial(report_figure, report), output.plot)
+    if output.as_json:
         return print_json(report.to_json() | {"foretold": [_held_json(one) for one in held]})
-    if wish.as_csv:
+    if output.as_csv:
         return print_csv(report)
     _print_main(report.consistency)
     _print_promoting(report.consistency)
@@ -69,21 +69,21 @@ def show_report(report: Report, held: Sequence[Held], wish: Wish) -> None:
         OUT.print(f"\nand {len(held) - MOST_HELD} earlier promotions (--json)")
     for warning in (*report.consistency.warnings, *report.warnings):
         ERR.print(f"note: {warning}", style="yellow")
-    if wish.plot is not None:
-        ERR.print(f"plot: {wish.plot}")
+    if output.plot is not None:
+        ERR.print(f"plot: {output.plot}")
     return None
 
 
-def _held_json(one: Held) -> dict[str, Any]:
+def _held_json(one: CheckedPromotion) -> dict[str, Any]:
     about = {
         name: getattr(one.promotion, name)
         for name in ("made_at", "policy", "prior", "prior_share", "scales", "spec", "is_blind")
     }
-    return one.foretold.to_json() | about
+    return one.check.to_json() | about
 
 
-def _print_held(one: Held) -> None:
-    promotion, found = one.promotion, one.foretold
+def _print_held(one: CheckedPromotion) -> None:
+    promotion, found = one.promotion, one.check
     day = datetime.fromtimestamp(promotion.made_at, UTC).strftime("%Y-%m-%d")
     blind = ", as if none were known there" if promotion.is_blind else ""
     _head(f"foretold from {' and '.join(promotion.scales)} on {day}{blind}, observed at {promotion.large}")
@@ -276,7 +276,7 @@ def _print_scales(report: Report) -> None:
             told += f"; {fit.wanted:g} is expected at {short_number(fit.wanted_size)}{out}"
             told += f" ({_told(fit.at_wanted, 2)} there)" if fit.at_wanted else ""
         OUT.print(f"  {told} ({fit.sizes} sizes)")
-    if (curve := report.budget) is not None:
+    if (curve := report.by_samples) is not None:
         _head(
             f"R2 of {curve.small} with {curve.large} (trained on {curve.large_samples:,} samples), by training budget"
         )

@@ -56,7 +56,7 @@ def _plan_table(names: list[str], rows: list[dict[str, str]]) -> Table:
 
 
 def _plan_row(p: Planned) -> dict[str, str]:
-    state = "done" if not p.to_run else "run" if p.status == "new" else f"run again ({p.status})"
+    state = "done" if not p.is_missing else "run" if p.status == "new" else f"run again ({p.status})"
     row = {
         "trial": p.trial.label,
         "key": p.trial.key,
@@ -65,18 +65,18 @@ def _plan_row(p: Planned) -> dict[str, str]:
         "CPU": f"{p.cpus:g}",
         "GPU": f"{p.gpus:g}",
     }
-    if p.budget is None:
+    if p.price is None:
         return row
     row |= {
-        "vision": short_number(p.budget.params["vision"]),
-        "connector": short_number(p.budget.params["connector"]),
-        "LLM": short_number(p.budget.params["llm"]),
-        "frames": f"{p.budget.frames:.0f}",
-        "visual": f"{p.budget.visual_tokens:.0f}",
-        "text": f"{p.budget.text_tokens:.0f}",
-        "PFLOPs": three_digits(p.budget.flops / 1e15),
+        "vision": short_number(p.price.params["vision"]),
+        "connector": short_number(p.price.params["connector"]),
+        "LLM": short_number(p.price.params["llm"]),
+        "frames": f"{p.price.frames:.0f}",
+        "visual": f"{p.price.visual_tokens:.0f}",
+        "text": f"{p.price.text_tokens:.0f}",
+        "PFLOPs": three_digits(p.price.flops / 1e15),
     }
-    if on := p.budget.on_gpu:
+    if on := p.price.on_gpu:
         row["GiB/GPU"] = f"{on.memory.peak / 2**30:.1f}{'*' * on.checkpointing}"
         row |= {"GPUs": str(on.gpus), "GPU-h": three_digits(on.hours)}
     return row
@@ -85,8 +85,8 @@ def _plan_row(p: Planned) -> dict[str, str]:
 def _print_sums(plan: Plan) -> None:
     """What is missing in sum, what could be seen, what is assumed."""
     seen = plan.power()
-    on_gpus = [p.budget.on_gpu for p in plan.planned if p.budget and p.budget.on_gpu]
-    if plan.to_run:
+    on_gpus = [p.price.on_gpu for p in plan.planned if p.price and p.price.on_gpu]
+    if plan.missing:
         OUT.print(_sums(plan, list(dict.fromkeys(on.gpu for on in on_gpus))))
     seeds = f"{seen.seeds} seed{'s' * (seen.seeds > 1)} show{'s' * (seen.seeds == 1)}"
     found = f"; {seen.detectable_paired:.1f} if these seeds must tell it" if seen.detectable_paired else ""
@@ -101,7 +101,7 @@ def _print_sums(plan: Plan) -> None:
 
 def _sums(plan: Plan, gpus: list[str]) -> str:
     totals = plan.totals()
-    missing = sum(p.budget is None for p in plan.to_run)
+    missing = sum(p.price is None for p in plan.missing)
     told = "to run" + (f", without {missing} trials that are not priced" if missing else "")
     told += ": " + ", ".join(
         f"{short_number(totals[name] or 0)} {name.replace('_', ' ')}"
@@ -120,6 +120,6 @@ def counts(plan: Plan) -> str:
     """What was declared and what becomes of it, in a line."""
     return (
         f"study {plan.spec.study}: {plan.declared} declared, {plan.excluded} excluded, {plan.duplicate} duplicate, "
-        f"{plan.count('done')} done, {len(plan.to_run)} to run"
+        f"{plan.count('done')} done, {len(plan.missing)} to run"
         + (f" ({plan.count('failed')} failed before)" if plan.count("failed") else "")
     )

@@ -14,7 +14,7 @@ from rich.text import Text
 from ablate.cli.views.out import ERR, OUT, print_json, save_plot, table, three_digits
 from ablate.cli.views.sweep import run_and_show
 from ablate.errors import UsageError
-from ablate.promotion import CALIBRATE, Ask, Prepared, Written, backtests, choose, next_steps, prepare, write
+from ablate.promotion import CALIBRATE, Prepared, Request, Written, backtests, choose, next_steps, prepare, write
 from analysis.promotion import Policy
 
 if TYPE_CHECKING:
@@ -22,82 +22,59 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 30
 MOST_STEPS = 8
-_EXAMPLES: Mapping[Rule, float] = {"regret": 0.25, "confidence": 0.95, "top-k": 5, "budget": 500, "calibrate": 4}
-_NOT_NEXT = ("--backtest", "--launch", "--output", "--plot")
-_NOT_BACKTEST = ("--regret", "--confidence", "--top-k", "--budget", "--calibrate", "--launch", "--output", "--designs")
+_EXAMPLES: Mapping[Rule, float] = {"regret": 0.25, "confidence": 0.95, "top-k": 5, "gpu-hours": 500, "calibrate": 4}
 SHOWN_K = (1, 2, 3, 5, 8, 13, 21, 34)
 """Of the top-k and random-k curves; --json has every k."""
 
 
-def refuse_unused(given: Mapping[str, object], mode: str | None) -> None:
-    """Options that a mode would pass over in silence.
-
-    Args:
-        given: option -> its value, false where it was left out.
-        mode: `--next` or `--backtest`; None for a promotion.
+def policy_of(wishes: Mapping[Rule, float | None]) -> Policy:
+    """The one rule that the user stated; the best design with a probability of 95% if none was.
 
     Raises:
-        UsageError: names the first.
-    """
-    passed_over = {"--next": _NOT_NEXT, "--backtest": _NOT_BACKTEST}.get(mode or "", ())
-    for option in passed_over:
-        if given.get(option) is not None and given[option] is not False:  # a wish may be 0
-            raise UsageError(f"{mode} takes no {option}")
-    if given.get("--launch") and given.get("--json"):
-        raise UsageError(
-            "--launch with --json would print two objects: promote with --json, then `ablate sweep SPEC --json`"
-        )
-
-
-def policy_of(wishes: Mapping[Rule, float | None], *, is_next: bool) -> Policy:
-    """The one rule that the user stated; the winner with 95 % where none was, a regret of 0.25 for `--next`.
-
-    Raises:
-        UsageError: several rules, or a number that is none.
+        UsageError: several rules, or a value that the rule does not allow.
     """
     stated = {rule: value for rule, value in wishes.items() if value is not None}
     if len(stated) > 1:
-        raise UsageError(f"state one wish, not {' and '.join(f'--{rule}' for rule in stated)}")
-    if is_next and set(stated) - {"regret"}:
-        raise UsageError(f"--next stops at a --regret; it takes no --{next(iter(stated))}")
-    unstated: tuple[Rule, float] = ("regret", 0.25) if is_next else ("confidence", 0.95)
+        raise UsageError(f"give one rule, not {' and '.join(f'--{rule}' for rule in stated)}")
+    unstated: tuple[Rule, float] = ("confidence", 0.95)
     rule, value = next(iter(stated.items()), unstated)
     if not math.isfinite(value) or value < 0 or (rule == "confidence" and not 0 < value <= 1):
-        allowed = "a chance above 0 and up to 1" if rule == "confidence" else "a number from 0"
+        allowed = "a probability above 0 and up to 1" if rule == "confidence" else "a number from 0"
         raise UsageError(f"--{rule} {value:g}: give {allowed}, e.g. --{rule} {_EXAMPLES[rule]:g}")
     return Policy(rule=rule, value=value)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """How the answer is wanted."""
+class Output:
+    """Where the answer goes."""
 
-    output: Path | None
+    path: Path | None
+    """The spec; None for its usual place."""
     launch: bool
     plot: Path | None
     as_json: bool
 
 
-def promote_and_show(ask: Ask, policy: Policy, wish: Wish) -> int:
-    """Choose designs, write the next sweep, and run it if that is wished; returns the exit code."""
-    prepared = prepare(ask)
+def promote_and_show(request: Request, policy: Policy, output: Output) -> int:
+    """Choose designs, write the next sweep, and run it if asked; returns the exit code."""
+    prepared = prepare(request)
     selection = choose(prepared, policy)
-    if wish.plot is not None:
+    if output.plot is not None:
         from analysis.figures import promotion_figure
 
         over = "over the mean of all designs " if prepared.transfer.is_relative else ""
-        label = f"Foretold score {over}at {ask.large}, in points"
-        save_plot(partial(promotion_figure, selection, label), wish.plot)
-    written = write(prepared, selection, wish.output, _run_ids(ask))
-    if wish.as_json:
+        label = f"PredictionCheck score {over}at {request.large}, in points"
+        save_plot(partial(promotion_figure, selection, label), output.plot)
+    written = write(prepared, selection, output.path, _run_ids(request))
+    if output.as_json:
         print_json(_to_json(prepared, selection, written))
     else:
         _print_selection(prepared, selection, written)
     for note in prepared.notes:
         ERR.print(f"note: {note}", style="yellow")
-    if wish.plot is not None:
-        ERR.print(f"plot: {wish.plot}")
-    if not wish.launch:
+    if output.plot is not None:
+        ERR.print(f"plot: {output.plot}")
+    if not output.launch:
         return 0
     if written.spec is None:
         raise UsageError(f"nothing to launch: {written.why_not}")
@@ -105,21 +82,21 @@ def promote_and_show(ask: Ask, policy: Policy, wish: Wish) -> int:
     from ablate.spec import load_spec
 
     return run_and_show(
-        make_plan(load_spec(written.spec)), address=None, cpus=None, tracking_uri=ask.tracking_uri, as_json=False
+        make_plan(load_spec(written.spec)), address=None, cpus=None, tracking_uri=request.tracking_uri, as_json=False
     )
 
 
-def _run_ids(ask: Ask) -> Callable[[str], str]:
+def _run_ids(request: Request) -> Callable[[str], str]:
     """Trial key -> its MLflow run, as far as this machine's store knows it."""
     from ablate.tracking import run_ids
 
-    known = run_ids(ask.study, ask.tracking_uri)
+    known = run_ids(request.study, request.tracking_uri)
     return lambda key: known.get(key, "")
 
 
 def _print_selection(prepared: Prepared, selection: Selection, written: Written) -> None:
     found, transfer, unit = prepared.found, prepared.transfer, prepared.unit
-    name = f"{prepared.ask.study}: {' + '.join(found.scales)} -> {found.large}"
+    name = f"{prepared.request.study}: {' + '.join(found.scales)} -> {found.large}"
     OUT.print(Text(f"{name}   {_metric(prepared)}, {len(found.designs)} designs", style="bold"))
     number = transfer.num_known
     OUT.print(
@@ -147,15 +124,15 @@ def _print_selection(prepared: Prepared, selection: Selection, written: Written)
     if written.spec is not None:
         OUT.print(f"written: {written.spec}")
         OUT.print(f"next: ablate plan {written.spec}   then: ablate sweep {written.spec}")
-        if prepared.ask.study != "apollo":
-            again = f"ablate consistency --study {prepared.ask.study} --large {found.large}"
+        if prepared.request.study != "apollo":
+            again = f"ablate consistency --study {prepared.request.study} --large {found.large}"
             OUT.print(f"then: {again}   (foretold against observed)")
     elif written.why_not:
         OUT.print(written.why_not)
 
 
 def _metric(prepared: Prepared) -> str:
-    modality = f", {prepared.ask.modality}" if prepared.ask.modality != "video" else ""
+    modality = f", {prepared.request.modality}" if prepared.request.modality != "video" else ""
     direction = ", lower is better" if prepared.found.lower_is_better else ""
     told = f"{modality}{direction}".removeprefix(", ")
     return f"{prepared.table.metric} ({told})" if told else prepared.table.metric
@@ -185,12 +162,12 @@ def _print_unknown(prepared: Prepared) -> None:
     best = choose(prepared, Policy(rule="calibrate", value=CALIBRATE))
     if not best.promoted:
         return
-    ask, prior = prepared.ask, prepared.transfer.prior.source
+    request, prior = prepared.request, prepared.transfer.prior.source
     ERR.print(
-        f"note: until a few designs are trained at {ask.large}, the level of scores there is unknown, and how far the "
+        f"note: until a few designs are trained at {request.large}, the level of scores there is unknown, and how far the "
         f"order is kept and how far scores spread is the prior's word ({prior}). Most would be told by "
-        f"{', '.join(best.promoted)}: ablate promote --study {ask.study} --to {ask.large}"
-        f"{' --blind' if ask.blind else ''} --calibrate {CALIBRATE}",
+        f"{', '.join(best.promoted)}: ablate promote --study {request.study} --to {request.large}"
+        f"{' --blind' if request.blind else ''} --calibrate {CALIBRATE}",
         style="yellow",
     )
 
@@ -198,11 +175,11 @@ def _print_unknown(prepared: Prepared) -> None:
 def _to_json(prepared: Prepared, selection: Selection, written: Written) -> dict[str, Any]:
     transfer, expected = prepared.transfer, selection.expected_regret
     return {
-        "study": prepared.ask.study,
+        "study": prepared.request.study,
         "large": prepared.found.large,
         "scales": list(prepared.found.scales),
         "metric": prepared.table.metric,
-        "modality": prepared.ask.modality,
+        "modality": prepared.request.modality,
         "lower_is_better": prepared.found.lower_is_better,
         "unit": prepared.unit,
         "prior": asdict(transfer.prior),
@@ -228,12 +205,12 @@ def _to_json(prepared: Prepared, selection: Selection, written: Written) -> dict
 # --- one at a time ----------------------------------------------------------------------------------
 
 
-def show_next(ask: Ask, wanted: float, *, as_json: bool) -> None:
+def show_next(request: Request, wanted: float, *, as_json: bool) -> None:
     """The training that is worth most for its cost."""
-    prepared = prepare(ask)
+    prepared = prepare(request)
     advice = next_steps(prepared, wanted)
     if as_json:
-        return print_json({"study": ask.study, "large": ask.large, "unit": prepared.unit} | asdict(advice))
+        return print_json({"study": request.study, "large": request.large, "unit": prepared.unit} | asdict(advice))
     _print_advice(prepared, advice, wanted)
     for note in prepared.notes:
         ERR.print(f"note: {note}", style="yellow")
@@ -241,7 +218,7 @@ def show_next(ask: Ask, wanted: float, *, as_json: bool) -> None:
 
 def _print_advice(prepared: Prepared, advice: Advice, wanted: float) -> None:
     found = prepared.found
-    OUT.print(Text(f"{prepared.ask.study} -> {found.large}   {_metric(prepared)}", style="bold"))
+    OUT.print(Text(f"{prepared.request.study} -> {found.large}   {_metric(prepared)}", style="bold"))
     known = advice.pick in {d for d, y in zip(found.designs, found.known_n, strict=True) if y == y}
     trained = "trained there" if known else "not trained there yet"
     OUT.print(f"if you stopped now: {advice.pick} ({trained}), expected regret {advice.regret:.2f} points")
@@ -270,9 +247,9 @@ def _print_advice(prepared: Prepared, advice: Advice, wanted: float) -> None:
 # --- replay -----------------------------------------------------------------------------------------
 
 
-def show_backtest(ask: Ask, *, subsets: int, plot: Path | None, as_json: bool) -> None:
+def show_backtest(request: Request, *, subsets: int, plot: Path | None, as_json: bool) -> None:
     """Cost and regret of every policy on a study whose large-scale scores are known."""
-    found = backtests(ask, subsets=subsets)
+    found = backtests(request, subsets=subsets)
     if plot is not None:
         from analysis.figures import backtest_figure
 

@@ -32,7 +32,7 @@ def run_and_show(
     )
 
     def view_of(current: Plan) -> View:
-        return View(Board([job_of(current, p) for p in current.to_run]), current.spec.study, ERR)
+        return View(Board([job_of(current, p) for p in current.missing]), current.spec.study, ERR)
 
     outcome = run_sweep(plan, execute, view_of, tracking_uri)
     show_outcome(outcome, as_json=as_json)
@@ -44,14 +44,14 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     plan = outcome.plan
     if as_json:
         rankings = [_records(frame) for frame in outcome.rankings]
-        ended = {"interrupted": outcome.interrupted, "failures": outcome.lost, "problem": outcome.problem}
+        ended = {"interrupted": outcome.interrupted, "failures": outcome.failed, "problem": outcome.problem}
         stored = {"records": str(plan.paths.folder), "store": outcome.store}
         return print_json(plan.to_json() | ended | stored | {"rankings": rankings})
     print_rankings(outcome.rankings)
     OUT.print(f"\n{counts(plan)}; ranked by {plan.metric}")
-    for label, message in outcome.lost.items():
+    for label, message in outcome.failed.items():
         ERR.print(f"failed: {label}: {message}", style="red")
-    if outcome.lost:
+    if outcome.failed:
         ERR.print(f"logs and tracebacks: {plan.paths.trials}; the same command tries them again")
     if outcome.interrupted:
         ERR.print("interrupted; the same command goes on with what is missing", style="yellow")

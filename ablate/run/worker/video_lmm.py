@@ -75,7 +75,7 @@ def _run(job: Job, folder: TrialFolder, attempt: int, started: float) -> Generat
             log(f"took {curve.shared} first steps over from a trial of this worker that began alike")
         log(f"trained {curve.samples} samples in {time.time() - started:.1f} s")
 
-        # 5. Ask the test questions, of the video, its centre frame and nothing.
+        # 5. Request the test questions, of the video, its centre frame and nothing.
         portions: list[pd.DataFrame] = []
         total = len(MODALITIES) * len(corpus.test)
         for modality in MODALITIES:

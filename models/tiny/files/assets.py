@@ -24,7 +24,7 @@ from models.design import TinyData
 from models.tiny.files.codec import require_av, write_video
 from models.tiny.world import (
     Scene,
-    Split,
+    WorldSplit,
     album_questions,
     frame_times,
     generator,
@@ -54,7 +54,7 @@ class Chunk(NamedTuple):
 
     folder: Path
     world_seed: int
-    split: Split
+    split: WorldSplit
     start: int
     stop: int
     num_images: int
@@ -100,7 +100,7 @@ def _build(data: TinyData, folder: Path, workers: int) -> None:
     folder.chmod(0o755)  # mkdtemp gives 0700
     (folder / "videos").mkdir()
     (folder / "images").mkdir()
-    numbers: dict[Split, int] = {
+    numbers: dict[WorldSplit, int] = {
         "train": data.train_videos,
         "image": NUM_IMAGES,
         "text": NUM_TEXTS,

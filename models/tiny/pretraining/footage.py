@@ -16,7 +16,7 @@ from models.tiny.files import read_video, write_video
 from models.tiny.world import (
     FPS,
     SLOTS,
-    Split,
+    WorldSplit,
     frame_times,
     generator,
     make_scene,
@@ -57,7 +57,7 @@ class Footage:
 
 
 @lru_cache(maxsize=2)
-def film(split: Split, num_scenes: int, longest_s: float) -> Footage:
+def film(split: WorldSplit, num_scenes: int, longest_s: float) -> Footage:
     """Render some videos and send them through the codec; about 1 ms of one core a frame."""
     frames, slots, places, scenes = [], [], [], []
     for i in range(num_scenes):
@@ -82,7 +82,7 @@ def film(split: Split, num_scenes: int, longest_s: float) -> Footage:
     )
 
 
-def make_frames(split: Split, num_scenes: int, longest_s: float) -> tuple[NDArray[np.uint8], Indices]:
+def make_frames(split: WorldSplit, num_scenes: int, longest_s: float) -> tuple[NDArray[np.uint8], Indices]:
     """All frames of some videos, after the codec (F, H, W, 3), and what they show (F, S)."""
     footage = film(split, num_scenes, longest_s)
     return footage.frames, footage.slots

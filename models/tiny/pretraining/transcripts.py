@@ -19,7 +19,7 @@ from models.tiny.world import (
     FPS,
     LONGEST_S,
     Scene,
-    Split,
+    WorldSplit,
     generator,
     image_turns,
     make_scene,
@@ -213,7 +213,7 @@ def collate(form: Form, batch: list[Asked]) -> TextBatch:
     )
 
 
-def draw_scenes(form: Form, split: Split, first: int, num: int) -> list[Asked]:
+def draw_scenes(form: Form, split: WorldSplit, first: int, num: int) -> list[Asked]:
     """Scenes `first` to `first + num` of a split, asked about under one form."""
     made = []
     for i in range(first, first + num):

@@ -11,7 +11,7 @@ from .scene import FPS as FPS
 from .scene import LONGEST_S as LONGEST_S
 from .scene import SIZE as SIZE
 from .scene import Scene as Scene
-from .scene import Split as Split
+from .scene import WorldSplit as WorldSplit
 from .scene import frame_times as frame_times
 from .scene import generator as generator
 from .scene import make_scene as make_scene

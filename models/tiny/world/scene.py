@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models.tiny.world import words
 
 Floats = NDArray[np.float64]
-Split = Literal["train", "test", "image", "text", "pretrain", "heldout", "multi_image"]
-_SPLITS: tuple[Split, ...] = ("train", "test", "image", "text", "pretrain", "heldout", "multi_image")
+WorldSplit = Literal["train", "test", "image", "text", "pretrain", "heldout", "multi_image"]
+_SPLITS: tuple[WorldSplit, ...] = ("train", "test", "image", "text", "pretrain", "heldout", "multi_image")
 """A split's place here seeds its stream: new ones go to the end."""
 
 SIZE = 32
@@ -82,7 +82,7 @@ class Scene:
         return round(self.duration_s * FPS)
 
 
-def generator(world_seed: int, split: Split, index: int) -> np.random.Generator:
+def generator(world_seed: int, split: WorldSplit, index: int) -> np.random.Generator:
     """The random stream of one item; streams of different items are independent."""
     return np.random.default_rng([world_seed, _SPLITS.index(split), index])
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ablate.cli.app import app, main
+from ablate.cli.app import app
+from ablate.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -85,12 +86,12 @@ def test_looking_loads_neither_torch_nor_ray_nor_mlflow():
 
 def test_plan_shows_the_shipped_sweep_and_writes_nothing(tmp_path):
     plan = json.loads(ablate("plan", "sampling.yaml", "--json").stdout)
-    assert {k: plan[k] for k in ("declared", "excluded", "duplicate", "done", "to_run", "failed")} == {
+    assert {k: plan[k] for k in ("declared", "excluded", "duplicate", "done", "missing", "failed")} == {
         "declared": 12,
         "excluded": 0,
         "duplicate": 0,
         "done": 0,
-        "to_run": 12,
+        "missing": 12,
         "failed": 0,
     }
     assert {t["label"] for t in plan["trials"]} >= {"uniform4@0.05M/s0", "fps4@0.4M/s0"}
@@ -240,7 +241,7 @@ def test_a_strangers_models_is_refused_by_name(tmp_path, kind):
 
 def test_assumed_data_are_for_plans_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert json.loads(ablate("plan", "apollo/resamplers", "--json").stdout)["to_run"] == 3
-    assert json.loads(ablate("sweep", "apollo/resamplers", "--dry-run", "--json").stdout)["to_run"] == 3
+    assert json.loads(ablate("plan", "apollo/resamplers", "--json").stdout)["missing"] == 3
+    assert json.loads(ablate("sweep", "apollo/resamplers", "--dry-run", "--json").stdout)["missing"] == 3
     assert "the data of this spec are only assumed" in refused("sweep", "apollo/resamplers")
     assert not list(tmp_path.iterdir())

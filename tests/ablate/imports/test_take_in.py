@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ablate.cli.app import main
+from ablate.cli.main import main
 from ablate.errors import UsageError
 from ablate.imports import LayoutOptions, import_scores, preview
 from ablate.imports.file import axis_value, read_scores

@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from ablate.errors import InfeasibleError, SpecError, UsageError
-from ablate.plan import Budget, Pricing, gpu, make_plan, price, sizes_of
+from ablate.plan import Price, Pricing, gpu, make_plan, price, sizes_of
 from ablate.plan.data_sizes import TINY
 from ablate.plan.gpus import gpus
 from ablate.spec import expand, find_spec, load_spec
@@ -46,13 +46,13 @@ def test_parameters_are_the_published_ones(scale: str, llm: int, connector: floa
 
 
 def test_frames_and_tokens_are_the_samplers():
-    budget = price(trial(), "t", H100)
+    cost = price(trial(), "t", H100)
     seconds = APOLLO.data.video_s
     clips = [num_clips(s, APOLLO.sampling, APOLLO.clip_frames) for s in seconds]
-    assert budget.frames == 4 * sum(clips) / len(clips)
-    assert budget.visual_tokens == 64 * sum(clips) / len(clips)
+    assert cost.frames == 4 * sum(clips) / len(clips)
+    assert cost.visual_tokens == 64 * sum(clips) / len(clips)
     stamped = price(trial(integration={"timestamps": True}), "t", H100)
-    assert stamped.text_tokens == budget.text_tokens + 16 * sum(clips) / len(clips)
+    assert stamped.text_tokens == cost.text_tokens + 16 * sum(clips) / len(clips)
 
 
 def test_rates_batch_and_warm_up_follow_from_the_scale():
@@ -64,9 +64,9 @@ def test_rates_batch_and_warm_up_follow_from_the_scale():
 
 
 def test_gpu_hours_are_flops_over_speed():
-    budget = price(trial(), "t", Pricing(gpu=gpu("h200-141gb")))
-    assert (budget.on_gpu.gpus, budget.on_gpu.checkpointing) == (1, False)
-    assert budget.on_gpu.hours == pytest.approx(budget.flops / (989e12 * 0.4) / 3600)
+    cost = price(trial(), "t", Pricing(gpu=gpu("h200-141gb")))
+    assert (cost.on_gpu.gpus, cost.on_gpu.checkpointing) == (1, False)
+    assert cost.on_gpu.hours == pytest.approx(cost.flops / (989e12 * 0.4) / 3600)
     tight = price(trial(), "t", H100)
     assert (tight.on_gpu.gpus, tight.on_gpu.checkpointing) == (1, True)
     again = sum(stage.flops_checkpointed for stage in tight.stages)
@@ -127,17 +127,17 @@ def test_trials_of_the_embedded_study_ask_for_no_gpu_unless_one_is_named():
     assert plan.totals()["gpu_hours"] is None
     assert make_plan(spec, H100).totals()["gpu_hours"] > 0
     one = next(p for p in plan.planned if p.trial.label == "uniform8@0.05M/s0")
-    assert (one.budget.frames, one.budget.visual_tokens) == (8, 16)
+    assert (one.price.frames, one.price.visual_tokens) == (8, 16)
 
 
 def test_published_scales_are_priced_on_a_gpu_without_asking():
     plan = make_plan(load_spec(find_spec("apollo/resamplers")), Pricing(gpu=None))
-    assert {p.budget.on_gpu.gpu for p in plan.planned} == {"h100-80gb"}
+    assert {p.price.on_gpu.gpu for p in plan.planned} == {"h100-80gb"}
     barred = " ".join(plan.notes())
     assert "Qwen/Qwen2.5-3B-Instruct: qwen-research, not for commercial use" in barred
     assert "are assumed" in barred
     told = plan.to_json()
-    assert told["trials"][0]["budget"]["params"]["llm"] == 3_085_938_688
+    assert told["trials"][0]["price"]["params"]["llm"] == 3_085_938_688
     json.dumps(told, allow_nan=False)
 
 
@@ -151,7 +151,7 @@ def test_towers_are_told_as_published_and_as_run():
 
 def test_what_is_fetched_counts_once():
     plan = make_plan(load_spec(find_spec("apollo/encoders")), Pricing(gpu=None))
-    fetched = {name: gib for p in plan.planned for name, gib in p.budget.weights_gib.items()}
+    fetched = {name: gib for p in plan.planned for name, gib in p.price.weights_gib.items()}
     assert len(fetched) == 8  # the LLM and seven encoders, of nineteen trials
     assert plan.totals()["weights_gib"] == pytest.approx(sum(fetched.values()))
     assert make_plan(load_spec(find_spec("sampling")), Pricing(gpu=None)).totals()["weights_gib"] == 0
@@ -160,12 +160,12 @@ def test_what_is_fetched_counts_once():
 def test_sums_are_of_what_is_trained():
     plan = make_plan(load_spec(find_spec("apollo/resamplers")), Pricing(gpu=None))
     totals = plan.totals()
-    assert totals["samples"] == sum(s.samples for p in plan.planned for s in p.budget.stages)
+    assert totals["samples"] == sum(s.samples for p in plan.planned for s in p.price.stages)
     assert totals["visual_tokens"] > totals["frames"] > totals["samples"]
     told = plan.to_json()
     assert (told["utilisation"], told["max_gpus"]) == (0.4, 64)
     assert told["notes"] == plan.notes()
-    assert any("not for commercial use" in note for note in told["trials"][0]["budget"]["notes"])
+    assert any("not for commercial use" in note for note in told["trials"][0]["price"]["notes"])
 
 
 def test_trials_that_train_alike_are_told():
@@ -184,7 +184,7 @@ def test_text_around_clips_is_counted_with_the_studys_tokenizer():
 
 
 def test_a_custom_encoder_costs_what_its_weights_do():
-    def priced(params: int) -> Budget:
+    def priced(params: int) -> Price:
         mine = {"kind": "custom", "path": "a:B", "grid": [1, 16, 16], "width": 768, "params": params}
         return price(trial(encoders=[mine]), "t", H100)
 
@@ -197,14 +197,14 @@ def test_an_encoder_with_options_is_planned(tmp_path: Path):
     mine = "{kind: custom, path: 'a.b:C', options: {size: 224}, grid: [1, 16, 16], width: 768, params: 86000000}"
     (tmp_path / "s.yaml").write_text(f"study: s\nbase: apollo\nscales: [3B]\naxes: {{encoders: [[{mine}]]}}\n")
     plan = make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
-    assert plan.planned[0].budget.params["vision"] == 86_000_000
+    assert plan.planned[0].price.params["vision"] == 86_000_000
     json.dumps(plan.to_json())
 
 
 def test_every_spec_of_the_study_is_priced():
     for path in sorted(find_spec("apollo/encoders").parent.glob("*.yaml")):
         plan = make_plan(load_spec(path), Pricing(gpu=None))
-        assert all(p.budget.on_gpu.hours > 0 for p in plan.planned), path
+        assert all(p.price.on_gpu.hours > 0 for p in plan.planned), path
 
 
 ONE_ENCODER = (
@@ -223,10 +223,10 @@ def test_a_slip_in_an_encoders_name_is_told_at_the_spec(tmp_path: Path):
 def test_what_no_card_knows_runs_without_a_price(tmp_path: Path):
     (tmp_path / "s.yaml").write_text(ONE_ENCODER.replace("WEIGHTS", "somebody/siglip-of-theirs"))
     plan = make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
-    assert [p.budget for p in plan.planned] == [None]
+    assert [p.price for p in plan.planned] == [None]
     assert any(note.startswith("not priced: unknown weights 'somebody/siglip-of-theirs'") for note in plan.notes())
     assert plan.to_json()["notes"]
-    assert make_plan(load_spec(tmp_path / "s.yaml")).to_run
+    assert make_plan(load_spec(tmp_path / "s.yaml")).missing
 
 
 @pytest.mark.parametrize("is_priced", [True, False])

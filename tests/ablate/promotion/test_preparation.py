@@ -15,14 +15,14 @@ from ablate.imports import import_scores
 from ablate.imports.layout import Layout
 from ablate.paths import study_paths
 from ablate.plan import make_plan
-from ablate.promotion import Ask, backtests, choose, next_steps, prepare, write
+from ablate.promotion import Request, backtests, choose, next_steps, prepare, write
 from ablate.record import Result, Score, folder_of
 from ablate.run import about
 from ablate.spec import Chosen, Sheet, design_key, load_spec, sweep_text
-from ablate.study import known_designs, load_study, predictions_held, report_on
-from analysis.consistency import Request
+from ablate.study import checked_predictions, known_designs, load_study, report_on
+from analysis import consistency
 from analysis.promotion import Policy
-from models.ladder import rung_of
+from models.ladder import scale_card_of
 
 SPEC = """\
 study: own
@@ -43,7 +43,7 @@ def finish(spec: Path, level: float, spread: float, noise: float) -> None:
     """Trials of a spec as if they had run: scores of the designs' qualities at their scale."""
     plan = make_plan(load_spec(spec))
     rng = np.random.default_rng(5)
-    for p in plan.to_run:
+    for p in plan.missing:
         folder = folder_of(plan.paths, p.trial.key)
         folder.describe(about(plan, p.trial))
         quality = np.random.default_rng(int(p.trial.design_key, 16)).normal(0, 3)
@@ -63,22 +63,22 @@ def studied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return spec
 
 
-def promoted(ask: Ask, policy: Policy, output: Path | None = None):
-    prepared = prepare(ask)
+def promoted(request: Request, policy: Policy, output: Path | None = None):
+    prepared = prepare(request)
     selection = choose(prepared, policy)
     return prepared, selection, write(prepared, selection, output, lambda key: f"run-of-{key}")
 
 
 def test_the_spec_runs_exactly_the_chosen_designs(studied):
-    ask = Ask(study="own", large="0.7M")
-    prepared, selection, written = promoted(ask, Policy(rule="top-k", value=3))
+    request = Request(study="own", large="0.7M")
+    prepared, selection, written = promoted(request, Policy(rule="top-k", value=3))
     assert written.spec == Path("sweeps/own.promoted-0.7M.yaml")
     plan = make_plan(load_spec(written.spec))
     wanted = {design_key(prepared.known.configs[name]) for name in selection.promoted}
     assert {p.trial.design_key for p in plan.planned} == wanted
     assert [(p.trial.config.scale, p.trial.config.seed, p.status) for p in plan.planned] == [("0.7M", 0, "new")] * 3
     assert {p.trial.config.samples for p in plan.planned} == {22_750}
-    assert {rung_of(p.trial.config).llm_lr_factor for p in plan.planned} == {64 / 112}
+    assert {scale_card_of(p.trial.config).llm_lr_factor for p in plan.planned} == {64 / 112}
     assert plan.spec.study == "own"
     assert plan.metric == "tinybench/overall"
     # labels are those that the study knows, so that tables need no second name for a design
@@ -86,7 +86,7 @@ def test_the_spec_runs_exactly_the_chosen_designs(studied):
 
 
 def test_the_spec_says_why_and_from_which_runs(studied):
-    _, selection, written = promoted(Ask(study="own", large="0.7M"), Policy(rule="confidence", value=0.9))
+    _, selection, written = promoted(Request(study="own", large="0.7M"), Policy(rule="confidence", value=0.9))
     text = written.spec.read_text()
     assert text.startswith("# Promoted from study own, 0.05M and 0.15M, by `ablate promote --to 0.7M`")
     assert "is prior: apollo (21 designs, 4 sizes)" in text
@@ -99,19 +99,19 @@ def test_the_spec_says_why_and_from_which_runs(studied):
 
 
 def test_what_was_foretold_is_held_against_what_came_out(studied):
-    _, selection, written = promoted(Ask(study="own", large="0.7M"), Policy(rule="top-k", value=5))
+    _, selection, written = promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=5))
     scores = load_study("own")
-    before = report_on(scores, Request(small="0.05M", large="0.15M"))
-    assert predictions_held(scores, before) == []
+    before = report_on(scores, consistency.Request(small="0.05M", large="0.15M"))
+    assert checked_predictions(scores, before) == []
     finish(written.spec, 75, 1.3, 0.3)
     scores = load_study("own")
-    (held,) = predictions_held(scores, report_on(scores, Request(small="0.15M", large="0.7M")))
-    assert {o.design for o in held.foretold.outcomes} == set(selection.promoted)
+    (held,) = checked_predictions(scores, report_on(scores, consistency.Request(small="0.15M", large="0.7M")))
+    assert {o.design for o in held.check.outcomes} == set(selection.promoted)
     assert held.promotion.is_relative
-    assert held.foretold.level is not None
-    assert held.foretold.inside >= 4
+    assert held.check.level is not None
+    assert held.check.inside >= 4
     # now the level is known: the next promotion is not relative, and trains no design again
-    prepared, second, _ = promoted(Ask(study="own", large="0.7M"), Policy(rule="top-k", value=2))
+    prepared, second, _ = promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=2))
     assert not prepared.transfer.is_relative
     assert not set(second.promoted) & set(selection.promoted)
     assert prepared.transfer.num_known == 5
@@ -121,14 +121,14 @@ def test_what_was_foretold_is_held_against_what_came_out(studied):
 
 
 def test_one_promoted_design_makes_a_spec_too(studied):
-    _, selection, written = promoted(Ask(study="own", large="0.7M"), Policy(rule="top-k", value=1))
+    _, selection, written = promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=1))
     plan = make_plan(load_spec(written.spec))
     assert [p.trial.design_label for p in plan.planned] == list(selection.promoted)
 
 
 def test_a_scale_of_ones_own_and_other_seeds(studied):
-    ask = Ask(study="own", large="2M", llm="tiny/llm-0.7M@2", seeds=(3, 4), budget=640)
-    _, _, written = promoted(ask, Policy(rule="top-k", value=2))
+    request = Request(study="own", large="2M", llm="tiny/llm-0.7M@2", seeds=(3, 4), train_samples=640)
+    _, _, written = promoted(request, Policy(rule="top-k", value=2))
     plan = make_plan(load_spec(written.spec))
     assert {(p.trial.config.llm, p.trial.config.seed, p.trial.config.samples) for p in plan.planned} == {
         ("tiny/llm-0.7M@2", seed, 640) for seed in (3, 4)
@@ -136,7 +136,7 @@ def test_a_scale_of_ones_own_and_other_seeds(studied):
 
 
 def test_calibration_designs_lie_at_the_ends_of_the_scores(studied):
-    prepared, selection, written = promoted(Ask(study="own", large="0.7M"), Policy(rule="calibrate", value=4))
+    prepared, selection, written = promoted(Request(study="own", large="0.7M"), Policy(rule="calibrate", value=4))
     assert written.spec == Path("sweeps/own.calibrate-0.7M.yaml")
     ranked = sorted(zip(prepared.transfer.index_n, prepared.found.designs, strict=True))
     thirds = {name for _, name in ranked[:4]}, {name for _, name in ranked[-4:]}
@@ -147,10 +147,10 @@ def test_files_of_others_are_not_written_over(studied):
     mine = Path("mine.yaml")
     mine.write_text("study: mine\n")
     with pytest.raises(UsageError, match=r"mine.yaml exists and was not written by `ablate promote`"):
-        promoted(Ask(study="own", large="0.7M"), Policy(rule="top-k", value=1), mine)
+        promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=1), mine)
     assert mine.read_text() == "study: mine\n"
     for _ in range(2):  # its own it does
-        promoted(Ask(study="own", large="0.7M"), Policy(rule="top-k", value=1))
+        promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=1))
 
 
 def test_imported_scores_need_a_spec_that_declares_their_designs(tmp_path, studied):
@@ -158,11 +158,11 @@ def test_imported_scores_need_a_spec_that_declares_their_designs(tmp_path, studi
     rows = "".join(f"{name},1B,{50 + place}\n" for place, name in enumerate(names))
     (tmp_path / "scores.csv").write_text(f"design,scale,score\n{rows}")
     import_scores(tmp_path / "scores.csv", "theirs", Layout(), lower_is_better=False, replace=False)
-    prepared, selection, written = promoted(Ask(study="theirs", large="7B"), Policy(rule="top-k", value=2))
+    prepared, selection, written = promoted(Request(study="theirs", large="7B"), Policy(rule="top-k", value=2))
     assert written.spec is None
     assert "name a spec that declares them by these names with --designs" in written.why_not
     assert set(prepared.costs_n) == {1.0}
-    again = Ask(study="theirs", large="7B", designs=str(studied))
+    again = Request(study="theirs", large="7B", designs=str(studied))
     prepared, selection, written = promoted(again, Policy(rule="top-k", value=2))
     assert prepared.unit == "GPU-hours"
     plan = make_plan(load_spec(written.spec))
@@ -177,18 +177,20 @@ def test_trials_join_the_imported_scores_of_the_designs_that_a_spec_declares(tmp
         "design,scale,benchmark,score\n"
         + "".join(f"{name},0.15M,tinybench,{50 + place}\n" for place, name in enumerate(names))
     )
-    ask = Ask(study="theirs", large="0.7M", designs=str(studied))
+    request = Request(study="theirs", large="0.7M", designs=str(studied))
     import_scores(file, "theirs", lower_is_better=False, replace=False)
-    assert any("were imported by name alone: import their file again with --designs" in n for n in prepare(ask).notes)
+    assert any(
+        "were imported by name alone: import their file again with --designs" in n for n in prepare(request).notes
+    )
     again = import_scores(file, "theirs", lower_is_better=False, replace=False, designs=str(studied))
     assert (again.trials, again.unchanged) == (12, 0)
-    prepared, selection, written = promoted(ask, Policy(rule="top-k", value=4))
+    prepared, selection, written = promoted(request, Policy(rule="top-k", value=4))
     assert not any("by name alone" in note for note in prepared.notes)
     finish(written.spec, 70, 1.0, 0.3)
     scores = load_study("theirs")
     assert set(scores.table.frame["design"]) == set(names)
-    (held,) = predictions_held(scores, report_on(scores, Request(small="0.15M", large="0.7M")))
-    assert {o.design for o in held.foretold.outcomes} == set(selection.promoted)
+    (held,) = checked_predictions(scores, report_on(scores, consistency.Request(small="0.15M", large="0.7M")))
+    assert {o.design for o in held.check.outcomes} == set(selection.promoted)
     file.write_text("design,scale,score\nuniform4-tpf3,0.15M,1\n")
     with pytest.raises(UsageError, match=r"declares no design 'uniform4-tpf3'; did you mean 'uniform4-tpf[124]'\?"):
         import_scores(file, "theirs", lower_is_better=False, replace=False, designs=str(studied))
@@ -196,17 +198,17 @@ def test_trials_join_the_imported_scores_of_the_designs_that_a_spec_declares(tmp
 
 def test_apollo_as_the_paper_could_have_done():
     """From 1.5B and blind, by another study's prior: five designs hold the winner v20."""
-    prepared = prepare(Ask(study="apollo", large="7B", scales=("1.5B",), blind=True))
+    prepared = prepare(Request(study="apollo", large="7B", scales=("1.5B",), blind=True))
     selection = choose(prepared, Policy(rule="top-k", value=5))
     assert "v20" in selection.promoted
     assert prepared.unit == "GPU-hours"
-    assert choose(prepared, Policy(rule="budget", value=100.0)).cost <= 100
+    assert choose(prepared, Policy(rule="gpu-hours", value=100.0)).cost <= 100
     with pytest.raises(UsageError, match="the cheapest design takes"):
-        choose(prepared, Policy(rule="budget", value=1.0))
+        choose(prepared, Policy(rule="gpu-hours", value=1.0))
 
 
 def test_backtest_of_apollo():
-    found = {one.rows[0].proxy: one for one in backtests(Ask(study="apollo", large="7B"), subsets=4)}
+    found = {one.rows[0].proxy: one for one in backtests(Request(study="apollo", large="7B"), subsets=4)}
     assert list(found) == ["0.5B", "1.5B", "4B", "0.5B+1.5B+4B"]
     top = {row.policy: row for row in found["1.5B"].rows}
     assert top["top-5"].whole == (5, 0.0, True)
@@ -216,7 +218,7 @@ def test_backtest_of_apollo():
 
 
 def test_next_is_worth_something_until_it_is_enough(studied):
-    prepared = prepare(Ask(study="own", large="0.7M"))
+    prepared = prepare(Request(study="own", large="0.7M"))
     advice = next_steps(prepared, 0.25)
     assert not advice.is_enough
     assert advice.steps[0].worth > 0
@@ -224,11 +226,11 @@ def test_next_is_worth_something_until_it_is_enough(studied):
     finish_all = studied.parent / "all.yaml"
     finish_all.write_text(SPEC.replace("[0.05M, 0.15M]", "[0.7M]"))
     finish(finish_all, 75, 1.3, 0.3)
-    assert next_steps(prepare(Ask(study="own", large="0.7M")), 0.25).is_enough
+    assert next_steps(prepare(Request(study="own", large="0.7M")), 0.25).is_enough
 
 
 @pytest.mark.parametrize(
-    ("ask", "match"),
+    ("fields", "match"),
     [
         ({"large": "70B"}, r"--to 70B: unknown scale '70B'.*--to 70B=HUB-ID-OR-FOLDER"),
         ({"large": "0.05M"}, "no scores at a scale smaller than 0.05M"),
@@ -237,24 +239,21 @@ def test_next_is_worth_something_until_it_is_enough(studied):
         ({"large": "0.7M", "designs": "nope.yaml"}, "no sweep spec nope.yaml"),
     ],
 )
-def test_what_cannot_be_promoted_is_told(studied, ask, match):
+def test_what_cannot_be_promoted_is_refused(studied, fields, match):
     with pytest.raises(UsageError, match=match):
-        prepare(Ask(study="own", **ask))
+        prepare(Request(study="own", **fields))
 
 
 def test_one_wish_at_a_time():
-    assert policy_of({"regret": None, "top-k": 3}, is_next=False) == Policy(rule="top-k", value=3)
-    assert policy_of({}, is_next=False) == Policy(rule="confidence", value=0.95)
-    assert policy_of({}, is_next=True) == Policy(rule="regret", value=0.25)
+    assert policy_of({"regret": None, "top-k": 3}) == Policy(rule="top-k", value=3)
+    assert policy_of({}) == Policy(rule="confidence", value=0.95)
     for wishes, match in (
-        ({"regret": 1.0, "budget": 5.0}, "state one wish, not --regret and --budget"),
-        ({"confidence": 1.5}, "a chance above 0 and up to 1"),
+        ({"regret": 1.0, "gpu-hours": 5.0}, "give one rule, not --regret and --gpu-hours"),
+        ({"confidence": 1.5}, "a probability above 0 and up to 1"),
         ({"regret": math.nan}, "a number from 0"),
     ):
         with pytest.raises(UsageError, match=match):
-            policy_of(wishes, is_next=False)
-    with pytest.raises(UsageError, match="--next stops at a --regret"):
-        policy_of({"top-k": 3}, is_next=True)
+            policy_of(wishes)
 
 
 @pytest.mark.parametrize(

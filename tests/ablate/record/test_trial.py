@@ -45,7 +45,7 @@ def test_a_trial_goes_from_new_to_failed_to_done(plan):
         change()
     again = make_plan(plan.spec)
     assert [*statuses, again.planned[0].status] == ["new", "unfinished", "unfinished", "failed", "done"]
-    assert (again.count("done"), len(again.to_run)) == (1, 11)
+    assert (again.count("done"), len(again.missing)) == (1, 11)
     record = folder.read()
     assert record is not None
     assert record.result is not None

@@ -41,7 +41,7 @@ def test_a_grid_crosses_and_counts(tmp_path):
 
 
 def test_one_at_a_time_varies_each_alone_around_the_base(tmp_path):
-    result = expansion(tmp_path, axes={FRAMES: [4, 16], TPF: [4]}, design="one_at_a_time")
+    result = expansion(tmp_path, axes={FRAMES: [4, 16], TPF: [4]}, vary="one_at_a_time")
     assert [t.design_label for t in result.trials] == ["base", "frames4", "frames16", "tpf4"]
     assert [t.axes for t in result.trials][1:] == [{FRAMES: 4, TPF: 2}, {FRAMES: 16, TPF: 2}, {FRAMES: 8, TPF: 4}]
 
@@ -89,9 +89,9 @@ def test_slugs():
     assert axis_slug("sampling.fps", 0.5) == "fps0.5"
 
 
-def test_design_key_excludes_scale_seed_and_budget(tmp_path):
+def test_design_key_excludes_scale_seed_and_samples(tmp_path):
     args = {"axes": {FRAMES: [4]}, "scales": ["0.15M", "0.7M"], "seeds": [0, 1]}
-    first, second = expansion(tmp_path, **args), expansion(tmp_path, budget=64, **args)
+    first, second = expansion(tmp_path, **args), expansion(tmp_path, samples=64, **args)
     assert len({t.design_key for t in first.trials + second.trials}) == 1
     assert not keys(first) & keys(second)
     assert len(keys(first)) == 4
@@ -102,10 +102,10 @@ def test_design_key_excludes_scale_seed_and_budget(tmp_path):
 def test_order_and_spelling_of_values_change_nothing(tmp_path_factory, values: list[int], rng: random.Random):
     folder = tmp_path_factory.mktemp("grid")
     shuffled = [rng.choice([v, float(v)]) for v in rng.sample(values, len(values))]
-    once = expansion(folder, axes={FRAMES: values, TPF: [1, 2]}, budget=3_000_000)
-    again = expansion(folder, axes={TPF: [2.0, 1], FRAMES: shuffled}, budget=3e6)
+    once = expansion(folder, axes={FRAMES: values, TPF: [1, 2]}, samples=3_000_000)
+    again = expansion(folder, axes={TPF: [2.0, 1], FRAMES: shuffled}, samples=3e6)
     assert keys(once) == keys(again)
-    more = expansion(folder, axes={FRAMES: [*values, 100], TPF: [1, 2]}, budget=3_000_000)
+    more = expansion(folder, axes={FRAMES: [*values, 100], TPF: [1, 2]}, samples=3_000_000)
     assert keys(once) < keys(more)
     assert len(keys(more) - keys(once)) == 2
 

@@ -110,7 +110,7 @@ def test_an_exclusion_that_matches_nothing_is_told(load):
 
 
 def test_a_spec_can_start_from_another(tmp_path: Path):
-    (tmp_path / "a.yaml").write_text(GOOD + "set: {resampler.tokens_per_frame: 4}\nbudget: 320\n")
+    (tmp_path / "a.yaml").write_text(GOOD + "set: {resampler.tokens_per_frame: 4}\nsamples: 320\n")
     (tmp_path / "b.yaml").write_text(GOOD.replace("base: tiny", "base: a.yaml"))
     for trial in expand(load_spec(tmp_path / "b.yaml")).trials:
         assert trial.config.design.resampler.tokens_per_frame == 4

@@ -14,7 +14,7 @@ from ablate.errors import AblateError, UsageError
 from ablate.paths import StudyPaths
 from ablate.study import load_scores
 from ablate.study.table import design_names
-from ablate.tracking import Tracker, location, server
+from ablate.tracking import Mirror, location, server
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -42,7 +42,7 @@ def test_mlflow_neither_chatters_nor_reports_home(tmp_path):
     code = f"""
 from ablate import paths, tracking
 from mlflow.telemetry.client import get_telemetry_client
-tracking.Tracker.open(paths.StudyPaths(name="s", root=paths.Path({str(tmp_path)!r})), "sqlite:///{tmp_path}/new/mlflow.db")
+tracking.Mirror.open(paths.StudyPaths(name="s", root=paths.Path({str(tmp_path)!r})), "sqlite:///{tmp_path}/new/mlflow.db")
 assert get_telemetry_client() is None
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -82,20 +82,20 @@ def test_a_server_that_is_away_is_named_at_once(tmp_path):
         away = f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}"
     began = time.monotonic()
     with pytest.raises(AblateError, match=r"no MLflow server answers at http://user:\*{3}@127.0.0.1"):
-        Tracker.open(StudyPaths(name="s", root=tmp_path), away)
+        Mirror.open(StudyPaths(name="s", root=tmp_path), away)
     assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("wrong", ["gopher://nowhere", "postgresql:/broken"])
 def test_a_uri_that_mlflow_cannot_use_is_named(tmp_path, wrong):
     with pytest.raises(AblateError, match=wrong):
-        Tracker.open(StudyPaths(name="s", root=tmp_path), wrong)
+        Mirror.open(StudyPaths(name="s", root=tmp_path), wrong)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(AblateError, match="cannot be written"):
-        Tracker.open(StudyPaths(name="s", root=tmp_path), f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
+        Mirror.open(StudyPaths(name="s", root=tmp_path), f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
 
 
 def test_reading_makes_no_store(tmp_path):

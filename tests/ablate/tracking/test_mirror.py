@@ -18,7 +18,7 @@ from ablate.paths import StudyPaths
 from ablate.record import About, Failure, Record, Result, Score, StudyFacts, folder_of, scan
 from ablate.study import load_scores
 from ablate.study.table import scores_of_records
-from ablate.tracking import SweepSummary, Tracker, encode, links, location, server, sync
+from ablate.tracking import Mirror, SweepSummary, encode, links, location, server, sync
 from ablate.tracking import client as tracking
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
@@ -96,17 +96,17 @@ def artifacts(uri: str, run, folder: str | None = None) -> set[str]:
 
 
 def test_a_trial_from_start_to_end(paths, uri):
-    tracker, about = Tracker.open(paths, uri, StudyFacts(metric="tinybench/overall")), about_of(paths)
-    tracker.start(about)
-    tracker.events("k0", [event(0), event(1)])
-    tracker.flush()
+    mirror, about = Mirror.open(paths, uri, StudyFacts(metric="tinybench/overall")), about_of(paths)
+    mirror.start(about)
+    mirror.events("k0", [event(0), event(1)])
+    mirror.flush()
     [running] = runs_of(paths, uri)
     assert running.info.status == "RUNNING"
     assert history(uri, running, "train/loss") == [(0, 3.0), (1, 1.5)]
 
-    tracker.finish(finished(paths, about))
+    mirror.finish(finished(paths, about))
     [run] = runs_of(paths, uri)
-    assert (tracker.problem, tracker.missed) == (None, set())
+    assert (mirror.problem, mirror.missed) == (None, set())
     assert (run.info.status, run.info.run_name) == ("FINISHED", "k0@0.15M/s0")
     assert run.info.end_time == int((BEGAN + 95.5) * 1000)
     assert run.data.params["resampler.tokens_per_frame"] == "2"
@@ -136,27 +136,27 @@ def test_the_compare_page_shows_the_axes_first(paths):
 
 
 def test_the_experiment_is_marked_as_model_training_with_artifacts_beside_the_store(paths, root, uri):
-    Tracker.open(paths, uri)
+    Mirror.open(paths, uri)
     experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(paths.name)
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert experiment.artifact_location == (root / "artifacts" / paths.name).as_uri()
 
 
 def test_a_failed_trial_is_run_again_in_the_same_run(paths, uri):
-    tracker, about = Tracker.open(paths, uri), about_of(paths)
+    mirror, about = Mirror.open(paths, uri), about_of(paths)
     folder = folder_of(paths, "k0")
     folder.describe(about)
-    tracker.start(about)
+    mirror.start(about)
     folder.event(event(0))
     folder.fail(failure_of())
-    tracker.fail("k0", failure_of())
+    mirror.fail("k0", failure_of())
     [failed] = runs_of(paths, uri)
     assert failed.info.status == "FAILED"
     assert failed.data.tags["ablate.traceback"].endswith("ValueError: no such frame")
     assert len(failed.data.tags["ablate.traceback"]) == 8000
     assert "traceback.txt" in artifacts(uri, failed)
 
-    again = Tracker.open(paths, uri)  # another day
+    again = Mirror.open(paths, uri)  # another day
     again.start(about)
     assert runs_of(paths, uri)[0].info.status == "RUNNING"
     again.finish(finished(paths, about, result_of("k0", attempt=1)))
@@ -167,19 +167,19 @@ def test_a_failed_trial_is_run_again_in_the_same_run(paths, uri):
 
 
 def test_an_interrupted_trial_is_killed_and_not_failed(paths, uri):
-    tracker = Tracker.open(paths, uri)
-    tracker.start(about_of(paths))
-    tracker.fail("k0", failure_of(kind="interrupted"))
+    mirror = Mirror.open(paths, uri)
+    mirror.start(about_of(paths))
+    mirror.fail("k0", failure_of(kind="interrupted"))
     assert runs_of(paths, uri)[0].info.status == "KILLED"
 
 
 def test_other_params_for_the_same_trial_do_not_stop_it(paths, uri):
     """Another sweep may name an axis value otherwise; MLflow refuses to change a param."""
-    Tracker.open(paths, uri).start(about_of(paths))
-    tracker = Tracker.open(paths, uri)
-    tracker.start(about_of(paths, axes={"sampling": "renamed", "encoders": "new"}))
+    Mirror.open(paths, uri).start(about_of(paths))
+    mirror = Mirror.open(paths, uri)
+    mirror.start(about_of(paths, axes={"sampling": "renamed", "encoders": "new"}))
     [run] = runs_of(paths, uri)
-    assert tracker.problem is None
+    assert mirror.problem is None
     assert (run.data.params["sampling"], run.data.params["encoders"]) == ("k0", "new")
 
 
@@ -188,11 +188,11 @@ def test_many_params_long_values_and_odd_characters(paths, uri):
     config = {f"design.part{i}": i for i in range(250)}
     about = about_of(paths, label="näh \"'%&/\n" + "y" * 600, axes=axes, config=config)
     scores = [Score(benchmark="b/1", category=c, modality="video", score=1.0) for c in ("a+b", "a-b", "a*b", "x/y")]
-    tracker = Tracker.open(paths, uri)
-    tracker.start(about)
-    tracker.finish(finished(paths, about, result_of("k0", scores=scores)))
+    mirror = Mirror.open(paths, uri)
+    mirror.start(about)
+    mirror.finish(finished(paths, about, result_of("k0", scores=scores)))
     [run] = runs_of(paths, uri)
-    assert tracker.problem is None
+    assert mirror.problem is None
     assert len(run.data.params) == 250 + 6 + 3
     assert len(run.data.params["sampling"]) == 6000
     assert {run.data.params["a_b"], run.data.params["a_b-2"]} == {"1", "2"}
@@ -202,12 +202,12 @@ def test_many_params_long_values_and_odd_characters(paths, uri):
 
 def test_more_scores_than_fit_into_a_tag(paths, uri):
     scores = [Score(benchmark="b", category=f"{'c' * 60}{i}", modality="video", score=i / 7) for i in range(150)]
-    Tracker.open(paths, uri).finish(finished(paths, about_of(paths), result_of("k0", scores=scores)))
+    Mirror.open(paths, uri).finish(finished(paths, about_of(paths), result_of("k0", scores=scores)))
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records(scan(paths)))
 
 
 def test_a_write_that_fails_is_told_once_and_caught_up(paths, uri, monkeypatch):
-    tracker, abouts = Tracker.open(paths, uri), [about_of(paths, key) for key in ("k0", "k1")]
+    mirror, abouts = Mirror.open(paths, uri), [about_of(paths, key) for key in ("k0", "k1")]
 
     def refuse(*args, **kwargs):
         raise OSError("disk full")
@@ -215,13 +215,13 @@ def test_a_write_that_fails_is_told_once_and_caught_up(paths, uri, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_batch", refuse)
         for about in abouts:
-            tracker.start(about)
-            tracker.events(about.key, [event(0)])
-            tracker.flush()
-            tracker.finish(finished(paths, about))
-    assert tracker.missed == {"k0", "k1"}
-    assert "disk full" in tracker.problem
-    assert f"ablate sync {paths.name}" in tracker.problem
+            mirror.start(about)
+            mirror.events(about.key, [event(0)])
+            mirror.flush()
+            mirror.finish(finished(paths, about))
+    assert mirror.missed == {"k0", "k1"}
+    assert "disk full" in mirror.problem
+    assert f"ablate sync {paths.name}" in mirror.problem
     assert sync(paths, uri).updated == 2
     assert len(runs_of(paths, uri)) == 2
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records(scan(paths)))
@@ -231,8 +231,8 @@ def test_a_sweep_has_one_run_of_its_own_among_those_of_its_trials(paths, uri, tm
     from matplotlib.figure import Figure
 
     (tmp_path / "shipped.png").write_bytes(b"png")
-    tracker = Tracker.open(paths, uri)
-    tracker.finish(finished(paths, about_of(paths)))
+    mirror = Mirror.open(paths, uri)
+    mirror.finish(finished(paths, about_of(paths)))
     summary = SweepSummary(
         sweep="sampling",
         spec="study: sampling\n",
@@ -241,10 +241,10 @@ def test_a_sweep_has_one_run_of_its_own_among_those_of_its_trials(paths, uri, tm
         ranking=pd.DataFrame({"design": ["k0"], "score": [50.0]}),
         figures={"scaling": Figure(), "shipped": tmp_path / "shipped.png"},
     )
-    tracker.sweep_summary(summary)
-    Tracker.open(paths, uri).sweep_summary(replace(summary, counts={"done": 2, "failed": 0}))
+    mirror.sweep_summary(summary)
+    Mirror.open(paths, uri).sweep_summary(replace(summary, counts={"done": 2, "failed": 0}))
     [run] = [r for r in runs_of(paths, uri) if r.data.tags["ablate.kind"] == "sweep"]
-    assert tracker.problem is None
+    assert mirror.problem is None
     assert (run.info.run_name, run.info.status) == ("sweep sampling", "FINISHED")
     assert not run.data.params
     assert not run.data.metrics
@@ -295,44 +295,44 @@ def test_sync_rebuilds_a_lost_store_and_then_changes_nothing(tmp_path):
 
 
 def test_sync_after_a_sweep_has_nothing_to_do(paths, uri):
-    tracker = Tracker.open(paths, uri)
+    mirror = Mirror.open(paths, uri)
     for key in ("k0", "k1"):
-        tracker.start(about_of(paths, key))
-    tracker.finish(finished(paths, about_of(paths, "k0")))
+        mirror.start(about_of(paths, key))
+    mirror.finish(finished(paths, about_of(paths, "k0")))
     folder_of(paths, "k1").describe(about_of(paths, "k1"))
     folder_of(paths, "k1").fail(failure_of())
-    tracker.fail("k1", failure_of())
+    mirror.fail("k1", failure_of())
     assert sync(paths, uri).unchanged == 2
 
 
 def test_two_runs_of_one_trial_are_reported(paths, uri):
-    tracker = Tracker.open(paths, uri)
-    tracker.finish(finished(paths, about_of(paths)))
-    tracker._runs.clear()
-    tracker.finish(read(paths, "k0"))
+    mirror = Mirror.open(paths, uri)
+    mirror.finish(finished(paths, about_of(paths)))
+    mirror._runs.clear()
+    mirror.finish(read(paths, "k0"))
     assert len(runs_of(paths, uri)) == 2
-    assert Tracker.open(paths, uri).duplicates == ("k0",)
+    assert Mirror.open(paths, uri).duplicates == ("k0",)
     [used] = tracking.finished_trials(paths.name, uri)[1]
-    assert used.info.run_id == Tracker.open(paths, uri)._runs["k0"].run_id
+    assert used.info.run_id == Mirror.open(paths, uri)._runs["k0"].run_id
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records(scan(paths)))
 
 
 def test_a_deleted_study_says_how_to_bring_it_back(paths, uri):
-    Tracker.open(paths, uri)
+    Mirror.open(paths, uri)
     client = MlflowClient(tracking_uri=uri)
     client.delete_experiment(client.get_experiment_by_name(paths.name).experiment_id)
     with pytest.raises(AblateError, match="mlflow experiments restore"):
-        Tracker.open(paths, uri)
+        Mirror.open(paths, uri)
 
 
 def test_an_unknown_study_lists_those_there_are(paths, uri):
-    Tracker.open(paths, uri)
+    Mirror.open(paths, uri)
     with pytest.raises(UsageError, match=f"no study 'samplign'; there are: .*{paths.name}"):
         load_scores("samplign", uri)
 
 
 def test_no_finished_trial_is_an_empty_table(paths, uri):
-    Tracker.open(paths, uri).start(about_of(paths))
+    Mirror.open(paths, uri).start(about_of(paths))
     assert load_scores(paths.name, uri).empty
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records([]))
 
@@ -341,11 +341,11 @@ def test_no_finished_trial_is_an_empty_table(paths, uri):
 
 
 def test_links_to_the_pages_of_a_study(paths, uri, monkeypatch):
-    tracker = Tracker.open(paths, uri)
+    mirror = Mirror.open(paths, uri)
     assert links.pages(paths.name, "http://h:1", uri).compare is None
     for i in range(3):
         about = about_of(paths, f"k{i}")
-        tracker.finish(finished(paths, about, result_of(about.key, ended_at=BEGAN + i)))
+        mirror.finish(finished(paths, about, result_of(about.key, ended_at=BEGAN + i)))
     experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(paths.name).experiment_id
     pages = links.pages(paths.name, "http://h:1", uri, metric="tinybench/overall")
     assert pages.runs.startswith(f"http://h:1/#/experiments/{experiment}/runs?")
@@ -366,17 +366,17 @@ def test_a_server_serves_takes_trials_and_leaves_no_orphan(tmp_path, monkeypatch
     with pytest.raises(KeyboardInterrupt), server.serving(uri, 5600) as address:  # noqa: PT012 - the signal ends the block
         with urllib.request.urlopen(address) as page:
             assert b"MLflow" in page.read()
-        tracker = Tracker.open(replace(paths, name="remote"), address)
-        tracker.start(record.about)
-        tracker.finish(record)
-        assert tracker.problem is None
+        mirror = Mirror.open(replace(paths, name="remote"), address)
+        mirror.start(record.about)
+        mirror.finish(record)
+        assert mirror.problem is None
         assert load_scores("remote", address)["score"].tolist() == load_scores("s", uri)["score"].tolist()
         os.kill(os.getpid(), signal.SIGTERM)
     assert not location.answers(address)
     assert not Path("mlartifacts").exists()
     began = time.monotonic()
     for i in range(20):
-        tracker.start(about_of(paths, f"k{i}"))
+        mirror.start(about_of(paths, f"k{i}"))
     assert time.monotonic() - began < 60
-    assert address in tracker.problem
-    assert len(tracker.missed) == 20
+    assert address in mirror.problem
+    assert len(mirror.missed) == 20

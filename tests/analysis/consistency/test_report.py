@@ -41,7 +41,7 @@ values = st.lists(st.integers(0, 40), min_size=96, max_size=96)
 def test_apollo(apollo):
     found = study_report(apollo, Request(small="0.5B", large="7B", within="data_mix"))
     assert round(found.within.r2, 3) == 0.517
-    assert (found.three_way, found.across_seeds, found.items, found.budget) == (None, None, None, None)
+    assert (found.three_way, found.across_seeds, found.items, found.by_samples) == (None, None, None, None)
     assert not found.ceiling.is_measured
     assert found.ceiling.noise == (2.0, 2.0)  # what a noise of two points would do
     assert found.seeds_needed == 63  # for one point, were the noise two
@@ -73,7 +73,17 @@ def test_apollo_without_the_collapsed(apollo, small, r2):
 def test_json_is_plain(grid_study, values):
     for numbers in (values, [7.0], [1.0, math.nan, 3.0, 4.0, 2.0]):
         plain = study_report(grid_study(numbers), replace(ASKED, within="arch")).to_json()
-        assert set(plain) >= {"r2", "within", "axes", "three_way", "noise", "scaling", "metrics", "warnings", "budget"}
+        assert set(plain) >= {
+            "r2",
+            "within",
+            "axes",
+            "three_way",
+            "noise",
+            "scaling",
+            "metrics",
+            "warnings",
+            "by_samples",
+        }
         json.dumps(plain, allow_nan=False)
 
 
@@ -221,7 +231,7 @@ def test_without_leaves_designs_out_of_every_budget(rows_of):
     rows.append(rows_of({"1M": {f"d{i}": [float(i)] for i in range(6)}}).assign(samples=10))
     every = ScoreTable(pd.concat(rows))
     found = study_report(every.only(samples=1000), replace(ASKED, without=("d5",)), all_budgets=every)
-    assert {point.n for point in found.budget.points} == {5}
+    assert {point.n for point in found.by_samples.points} == {5}
 
 
 def test_requests_that_make_no_sense():

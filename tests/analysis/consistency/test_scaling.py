@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.consistency import Pair
-from analysis.consistency.scaling import LEVEL_OFF, by_budget, by_metric, every_pair, size_fit
+from analysis.consistency.scaling import LEVEL_OFF, by_metric, by_samples, every_pair, size_fit
 from analysis.tables import ScoreTable
 
 FIGURE_15 = {
@@ -75,7 +75,7 @@ def budgets(rows_of, noises: dict[int, float], n: int = 30, lacking: tuple[tuple
 
 
 def test_where_training_levels_off(rows_of):
-    found = by_budget(budgets(rows_of, {100: 1.0, 300: 0.3, 500: 0.1, 1000: 0.08}), "1B", "7B")
+    found = by_samples(budgets(rows_of, {100: 1.0, 300: 0.3, 500: 0.1, 1000: 0.08}), "1B", "7B")
     assert [point.samples for point in found.points] == [100, 300, 500, 1000]
     assert found.levels_off == 500
     first, *_, last = found.points
@@ -83,20 +83,20 @@ def test_where_training_levels_off(rows_of):
     assert first.lost.low > 0.1  # shown to be worse than the highest budget
     assert first.lost.low < last.r2 - first.r2 < first.lost.high
     assert abs(found.points[2].r2 - last.r2) <= LEVEL_OFF < abs(found.points[1].r2 - last.r2)
-    rising = by_budget(budgets(rows_of, {100: 1.0, 300: 0.6, 500: 0.3}), "1B", "7B")
+    rising = by_samples(budgets(rows_of, {100: 1.0, 300: 0.6, 500: 0.3}), "1B", "7B")
     assert rising.levels_off == 500  # the highest: not below
 
 
 def test_budgets_with_holes(rows_of):
     few = tuple((100, i) for i in range(28))
-    found = by_budget(budgets(rows_of, {100: 1.0, 300: 0.3, 500: 0.1}, lacking=(*few, (300, 4))), "1B", "7B")
+    found = by_samples(budgets(rows_of, {100: 1.0, 300: 0.3, 500: 0.1}, lacking=(*few, (300, 4))), "1B", "7B")
     assert [(point.samples, point.n) for point in found.points] == [(300, 29), (500, 29)]
     assert found.left_out == (
         "budget 100: fewer than 3 designs",
         "1 designs without a score for each of the budgets: d04",
     )
-    assert by_budget(budgets(rows_of, {100: 1.0, 300: 0.3}, lacking=few), "1B", "7B") is None
-    assert by_budget(budgets(rows_of, {100: 1.0}), "1B", "7B") is None
+    assert by_samples(budgets(rows_of, {100: 1.0, 300: 0.3}, lacking=few), "1B", "7B") is None
+    assert by_samples(budgets(rows_of, {100: 1.0}), "1B", "7B") is None
 
 
 def test_by_metric(rows_of):

@@ -206,9 +206,9 @@ def test_all_panels_at_once():
 @pytest.mark.slow
 def test_budget_panel_says_where_it_levels_off():
     report = report_of(study(12, budgets=(1000, 2000, 4000), factors=False))
-    late = report_figure(replace(report, budget=replace(report.budget, levels_off=4000)))
+    late = report_figure(replace(report, by_samples=replace(report.by_samples, levels_off=4000)))
     assert "not level below 4K" in words(late)
-    early = report_figure(replace(report, budget=replace(report.budget, levels_off=2000)))
+    early = report_figure(replace(report, by_samples=replace(report.by_samples, levels_off=2000)))
     assert "levels off at 2K" in words(early)
     assert_readable(early)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.promotion import Policy, candidates, chances, choose, foretell, published_prior, select, spread
+from analysis.promotion import Policy, candidates, chances, choose, predict, published_prior, select, spread
 from analysis.promotion.selection import expected_regret
 from tests.analysis.promotion.test_transfer import PRIOR, found_of, some
 
@@ -70,7 +70,7 @@ def test_the_set_by_regret_keeps_it_with_at_most_one_design_more_than_needed(see
 def test_budgets_are_kept_and_well_spent(seed, budget, some_known):
     y_Mn, known = drawn(seed, 7), [1] if some_known else []
     costs = np.random.default_rng(seed).uniform(0.3, 3, 7)
-    chosen = picked(y_Mn, "budget", budget, known, costs)
+    chosen = picked(y_Mn, "gpu-hours", budget, known, costs)
     assert costs[chosen].sum() <= budget * (1 + 1e-9)
     rest = [i for i in range(7) if i not in known]
     sets = [s for k in range(8) for s in combinations(rest, k) if costs[list(s)].sum() <= budget and (s or known)]
@@ -83,9 +83,9 @@ def test_budgets_are_kept_and_well_spent(seed, budget, some_known):
 
 def test_a_budget_is_not_wasted_on_the_cheap():
     y_Mn = np.tile([10.0, 1.0, 1.1], (50, 1))
-    assert picked(y_Mn, "budget", 10, costs=[10, 0.1, 0.1]) == [0]
-    assert picked(y_Mn, "budget", 9, costs=[10, 0.1, 0.1]) == [2]
-    assert picked(y_Mn, "budget", 0.05, costs=[10, 0.1, 0.1]) == []
+    assert picked(y_Mn, "gpu-hours", 10, costs=[10, 0.1, 0.1]) == [0]
+    assert picked(y_Mn, "gpu-hours", 9, costs=[10, 0.1, 0.1]) == [2]
+    assert picked(y_Mn, "gpu-hours", 0.05, costs=[10, 0.1, 0.1]) == []
 
 
 def test_top_k_by_prediction_ties_by_place():
@@ -102,14 +102,14 @@ def test_known_designs_are_free():
     assert len(picked(y_Mn, "regret", 0.3, [best])) <= len(picked(y_Mn, "regret", 0.3))
     assert picked(y_Mn, "regret", 100, [3]) == []
     assert len(picked(y_Mn, "regret", 100)) == 1
-    for rule, value in (("regret", 0), ("confidence", 1), ("top-k", 6), ("budget", 6)):
+    for rule, value in (("regret", 0), ("confidence", 1), ("top-k", 6), ("gpu-hours", 6)):
         assert picked(y_Mn, rule, value, range(6)) == []
 
 
 def test_equal_designs_are_one():
     y_Mn = np.repeat(drawn(0, 1), 4, axis=1)
     assert picked(y_Mn, "regret", 0) == [0]
-    assert picked(y_Mn, "budget", 4) == [0]
+    assert picked(y_Mn, "gpu-hours", 4) == [0]
 
 
 # --- with a posterior -------------------------------------------------------------------------------
@@ -117,7 +117,7 @@ def test_equal_designs_are_one():
 
 def test_apollo_blind_from_the_small_scale(apollo):
     found = candidates(apollo.select(), "7B", ["1.5B"])
-    transfer = foretell(found.knowing(np.full(21, math.nan)), published_prior())
+    transfer = predict(found.knowing(np.full(21, math.nan)), published_prior())
     by_regret = select(transfer, Policy(rule="regret", value=0.25), np.ones(21))
     assert len(by_regret.promoted) == 8
     assert "v20" in by_regret.promoted
@@ -133,7 +133,7 @@ def test_apollo_blind_from_the_small_scale(apollo):
 def test_what_a_selection_tells():
     found = some()
     costs = np.linspace(1, 2, 12)
-    selection = select(foretell(found, PRIOR), Policy(rule="regret", value=0.5), costs)
+    selection = select(predict(found, PRIOR), Policy(rule="regret", value=0.5), costs)
     rows = selection.candidates
     assert [r.predicted for r in rows] == sorted((r.predicted for r in rows), reverse=True)
     assert sum(r.chance for r in rows) == pytest.approx(1)
@@ -152,8 +152,8 @@ def test_what_a_selection_tells():
 
 
 def test_nothing_promoted_and_nothing_known_has_no_regret_to_tell():
-    transfer = foretell(some(known=0), PRIOR)
-    for policy in (Policy(rule="top-k", value=0), Policy(rule="budget", value=0.5)):
+    transfer = predict(some(known=0), PRIOR)
+    for policy in (Policy(rule="top-k", value=0), Policy(rule="gpu-hours", value=0.5)):
         selection = select(transfer, policy, np.ones(12))
         assert selection.promoted == ()
         assert math.isnan(selection.expected_regret)
@@ -164,14 +164,14 @@ def test_nothing_promoted_and_nothing_known_has_no_regret_to_tell():
 
 def test_all_known_leaves_nothing_to_choose():
     found = some(known=12)
-    for rule, value in (("regret", 0.1), ("confidence", 0.95), ("top-k", 3), ("budget", 5), ("calibrate", 4)):
-        selection = select(foretell(found, PRIOR), Policy(rule=rule, value=value), np.ones(12))
+    for rule, value in (("regret", 0.1), ("confidence", 0.95), ("top-k", 3), ("gpu-hours", 5), ("calibrate", 4)):
+        selection = select(predict(found, PRIOR), Policy(rule=rule, value=value), np.ones(12))
         assert (selection.promoted, selection.expected_regret, selection.chance) == ((), 0, 1)
 
 
 def test_calibration_is_spread_over_scores_and_axes():
     x = np.linspace(0, 1, 12)
-    transfer = foretell(found_of(x), PRIOR)
+    transfer = predict(found_of(x), PRIOR)
     assert set(spread(transfer, 2)) == {0, 11}
     levels = np.array([["a"], ["b"]] * 6)
     chosen = spread(transfer, 4, levels)
@@ -189,9 +189,7 @@ def test_losses_are_shown_as_losses():
     found = some(known=4)
     from dataclasses import replace
 
-    selection = select(
-        foretell(replace(found, lower_is_better=True), PRIOR), Policy(rule="top-k", value=1), np.ones(12)
-    )
+    selection = select(predict(replace(found, lower_is_better=True), PRIOR), Policy(rule="top-k", value=1), np.ones(12))
     predicted = [r.predicted for r in selection.candidates]
     assert predicted == sorted(predicted)
 
@@ -199,17 +197,17 @@ def test_losses_are_shown_as_losses():
 def test_choice_is_the_same_every_time_and_under_other_names_and_orders():
     found = some(n=14, known=3)
     order = np.random.default_rng(0).permutation(14)
-    first, second = (select(foretell(f, PRIOR), Policy(rule="regret", value=0.3), np.ones(14)) for f in (found, found))
+    first, second = (select(predict(f, PRIOR), Policy(rule="regret", value=0.3), np.ones(14)) for f in (found, found))
     assert first == second
-    other = select(foretell(found.only(order), PRIOR), Policy(rule="top-k", value=4), np.ones(14))
-    assert other.promoted == select(foretell(found, PRIOR), Policy(rule="top-k", value=4), np.ones(14)).promoted
+    other = select(predict(found.only(order), PRIOR), Policy(rule="top-k", value=4), np.ones(14))
+    assert other.promoted == select(predict(found, PRIOR), Policy(rule="top-k", value=4), np.ones(14)).promoted
 
 
 def test_a_thousand_designs_in_three_seconds():
     rng = np.random.default_rng(0)
     found = found_of(rng.standard_normal(1000))
     start = time.process_time()
-    selection = select(foretell(found, PRIOR), Policy(rule="regret", value=0.02), rng.uniform(1, 2, 1000))
+    selection = select(predict(found, PRIOR), Policy(rule="regret", value=0.02), rng.uniform(1, 2, 1000))
     assert time.process_time() - start < 3
     assert selection.expected_regret <= 0.02
     assert len(selection.promoted) > 20

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from analysis.promotion import advise, foretell
+from analysis.promotion import advise, predict
 from analysis.promotion.sequential import gain, joint_gain
 from analysis.promotion.transfer import explained_with_run
 from tests.analysis.promotion.test_transfer import PRIOR, found_of, some
@@ -45,7 +45,7 @@ def test_a_level_that_all_share_is_worth_nothing():
 
 
 def test_the_pick_is_trained_first_then_what_is_worth_most_until_it_is_enough():
-    transfer = foretell(some(known=0), PRIOR)
+    transfer = predict(some(known=0), PRIOR)
     advice = advise(transfer, {"7B": ONES}, 0.1)
     assert not advice.is_enough
     assert advice.pick == advice.steps[0].design
@@ -63,7 +63,7 @@ def test_the_pick_is_trained_first_then_what_is_worth_most_until_it_is_enough():
 
 
 def test_all_known_is_enough_and_leaves_no_step():
-    advice = advise(foretell(some(known=12), PRIOR), {"7B": ONES, "s0": 0.1 * ONES}, 0)
+    advice = advise(predict(some(known=12), PRIOR), {"7B": ONES, "s0": 0.1 * ONES}, 0)
     assert (advice.regret, advice.is_enough, advice.steps) == (0, True, ())
 
 
@@ -72,7 +72,7 @@ def test_a_cheap_seed_can_come_before_a_dear_design():
     found = found_of(rng.standard_normal((12, 2)) * 0.2 + rng.standard_normal((12, 1)), sizes=(0.5e9, 4e9))
     gaps = found.score_nS.copy()
     gaps[3, 1] = math.nan
-    noisy = foretell(found_of(gaps, sizes=(0.5e9, 4e9), noise=[0.6, 0.6]), PRIOR)
+    noisy = predict(found_of(gaps, sizes=(0.5e9, 4e9), noise=[0.6, 0.6]), PRIOR)
     costs = {"s0": 0.001 * ONES, "s1": 0.002 * ONES, "7B": ONES}
     steps = advise(noisy, costs, 0.01).steps
     assert steps[0].kind in ("seed", "scale")
@@ -85,7 +85,7 @@ def test_a_cheap_seed_can_come_before_a_dear_design():
 
 
 def test_worth_of_a_seed_is_what_more_it_explains():
-    transfer = foretell(found_of(np.linspace(0, 1, 12), noise=[0.2]), PRIOR)
+    transfer = predict(found_of(np.linspace(0, 1, 12), noise=[0.2]), PRIOR)
     more = explained_with_run(transfer, 0) - transfer.basis.explained_n
     worth = gain(transfer.mean_n, transfer.slope * np.sqrt(more))
     told = {step.design: step.worth for step in advise(transfer, {"s0": ONES}, 0.1).steps}
@@ -94,5 +94,5 @@ def test_worth_of_a_seed_is_what_more_it_explains():
 
 
 def test_advice_is_the_same_every_time():
-    transfer = foretell(some(known=3), PRIOR)
+    transfer = predict(some(known=3), PRIOR)
     assert advise(transfer, {"7B": ONES}, 0.2) == advise(transfer, {"7B": ONES}, 0.2)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.numbers import fitted_line
-from analysis.promotion import Candidates, Prior, candidates, foretell, published_prior, vague_prior
+from analysis.promotion import Candidates, Prior, candidates, predict, published_prior, vague_prior
 from analysis.promotion.kriging import krige, standardised
 from analysis.promotion.transfer import explained_with_run
 from analysis.tables import ScoreTable, TableError
@@ -51,7 +51,7 @@ def some(n=12, known=5, seed=0):
 
 def test_without_prior_it_is_least_squares_with_its_t_intervals():
     found = some(known=8)
-    transfer = foretell(found, replace(PRIOR, weight=1e-9))
+    transfer = predict(found, replace(PRIOR, weight=1e-9))
     known = np.isfinite(found.known_n)
     line = fitted_line(found.score_nS[known, 0], found.known_n[known])
     new = found.score_nS[~known, 0]
@@ -64,7 +64,7 @@ def test_without_prior_it_is_least_squares_with_its_t_intervals():
 def test_posterior_is_that_of_brute_force_integration():
     """On a grid: prior of the slope N(unit, s^2 / w), of s^2 scaled inverse chi^2, of the level flat."""
     found = some(n=9, known=4)
-    transfer = foretell(found, PRIOR)
+    transfer = predict(found, PRIOR)
     basis, known = transfer.basis, np.isfinite(found.known_n)
     x, y = basis.index_n[known], found.known_n[known]
     weight, scale2 = PRIOR.weight, basis.unit**2 * basis.unexplained
@@ -83,7 +83,7 @@ def test_posterior_is_that_of_brute_force_integration():
 
 def test_draws_have_the_means_and_spreads_that_are_told():
     for found in (some(), some(known=0), some(known=2, seed=3)):
-        transfer = foretell(found, PRIOR)
+        transfer = predict(found, PRIOR)
         y_Mn = transfer.draws(200_000)
         error_n = 4 * y_Mn.std(axis=0) / math.sqrt(200_000) + 1e-3
         assert (np.abs(y_Mn.mean(axis=0) - transfer.mean_n) < error_n).all()
@@ -94,7 +94,7 @@ def test_draws_have_the_means_and_spreads_that_are_told():
 def test_a_small_scale_is_not_taken_for_reversed():
     x = np.arange(10.0)
     found = found_of(x, [9, 8, 7, 6, 5, *[math.nan] * 5])  # known ones run the other way
-    transfer = foretell(found, replace(PRIOR, weight=0.5))
+    transfer = predict(found, replace(PRIOR, weight=0.5))
     assert transfer.free_slope < 0 <= transfer.slope
     unknown = transfer.mean_n[5:]
     assert (np.diff(unknown) >= 0).all()
@@ -102,28 +102,28 @@ def test_a_small_scale_is_not_taken_for_reversed():
 
 
 def test_relative_until_one_is_known():
-    transfer = foretell(some(known=0), PRIOR)
+    transfer = predict(some(known=0), PRIOR)
     assert transfer.is_relative
     assert transfer.mean_n.mean() == pytest.approx(0, abs=1e-9)
     assert transfer.prior_share == pytest.approx(1)
-    assert not foretell(some(known=1), PRIOR).is_relative
+    assert not predict(some(known=1), PRIOR).is_relative
 
 
 def test_prior_share_falls_with_knowledge_but_not_with_knowledge_of_equals():
     x = np.concatenate([np.zeros(6), np.linspace(-3, 3, 6)])
     alike, spread = np.full(12, math.nan), np.full(12, math.nan)
     alike[:6], spread[6:] = 50 + np.arange(6) % 2, 50 + np.linspace(-3, 3, 6)
-    shares = [foretell(found_of(x, known), PRIOR).prior_share for known in (alike, spread)]
+    shares = [predict(found_of(x, known), PRIOR).prior_share for known in (alike, spread)]
     assert shares[0] == pytest.approx(1)  # nothing of the slope
     assert shares[1] < 0.6
-    several = [foretell(some(n=20, known=k), PRIOR).prior_share for k in (0, 3, 6, 12, 20)]
+    several = [predict(some(n=20, known=k), PRIOR).prior_share for k in (0, 3, 6, 12, 20)]
     assert several == sorted(several, reverse=True)
 
 
 def test_other_knowledge_changes_nothing_of_what_small_scales_say():
     found = some()
-    anew = foretell(found.knowing(np.full(12, math.nan)), PRIOR).knowing(found.known_n)
-    assert anew.mean_n == pytest.approx(foretell(found, PRIOR).mean_n)
+    anew = predict(found.knowing(np.full(12, math.nan)), PRIOR).knowing(found.known_n)
+    assert anew.mean_n == pytest.approx(predict(found, PRIOR).mean_n)
 
 
 # --- kriging ----------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ def test_a_seed_or_a_scale_more_explains_more():
     rng = np.random.default_rng(0)
     scores = rng.standard_normal((8, 2)) + rng.standard_normal((8, 1)) * 2
     scores[:3, 1] = math.nan
-    transfer = foretell(found_of(scores, sizes=(0.5e9, 1.5e9)), replace(PRIOR, noise_share=0.3))
+    transfer = predict(found_of(scores, sizes=(0.5e9, 1.5e9)), replace(PRIOR, noise_share=0.3))
     for scale in (0, 1):
         assert (explained_with_run(transfer, scale) > transfer.basis.explained_n).all()
     assert explained_with_run(transfer, 1)[0] == pytest.approx(transfer.basis.explained_n[-1])  # as those that have it
@@ -196,10 +196,10 @@ def test_measured_noise_is_taken_from_the_spread():
 def test_units_and_zero_of_scores_do_not_matter(seed, factor, shift, small_factor):
     found = some(seed=seed)
     moved = replace(found, score_nS=found.score_nS * small_factor - shift)
-    plain, other = foretell(found, PRIOR), foretell(moved, PRIOR)
+    plain, other = predict(found, PRIOR), predict(moved, PRIOR)
     assert other.index_n == pytest.approx(plain.index_n, abs=1e-6)
     both = replace(found, score_nS=found.score_nS * factor, known_n=found.known_n * factor + shift)
-    other = foretell(both, PRIOR)
+    other = predict(both, PRIOR)
     tolerance = {"rel": 1e-6, "abs": 1e-6 * (factor + abs(shift))}
     assert other.mean_n == pytest.approx(plain.mean_n * factor + shift, **tolerance)
     assert other.half_width_n() == pytest.approx(plain.half_width_n() * factor, **tolerance)
@@ -208,7 +208,7 @@ def test_units_and_zero_of_scores_do_not_matter(seed, factor, shift, small_facto
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_order_of_designs_does_not_matter(seed):
     found, order = some(seed=seed), np.random.default_rng(seed).permutation(12)
-    plain, other = foretell(found, PRIOR), foretell(found.only(order), PRIOR)
+    plain, other = predict(found, PRIOR), predict(found.only(order), PRIOR)
     assert other.mean_n == pytest.approx(plain.mean_n[order])
     assert other.half_width_n() == pytest.approx(plain.half_width_n()[order])
 
@@ -220,7 +220,7 @@ def test_losses_are_scores_negated(rows_of):
     losses = {scale: {d: [-v[0]] for d, v in part.items()} for scale, part in (("1M", x), ("2M", y))}
     plain = candidates(ScoreTable(rows_of({"1M": x, "2M": y})), "2M")
     other = candidates(ScoreTable(rows_of(losses), lower_is_better=True), "2M")
-    assert foretell(other, PRIOR).mean_n == pytest.approx(foretell(plain, PRIOR).mean_n)
+    assert predict(other, PRIOR).mean_n == pytest.approx(predict(plain, PRIOR).mean_n)
 
 
 # --- tables -----------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_candidates_of_a_table_with_gaps(rows_of):
     assert found.known_n == pytest.approx([math.nan, math.nan, 9], nan_ok=True)
     assert found.noise_S[0] == pytest.approx(1.0)
     assert math.isnan(found.noise_S[1])
-    transfer = foretell(found, PRIOR)
+    transfer = predict(found, PRIOR)
     assert np.isfinite(transfer.mean_n).all()
     assert np.isfinite(transfer.draws()).all()
 
@@ -261,17 +261,17 @@ def test_two_designs_are_no_choice_and_equal_ones_tell_nothing(table_of):
     with pytest.raises(TableError, match="2 designs"):
         candidates(table_of([1, 2], [1, 2]), "2M")
     with pytest.raises(TableError, match="score alike at 1M"):
-        foretell(candidates(table_of([0.1 + 0.2] * 4, [1, 2, 3, 4]), "2M"), PRIOR)
+        predict(candidates(table_of([0.1 + 0.2] * 4, [1, 2, 3, 4]), "2M"), PRIOR)
 
 
 def test_three_designs_are_enough(table_of):
-    transfer = foretell(candidates(table_of([1, 2, 3], [1, 2, 3]), "2M").knowing(np.full(3, math.nan)), PRIOR)
+    transfer = predict(candidates(table_of([1, 2, 3], [1, 2, 3]), "2M").knowing(np.full(3, math.nan)), PRIOR)
     assert np.isfinite(transfer.draws()).all()
     assert np.argmax(transfer.mean_n) == 2
 
 
 def test_all_known(table_of):
-    transfer = foretell(candidates(table_of([1, 2, 3, 5], [4, 3, 2, 1]), "2M"), PRIOR)
+    transfer = predict(candidates(table_of([1, 2, 3, 5], [4, 3, 2, 1]), "2M"), PRIOR)
     assert transfer.mean_n.tolist() == [4, 3, 2, 1]
     assert (transfer.draws(50) == [4, 3, 2, 1]).all()
     assert not transfer.half_width_n().any()
@@ -290,10 +290,10 @@ def test_published_prior():
 
 def test_a_blind_prediction_on_apollo_covers(apollo):
     found = candidates(apollo.select(), "7B", ["1.5B"])
-    transfer = foretell(found.knowing(np.full(21, math.nan)), vague_prior())
+    transfer = predict(found.knowing(np.full(21, math.nan)), vague_prior())
     rest = found.known_n - found.known_n.mean() - transfer.mean_n
     assert (np.abs(rest) <= transfer.half_width_n()).mean() >= 0.9
-    every = foretell(candidates(apollo.select(), "7B").knowing(np.full(21, math.nan)), vague_prior())
+    every = predict(candidates(apollo.select(), "7B").knowing(np.full(21, math.nan)), vague_prior())
     assert every.half_width_n().max() < transfer.half_width_n().max()  # 4B knows more
 
 
@@ -303,6 +303,6 @@ def test_a_thousand_designs():
     scores[rng.random((1000, 3)) < 0.3] = math.nan
     scores[:, 0] = rng.standard_normal(1000)
     start = time.process_time()
-    transfer = foretell(found_of(scores, sizes=(0.5e9, 1.5e9, 4e9)), PRIOR)
+    transfer = predict(found_of(scores, sizes=(0.5e9, 1.5e9, 4e9)), PRIOR)
     assert np.isfinite(transfer.draws()).all()
     assert time.process_time() - start < 2

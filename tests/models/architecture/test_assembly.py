@@ -29,7 +29,7 @@ from transformers.utils import logging
 
 from models.architecture import VideoLMM, build
 from models.architecture.llm import load_llm
-from models.data import Branch, Corpus, Prompter, Record, Sequence, collate
+from models.data import Branch, Corpus, Prompter, Record, Row, collate
 from models.design import AdamW, Design, LearningRates, Mix, Stage, TrialConfig, Uniform
 from models.presets import PRESETS
 from models.training import train
@@ -136,7 +136,7 @@ def test_layers_that_look_back_over_a_window_do_so_in_packs_too(config: PreTrain
     prefix, questions = [*range(3, 10)], [(11, 12, 13, 14, 15, 16), (17, 18)]
     branches = [Branch(ids, tuple((place, 0) for place in range(len(ids)))) for ids in questions]
     with torch.inference_mode():
-        packed = model(collate([Sequence(prefix, branches, None)]))
+        packed = model(collate([Row(prefix, branches, None)]))
         alone = [llm(torch.tensor([[*prefix, *ids]]), use_cache=False).logits[0, len(prefix) :] for ids in questions]
     torch.testing.assert_close(packed, torch.cat(alone).log_softmax(-1), atol=1e-4, rtol=1e-4)
 

@@ -17,7 +17,7 @@ from models.cards import LLMS, LlmCard, encoder_card
 from models.cards.encoders import ENCODERS
 from models.costs import ON_CPU, Learning, Load, Model, on_gpus, training_flops, training_memory
 from models.costs.flops import encoder_forward, resampler_params
-from models.data import VIDEO_TOKEN, Branch, Sequence, collate
+from models.data import VIDEO_TOKEN, Branch, Row, collate
 from models.design import AdamW, ConvPool, LearningRates, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
 from models.encoders import CombinedEncoder
 from models.training import freeze, make_optimizers
@@ -110,7 +110,7 @@ def test_flops_are_those_that_torch_counts(resampler: Resampler, encoders, learn
     load = Load(clips=clips, visual=clips * model.tokens_per_clip, text=text, targets=targets)
     frames = tuple(torch.zeros(clips, takes, 32, 32, 3, dtype=torch.uint8).numpy() for takes in model.takes)
     branch = Branch(tuple(range(text)), tuple((place, place) for place in range(targets)))
-    batch = collate([Sequence([VIDEO_TOKEN] * int(load.visual), [branch], frames)])
+    batch = collate([Row([VIDEO_TOKEN] * int(load.visual), [branch], frames)])
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         lmm.loss(batch).backward()
     assert training_flops(model, load, Learning.of(rates)) == pytest.approx(counter.get_total_flops(), rel=0.03)

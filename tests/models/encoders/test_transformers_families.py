@@ -38,7 +38,7 @@ from transformers import (
 )
 
 from models.architecture import build_encoder
-from models.design import Clip, Dinov2, Encoder, Siglip, Siglip2, VideoMae, Vjepa2
+from models.design import ClipTower, Dinov2, Encoder, Siglip, Siglip2, VideoMae, Vjepa2
 from models.encoders.dinov2 import resized_positions
 from models.weights import CheckpointError
 
@@ -93,7 +93,7 @@ SMALL: dict[str, Callable[[], PreTrainedModel]] = {
 KINDS: dict[str, Callable[[str], Encoder]] = {
     "siglip": lambda weights: Siglip(kind="siglip", weights=weights),
     "siglip2": lambda weights: Siglip2(kind="siglip2", weights=weights),
-    "clip": lambda weights: Clip(kind="clip", weights=weights),
+    "clip": lambda weights: ClipTower(kind="clip", weights=weights),
     "dinov2": lambda weights: Dinov2(kind="dinov2", weights=weights),
     "videomae": lambda weights: VideoMae(kind="videomae", weights=weights, frames=4),
     "vjepa2": lambda weights: Vjepa2(kind="vjepa2", weights=weights, frames=4),

@@ -28,7 +28,7 @@ from transformers import (
 from models.architecture import VideoLMM
 from models.architecture.resamplers import ConvPoolResampler, PerceiverResampler
 from models.architecture.video_lmm import ImagePath
-from models.data import VIDEO_TOKEN, Corpus, ManifestError, Prompter, Question, Record, Sequence, TestItem, collate
+from models.data import VIDEO_TOKEN, Corpus, ManifestError, Prompter, Question, Record, Row, TestItem, collate
 from models.data.integration import IMAGE_TOKEN, splice
 from models.data.mixing import draw
 from models.data.packing import micro_batches
@@ -103,7 +103,7 @@ def config(**changes: object) -> TrialConfig:
 def test_a_question_is_answered_in_a_pack_as_if_asked_alone(model, prompter, corpus):
     branches = prompter.training_branches(VIDEO, [0, 1])
     whole = corpus.row("video", ("v.mp4",), DESIGN.sampling, branches)
-    text = Sequence(prompter.opening, prompter.training_branches(TEXT, [0, 1]), None)
+    text = Row(prompter.opening, prompter.training_branches(TEXT, [0, 1]), None)
     with torch.inference_mode():
         packed = model(collate([whole, text]))  # with a shorter row beside it, so padding is tested too
         alone = torch.cat([model(collate([replace(whole, branches=[b])])) for b in branches] + [model(collate([text]))])

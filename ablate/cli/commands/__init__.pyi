@@ -1,0 +1,5 @@
+from . import imports as imports
+from . import mlflow as mlflow
+from . import promotion as promotion
+from . import study as study
+from . import sweep as sweep

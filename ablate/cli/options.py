@@ -1,0 +1,107 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablate.errors import UsageError
+
+
+class Modality(StrEnum):
+    """What the model was shown: the video, its centre frame, or the question alone."""
+
+    VIDEO = "video"
+    FRAME = "frame"
+    TEXT = "text"
+
+
+Spec = Annotated[str, typer.Argument(help="A sweep spec: a path, or the bare name of a shipped one.")]
+Study = Annotated[str, typer.Option(help="The study whose designs are compared.")]
+To = Annotated[str, typer.Option(help="The large scale: a label, or LABEL=HUB-ID-OR-FOLDER for one of your own.")]
+From = Annotated[str | None, typer.Option("--from", help="Small scales: 0.5B,1.5B; all smaller ones if omitted.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the spec's: 0,1,2")]
+NewSeeds = Annotated[str, typer.Option("--seeds", help="Seeds of the new trials: 0,1")]
+Scales = Annotated[str | None, typer.Option(help="Scales instead of the spec's: 0.15M,0.7M")]
+Samples = Annotated[
+    int | None, typer.Option(help="Scores of trials with this many training samples, if a study has several.", min=1)
+]
+TrainSamples = Annotated[
+    int | None, typer.Option(help="Training samples of the new trials; as at the small scales if omitted.", min=1)
+]
+Metric = Annotated[str | None, typer.Option(help="benchmark/category; the study's own metric if omitted.")]
+Shown = Annotated[Modality, typer.Option("--modality", help="What the model was shown.")]
+Declared = Annotated[str | None, typer.Option(help="A spec that declares the designs whose scores were imported.")]
+GpuName = Annotated[str | None, typer.Option(help="Price against this GPU: h100-80gb, rtx4090-24gb, ...")]
+Blind = Annotated[bool, typer.Option("--blind", help="Ignore the scores at the large scale.")]
+Plot = Annotated[Path | None, typer.Option(help="Draw the answer to this .png, .pdf or .svg file.")]
+TrackingUri = Annotated[
+    str | None, typer.Option(help="MLflow store; $MLFLOW_TRACKING_URI or runs/mlflow.db if omitted.")
+]
+ReadUri = Annotated[
+    str | None, typer.Option("--tracking-uri", help="Read the scores from this MLflow store instead of runs/.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
+Many = list[str] | None
+
+
+def numbers(option: str, text: str | None) -> list[int] | None:
+    """Whole numbers with commas between.
+
+    Raises:
+        UsageError: one is not a whole number.
+    """
+    try:
+        return [int(piece) for piece in text.split(",")] if text is not None else None
+    except ValueError:
+        raise UsageError(f"{option} {text}: give whole numbers with commas between, e.g. 0,1,2") from None
+
+
+def names(option: str, text: str | None) -> list[str]:
+    """Names with commas between, each once.
+
+    Raises:
+        UsageError: the option was given without a name.
+    """
+    pieces = [piece.strip() for piece in text.split(",") if piece.strip()] if text is not None else []
+    if text is not None and not pieces:
+        raise UsageError(f"{option} {text!r}: give one or more names with commas between, or omit it")
+    return list(dict.fromkeys(pieces))
+
+
+def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
+    """AXIS=VALUE, as often as the option is given.
+
+    Raises:
+        UsageError: one has no =.
+    """
+    for text in texts or []:
+        if "=" not in text:
+            raise UsageError(f"{option} {text}: give AXIS=VALUE, e.g. {option} sampling=fps2")
+    return dict(text.split("=", 1) for text in texts or [])
+
+
+def refuse_empty(**options: str | None) -> None:
+    """Refuse an empty name: most often a shell variable that is not set.
+
+    Raises:
+        UsageError: names the option.
+    """
+    for name, value in options.items():
+        if value is not None and not value.strip():
+            raise UsageError(f"--{name.replace('_', '-')} {value!r} is empty: give a name, or omit it")
+
+
+def labelled_scale(text: str) -> tuple[str, str | None]:
+    """`--to`: the label of a scale, and the LLM of a label that is the user's own.
+
+    Raises:
+        UsageError: nothing follows the =.
+    """
+    label, separator, llm = text.partition("=")
+    if separator and not llm:
+        raise UsageError(f"--to {text}: give a hub id or folder after the =, or omit the =")
+    return label, llm or None
