@@ -1,4 +1,4 @@
-"""Where numbers come from: git commit, package versions, machine."""
+"""Provenance of results: git commit, package versions, machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RECORDED = ("ablate", "torch", "transformers", "decord", "numpy", "ray", "mlflow
 
 @cache
 def describe() -> dict[str, str]:
-    """Facts of this process, as strings: `git_commit`, `git_dirty`, `python`, `host`, versions of packages."""
+    """Environment of this process: `git_commit`, `git_dirty`, `python`, `host`, `machine`, versions of packages."""
     facts = {"python": platform.python_version(), "host": platform.node(), "machine": platform.machine()}
     facts |= git_state(Path(__file__).parent)
     for package in RECORDED:
@@ -26,7 +26,7 @@ def describe() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, str]:
-    """Commit and dirtiness of the checkout that holds a folder; empty outside of one."""
+    """Commit of the checkout that contains a folder, and whether it has changes; empty outside of a checkout."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return {}
@@ -35,16 +35,16 @@ def git_state(folder: Path) -> dict[str, str]:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return process.stdout.strip()
 
 
 def available() -> dict[str, float]:
-    """CPU cores and GPUs of this machine, as far as can be told without torch or Ray."""
+    """Numbers of CPU cores and GPUs of this machine, determined without torch or Ray."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         gpus = len([piece for piece in visible.split(",") if piece.strip() not in ("", "-1")])

@@ -1,16 +1,16 @@
-"""What can go wrong for a user. Each message names the place and the mend; the CLI prints it without a traceback.
+"""Errors meant for users. Each message names the cause and the fix; the CLI prints it without a traceback.
 
 AblateError
   UsageError        exit code 2: the spec, an option or a file is wrong
     SpecError       ... with file and line
-  InfeasibleError   exit code 3: no node can satisfy what a trial asks for
+  InfeasibleError   exit code 3: no node has the resources that a trial requests
 """
 
 from __future__ import annotations
 
 
 class AblateError(Exception):
-    """Base of every error that is meant for users."""
+    """Base class of all errors that are meant for users."""
 
     exit_code = 1
 
@@ -26,10 +26,16 @@ class SpecError(UsageError):
 
 
 class InfeasibleError(AblateError):
-    """What is asked for cannot be had here, however long one waits."""
+    """The requested resources do not exist here, so that waiting does not help."""
 
     exit_code = 3
 
 
 class NoStudyError(UsageError):
     """There is no such study in a store."""
+
+
+def first_line(error: object) -> str:
+    """The first line of an error's message, at most 300 characters; its type's name if the message is empty."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

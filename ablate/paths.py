@@ -1,4 +1,4 @@
-"""Where things lie: runs, caches, shipped sweeps. One place, so that nothing else joins path strings."""
+"""Locations of runs and caches. No other module joins path strings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from platformdirs import user_cache_path
 from ablate.errors import UsageError
 
 STUDY_NAME = re.compile(r"(?!(mlflow\.db|artifacts|Default)$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-"""Names of MLflow's own files beside the studies, and of its first experiment, are taken."""
+"""Valid study names; the names of MLflow's files beside the studies and of its default experiment are reserved."""
 PUBLISHED = "apollo"
-"""The built-in, read-only study."""
+"""Name of the built-in, read-only study."""
 
 
 def runs_root() -> Path:
@@ -23,7 +23,7 @@ def runs_root() -> Path:
 
 
 def cache_root() -> Path:
-    """Folder of what can be made again (videos, features): `$ABLATE_CACHE`, or the user's cache."""
+    """Folder of reproducible files (videos, features): `$ABLATE_CACHE`, or the user's cache folder."""
     return Path(os.environ.get("ABLATE_CACHE") or user_cache_path("ablate")).resolve()
 
 
@@ -34,10 +34,10 @@ def store_uri() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPaths:
-    """Every path of one study.
+    """The paths of one study.
 
     Raises:
-        UsageError: the name could not be a folder's.
+        UsageError: the name is not valid for a folder, or is reserved.
     """
 
     name: str
@@ -47,30 +47,30 @@ class StudyPaths:
         if not STUDY_NAME.fullmatch(self.name):
             raise UsageError(
                 f"study name {self.name!r}: use up to 100 letters, digits, '_', '-' and '.', a letter or digit first; "
-                "mlflow.db, artifacts and Default are taken"
+                "mlflow.db, artifacts and Default are reserved"
             )
 
     @property
     def folder(self) -> Path:
-        """Everything of this study."""
+        """Folder of the study."""
         return self.root / self.name
 
     @property
     def trials(self) -> Path:
-        """One folder a trial, named by its key."""
+        """Folder with one folder per trial, named by its key."""
         return self.folder / "trials"
 
     @property
     def lock(self) -> Path:
-        """CheckedPromotion by the driver of a sweep while it runs."""
+        """Lock file, locked by the driver of a sweep while it runs."""
         return self.folder / ".lock"
 
     @property
     def about(self) -> Path:
-        """What holds for the whole study: its metric's direction."""
+        """File with facts about the whole study; see `record.StudyFacts`."""
         return self.folder / "study.json"
 
 
 def study_paths(study: str) -> StudyPaths:
-    """Paths of a study below the current runs folder."""
+    """Paths of a study in the current runs folder."""
     return StudyPaths(name=study, root=runs_root())

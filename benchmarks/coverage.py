@@ -1,8 +1,8 @@
-"""Do the intervals cover, are the chances calibrated? `make coverage`: `python -m benchmarks.coverage [--studies N]`.
+"""Coverage of intervals, calibration of probabilities. `make coverage`: `python -m benchmarks.coverage [--studies N]`.
 
-Studies are drawn from worlds whose truth is known (worlds.py). Printed are the shares of 95 % intervals that hold the
-truth, beside those of the methods they were chosen over, on the same studies; then whether promotion keeps its word
-(promises.py); last, one line for each claim. Same numbers on every run of the same N.
+Studies are drawn from worlds whose true statistics are known (worlds.py). Printed are the shares of 95 % intervals that
+contain the true value, beside those of alternative methods on the same studies; then calibration and regret of
+promotion (promises.py); last, one line for each claim. The same N gives the same numbers.
 """
 
 from __future__ import annotations
@@ -31,61 +31,66 @@ from benchmarks import promises, worlds
 from benchmarks.worlds import HOPELESS, R2S, SEEDS, SIZES, WORLDS, Study, World
 
 STUDIES = 60
+"""Number of studies of each cell."""
 RESAMPLES = 699
 LOWEST, HIGHEST = 93.0, 97.0
-"""Per cent: what is claimed of the means by world and by number of designs."""
-ALONE = {"r2": "Fisher z", "spearman": "Bonett-Wright", "kendall": "Fieller"}
+"""Claimed coverage in per cent, on average by world and by number of designs."""
+THEORY = {"r2": "Fisher z", "spearman": "Bonett-Wright", "kendall": "Fieller"}
+"""Statistic -> name of the interval that assumes normal scores."""
 Hits = dict[tuple[str, str], list[bool]]
-"""statistic, method -> whether each interval held the truth"""
+"""Statistic, method -> whether each interval contains the true value."""
 Cell = tuple[World, float, int]
+"""World, r2, number of designs."""
 
 
 def measure(
     cell: Cell, truth: Mapping[str, float], studies: int
 ) -> tuple[Cell, dict[tuple[str, str], tuple[int, int]]]:
-    """Studies of one cell: statistic, method -> intervals that held the truth, intervals."""
+    """Studies of one cell: statistic, method -> number of intervals that contain the true value, number of intervals."""
     world, r2, n = cell
     rng = np.random.default_rng([WORLDS.index(world) if world in WORLDS else 9, round(1000 * r2), n])
     weights_Bn, hits = uncertainty.bootstrap_weights(n)[:RESAMPLES], Hits()
     for number in range(studies):
         study = worlds.draw(world, r2, n, rng)
-        of_pairs(study, truth, weights_Bn, hits)
-        of_line(study, worlds.draw(world, r2, 1, rng), truth, hits)
+        add_agreement(study, truth, weights_Bn, hits)
+        add_line(study, worlds.draw(world, r2, 1, rng), truth, hits)
         if study.x_nK is not None:
-            of_seeds(study, r2, truth, rng, hits)
-        if world in ("normal", "seed noise") and number % 4 == 0:  # slow, so for fewer
-            of_promotion(study, r2, hits)
-    return cell, {key: (sum(held), len(held)) for key, held in hits.items()}
+            add_seeds(study, r2, truth, rng, hits)
+        if world in ("normal", "seed noise") and number % 4 == 0:  # slow, so for a quarter of the studies
+            add_promotion(study, r2, hits)
+    return cell, {key: (sum(contains), len(contains)) for key, contains in hits.items()}
 
 
 def note(hits: Hits, statistic: str, method: str, interval: Interval | None, truth: float) -> None:
-    """No interval claims nothing: it is counted neither way."""
+    """Add whether an interval contains the true value; a missing interval is not counted."""
     if interval is not None:
         hits.setdefault((statistic, method), []).append(interval.low <= truth <= interval.high)
 
 
-def of_pairs(study: Study, truth: Mapping[str, float], weights_Bn: Floats, hits: Hits) -> None:
+def add_agreement(study: Study, truth: Mapping[str, float], weights_Bn: Floats, hits: Hits) -> None:
     x, y = study.x_n, study.y_n
     left_out = {name: agreement.jackknife(weighted, x, y) for name, weighted in agreement.WEIGHTED.items()}
     r = agreement.once(agreement.weighted_pearson, x, y)
     tau_a = uncertainty.kendall_interval(agreement.tau_a(x, y), 2 * left_out["decision_accuracy"] - 1)
-    ours = {
+    intervals = {
         "r2": uncertainty.r2_interval(r, agreement.jackknife(agreement.weighted_pearson, x, y)),
         "spearman": uncertainty.spearman_interval(agreement.spearman(x, y), left_out["spearman"]),
         "kendall": uncertainty.kendall_interval(agreement.kendall(x, y), left_out["kendall"]),
         "decision_accuracy": Interval((1 + tau_a.low) / 2, (1 + tau_a.high) / 2) if tau_a else None,
     }
     for name, weighted in agreement.WEIGHTED.items():
-        note(hits, name, "ours", ours[name], truth[name])
+        note(hits, name, "ours", intervals[name], truth[name])
         values = weighted(x, y, weights_Bn)
         note(hits, name, "percentile", percentile(values), truth[name])
         note(hits, name, "BCa", uncertainty.bca_interval(partial(weighted, x, y), weights_Bn), truth[name])
-        if name in ALONE:
-            note(hits, name, ALONE[name], theory_alone(name, agreement.once(weighted, x, y), r, len(x)), truth[name])
+        if name in THEORY:
+            note(
+                hits, name, THEORY[name], theory_interval(name, agreement.once(weighted, x, y), r, len(x)), truth[name]
+            )
 
 
-def theory_alone(name: str, estimate: float, r: float, n: int) -> Interval:
-    """Fisher's z with the error that theory gives for normal scores."""
+def theory_interval(name: str, estimate: float, r: float, n: int) -> Interval:
+    """Interval by Fisher's z, with the standard error for normal scores."""
     at = r if name == "r2" else min(max(estimate, -1 + 1e-9), 1 - 1e-9)
     error = {
         "r2": 1 / math.sqrt(n - 3),
@@ -103,7 +108,7 @@ def percentile(values_B: Floats) -> Interval:
     return Interval(float(low), float(high))
 
 
-def of_line(study: Study, new: Study, truth: Mapping[str, float], hits: Hits) -> None:
+def add_line(study: Study, new: Study, truth: Mapping[str, float], hits: Hits) -> None:
     line = fitted_line(study.x_n, study.y_n)
     assert line is not None
     left_out = agreement.jackknife(agreement.weighted_rmse, study.x_n, study.y_n)
@@ -127,12 +132,12 @@ def alternatives_of_line(line: Line) -> Iterable[tuple[str, str, Interval]]:
     yield "rmse", "chi^2", Interval(line.residual_sd * low, line.residual_sd * high)
 
 
-def of_seeds(study: Study, r2: float, truth: Mapping[str, float], rng: np.random.Generator, hits: Hits) -> None:
-    """Reliability; and R^2 where seeds are resampled within resampled designs, as if designs did not carry them."""
+def add_seeds(study: Study, r2: float, truth: Mapping[str, float], rng: np.random.Generator, hits: Hits) -> None:
+    """Reliability; and R^2 by a two-level bootstrap, which resamples seeds within resampled designs."""
     assert study.x_nK is not None
     assert study.y_nK is not None
-    found = seed_noise("small", list(study.x_nK))
-    note(hits, "reliability", "ours", found.reliability_interval, 1 / (1 + worlds.noise_share(r2)))
+    noise = seed_noise("small", list(study.x_nK))
+    note(hits, "reliability", "ours", noise.reliability_interval, 1 / (1 + worlds.noise_share(r2)))
     n = len(study.x_n)
     designs = rng.integers(0, n, (RESAMPLES, n))
     means = []
@@ -145,29 +150,29 @@ def of_seeds(study: Study, r2: float, truth: Mapping[str, float], rng: np.random
     note(hits, "r2", "two-level", percentile(values), truth["r2"])
 
 
-def of_promotion(study: Study, r2: float, hits: Hits) -> None:
-    """Expected regret and recall: the truth is their expectation for these large-scale scores and the true copula."""
+def add_promotion(study: Study, r2: float, hits: Hits) -> None:
+    """Expected regret and recall; true values: their expectation for these large-scale scores and the true copula."""
     x, y = study.x_n, study.y_n
     tau = agreement.tau_a(x, y)
     interval = uncertainty.kendall_interval(
         tau, 2 * agreement.jackknife(agreement.WEIGHTED["decision_accuracy"], x, y) - 1
     )
-    found = topk.expected(y, tau, interval, (1, 3))
+    estimate = topk.expected(y, tau, interval, (1, 3))
     true = topk.expected(y, 2 / math.pi * math.asin(math.sqrt(r2)), None, (1, 3))
     for k in (1, 3):
-        note(hits, f"regret@{k}", "ours", found[k].regret_interval, true[k].regret)
-        note(hits, f"recall@{k}", "ours", found[k].recall_interval, true[k].recall)
+        note(hits, f"regret@{k}", "ours", estimate[k].regret_interval, true[k].regret)
+        note(hits, f"recall@{k}", "ours", estimate[k].recall_interval, true[k].recall)
 
 
-def of_effects(studies: int) -> dict[tuple[int, int], tuple[int, int]]:
-    """Pairs, seeds -> intervals of an effect that held the truth, intervals, over both scales.
+def effects(studies: int) -> dict[tuple[int, int], tuple[int, int]]:
+    """Pairs, seeds -> number of intervals of an effect that contain the true value, number of intervals; two scales.
 
-    The choice adds 1 point on average, another one for each pair by a standard deviation of 1 (interactions); seeds
-    scatter by 1. With fewer than three pairs, the truth is the effect of those very pairs.
+    The choice adds 1 point on average, with a standard deviation of 1 between pairs (interactions) and of 1 between
+    seeds. With fewer than three pairs, the true value is the effect of those pairs.
     """
-    rng, found = np.random.default_rng(3), {}
+    rng, counts = np.random.default_rng(3), {}
     for pairs, seeds in ((1, 3), (2, 3), (3, 1), (6, 1), (6, 3), (12, 1)):
-        held = []
+        hits = []
         for _ in range(studies):
             extra = 1 + rng.standard_normal(pairs)
             truth = float(extra.mean()) if pairs < 3 else 1.0
@@ -194,9 +199,9 @@ def of_effects(studies: int) -> dict[tuple[int, int], tuple[int, int]]:
             table = ScoreTable(pd.DataFrame(rows, columns=list(COLUMNS)), factors=pd.DataFrame(factors).T)
             axis = next(a for a in axes_consistency(table, "1B", "7B", {"choice": "0"}) if a.axis == "choice")
             intervals = [e.interval for e in (axis.choices[0].small, axis.choices[0].large)]
-            held += [i.low <= truth <= i.high for i in intervals if i is not None]
-        found[pairs, seeds] = (sum(held), len(held))
-    return found
+            hits += [i.low <= truth <= i.high for i in intervals if i is not None]
+        counts[pairs, seeds] = (sum(hits), len(hits))
+    return counts
 
 
 # --- tables -----------------------------------------------------------------------------------------
@@ -205,14 +210,14 @@ Counts = dict[Cell, dict[tuple[str, str], tuple[int, int]]]
 
 
 def share(counts: Counts, statistic: str, method: str, **only: object) -> float:
-    """Per cent of intervals that held, over cells of a world, an r2 or an n; NaN where there are none."""
-    held = total = 0
-    for (world, r2, n), found in counts.items():
+    """Coverage in per cent, over the cells of a world, an r2 or an n; NaN where there are none."""
+    hits = total = 0
+    for (world, r2, n), cell in counts.items():
         here = {"world": world, "r2": r2, "n": n}
         if all(here[key] == value for key, value in only.items()) and (world != HOPELESS or "world" in only):
-            add = found.get((statistic, method), (0, 0))
-            held, total = held + add[0], total + add[1]
-    return 100 * held / total if total else math.nan
+            add = cell.get((statistic, method), (0, 0))
+            hits, total = hits + add[0], total + add[1]
+    return 100 * hits / total if total else math.nan
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -226,8 +231,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
 
 def print_intervals(counts: Counts) -> None:
     methods = defaultdict[str, list[str]](list)
-    for found in counts.values():
-        for statistic, method in found:
+    for cell in counts.values():
+        for statistic, method in cell:
             if method not in methods[statistic]:
                 methods[statistic].append(method)
     rows = []
@@ -249,14 +254,14 @@ def print_intervals(counts: Counts) -> None:
                     share(counts, statistic, method, world=HOPELESS),
                 ]
             )
-    print("### 95 % intervals that hold the truth, per cent\n")
+    print("### 95 % intervals that contain the true value, per cent\n")
     table(["statistic", "interval", "mean", *(f"n={n}" for n in SIZES), *WORLDS, "cells", f"({HOPELESS})"], rows)
 
 
 def outside(counts: Counts) -> list[str]:
-    """Means of our intervals by world and by n that lie outside of what is claimed by over two standard errors."""
+    """Mean coverages of our intervals by world and by n that are outside the claim by over two standard errors."""
     wrong = []
-    for statistic in sorted({s for found in counts.values() for s, method in found if method == "ours"}):
+    for statistic in sorted({s for cell in counts.values() for s, method in cell if method == "ours"}):
         groups: list[dict[str, object]] = [*({"n": n} for n in SIZES), *({"world": world} for world in WORLDS)]
         for only in groups:
             value, total = share(counts, statistic, "ours", **only), intervals(counts, statistic, **only)
@@ -267,28 +272,28 @@ def outside(counts: Counts) -> list[str]:
 
 
 def intervals(counts: Counts, statistic: str, **only: object) -> int:
-    """Our intervals of a statistic that were tried."""
+    """Number of our intervals of a statistic."""
     return sum(
-        found.get((statistic, "ours"), (0, 0))[1]
-        for (world, _, n), found in counts.items()
+        cell.get((statistic, "ours"), (0, 0))[1]
+        for (world, _, n), cell in counts.items()
         if (only.get("world", world), only.get("n", n)) == (world, n) and (world != HOPELESS or "world" in only)
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Do the intervals cover, are the chances calibrated?")
-    parser.add_argument("--studies", type=int, default=STUDIES, help=f"of each cell of the intervals ({STUDIES})")
+    parser = argparse.ArgumentParser(description="Coverage of intervals, calibration of probabilities.")
+    parser.add_argument("--studies", type=int, default=STUDIES, help=f"studies of each cell ({STUDIES})")
     studies, start = parser.parse_args(arguments).studies, time.monotonic()
     kinds = [(world, r2) for world in (*WORLDS, HOPELESS) for r2 in R2S]
     with get_context("spawn").Pool(2) as pool:
-        of_choices = pool.apply_async(of_effects, (2 * studies,))
+        effect_counts = pool.apply_async(effects, (2 * studies,))
         truths = dict(zip(kinds, pool.starmap(worlds.truths, kinds), strict=True))
         tasks = [((world, r2, n), truths[world, r2], studies) for n in reversed(SIZES) for world, r2 in kinds]
         counts: Counts = dict(pool.starmap(measure, tasks, chunksize=1))
         print_intervals(counts)
-        print("### Effect of a choice, per cent of 95 % intervals that hold the truth\n")
-        effects = of_choices.get()
-        table(["pairs", "seeds", "held"], [[p, s, 100 * h / t] for (p, s), (h, t) in effects.items()])
+        print("### Effect of a choice, per cent of 95 % intervals that contain the true value\n")
+        rows = [[p, s, 100 * h / t] for (p, s), (h, t) in effect_counts.get().items()]
+        table(["pairs", "seeds", "coverage"], rows)
         claims = promises.print_all(pool, studies)
     wrong = outside(counts)
     claims = [
@@ -296,9 +301,11 @@ def main(arguments: list[str] | None = None) -> int:
         *claims,
     ]
     print("### Claims\n")
-    for claim, against in claims:
-        print(f"- {'does not hold' if against else 'holds'}: {claim}{': ' + '; '.join(against) if against else ''}")
-    print(f"\n{studies} studies a cell, {time.monotonic() - start:.0f} s")
+    for claim, exceptions in claims:
+        print(
+            f"- {'does not hold' if exceptions else 'holds'}: {claim}{': ' + '; '.join(exceptions) if exceptions else ''}"
+        )
+    print(f"\n{studies} studies per cell, {time.monotonic() - start:.0f} s")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""Studies with known truth, for `python -m benchmarks.coverage`.
+"""Simulated studies with known true statistics, for `python -m benchmarks.coverage`.
 
-Every world has designs with scores at a small and a large scale, in standard deviations of the plain designs' scores;
-the squared correlation of those plain designs is `r2`. What outlying designs, groups or tails make of it is measured on
-300,000 designs.
+Every world has designs with scores at a small and a large scale, in standard deviations of the regular designs' scores;
+the squared correlation of the regular designs is `r2`. Outlying designs, groups and heavy tails change the statistics:
+their true values are measured on 300,000 designs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from analysis.numbers import Floats
 World = Literal["normal", "seed noise", "collapsed", "heavy tails", "groups", "rare outliers in y"]
 WORLDS: tuple[World, ...] = ("normal", "seed noise", "collapsed", "heavy tails", "groups")
 HOPELESS: World = "rare outliers in y"
-"""One study of four at 8 designs holds none of them, and nothing in it tells that there are any."""
+"""At 8 designs, one study of four contains no outlier, and its data give no sign that outliers exist."""
 R2S, SIZES = (0.3, 0.5, 0.7, 0.83, 0.94), (8, 12, 21, 40, 80)
 SEEDS = 2
-"""In the world with seed noise; its truth is that of means over them."""
+"""Number of seeds in the world with seed noise; its true statistics are those of means over seeds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +30,21 @@ class Study:
     """Scores of n designs."""
 
     x_n: Floats
+    """At the small scale."""
     y_n: Floats
+    """At the large scale."""
     x_nK: Floats | None = None
-    """By seed, where there are several."""
+    """Scores by seed, where there are several, n x K."""
     y_nK: Floats | None = None
 
 
 def noise_share(r2: float) -> float:
-    """Variance of a mean over seeds' noise over that of the qualities: up to a quarter, as far as r2 leaves room."""
+    """Variance of the noise of a mean over seeds / that of the qualities: at most 1/4, and as large as r2 allows."""
     return min(0.25, 0.9 * (1 / math.sqrt(r2) - 1))
 
 
 def draw(world: World, r2: float, n: int, rng: np.random.Generator) -> Study:
-    """One study."""
+    """One study of n designs."""
     if world == "seed noise":
         return _with_seeds(r2, n, rng)
     rho = math.sqrt(r2)
@@ -50,8 +52,8 @@ def draw(world: World, r2: float, n: int, rng: np.random.Generator) -> Study:
     y = rho * x + math.sqrt(1 - r2) * rng.standard_normal(n)
     match world:
         case "collapsed":
-            lost = rng.random(n) < 0.12
-            return Study(x - 3 * lost, y - 4 * lost)
+            collapsed = rng.random(n) < 0.12
+            return Study(x - 3 * collapsed, y - 4 * collapsed)
         case "rare outliers in y":
             return Study(x, y - 4 * (rng.random(n) < 0.04))
         case "heavy tails":
@@ -65,7 +67,7 @@ def draw(world: World, r2: float, n: int, rng: np.random.Generator) -> Study:
 
 def _with_seeds(r2: float, n: int, rng: np.random.Generator) -> Study:
     share = noise_share(r2)
-    rho = math.sqrt(r2) * (1 + share)  # of the qualities
+    rho = math.sqrt(r2) * (1 + share)  # correlation of the qualities
     x = rng.standard_normal(n)
     y = rho * x + math.sqrt(1 - rho * rho) * rng.standard_normal(n)
     noise = rng.standard_normal((2, n, SEEDS)) * math.sqrt(share * SEEDS)
@@ -74,7 +76,7 @@ def _with_seeds(r2: float, n: int, rng: np.random.Generator) -> Study:
 
 
 def truths(world: World, r2: float) -> dict[str, float]:
-    """What the statistics would be of endlessly many designs."""
+    """True values of the statistics, from 300,000 designs."""
     study = draw(world, r2, 300_000, np.random.default_rng(7))
     x, y = study.x_n, study.y_n
     slope, intercept = np.polyfit(x, y, 1)

@@ -1,11 +1,11 @@
-"""Scale label -> the LLM behind it and what a trial at that scale asks for. No torch here.
+"""Scale label -> its LLM, learning-rate factor, and the cores and GPUs of a trial. No torch here.
 
 The embedded ladder is the 1:10,000 image of the paper's 0.5B / 1.5B / 4B / 7B (docs/tiny-study.md). The other labels
-are published LLMs (models/cards, SCALES). A label of the user's own stands for the LLM that the spec gives it, which
-may be one that nothing is known of before it is fetched.
+are published LLMs (models/cards, SCALES). A spec may define labels of its own, each with an LLM whose sizes may be
+unknown until it is downloaded.
 
 Recipe at every published size (Apollo, Table 7: the same at 1.5B, 3B and 7B): batch 256 and a warm-up of 3% of a
-stage's steps, as the schedules and optimisers of designs say; the learning rate of the LLM alone differs, by
+stage's steps, as in the schedules and optimisers of designs; only the learning rate of the LLM differs, by
 `published_factor`.
 """
 
@@ -22,21 +22,21 @@ from models.design import Part, TrialConfig
 from models.weights import UncountedError, local_config, stored_params, why_not_here
 
 REFERENCE = "Qwen/Qwen2.5-3B-Instruct"
-"""Schedules for published LLMs give the learning rate at this one: Apollo's ablations use it."""
-SMALLEST_RULED = 250_000_000
-"""Parameters below which no published rate says anything: half of the smallest published LLM, 0.5B, rounded."""
+"""LLM at which schedules for published LLMs give the learning rate: the one of Apollo's ablations."""
+SMALLEST_SCALED = 250_000_000
+"""Number of parameters below which learning rates are not scaled: half of the smallest published LLM, 0.5B, rounded."""
 
 
 class ScaleCard(Part):
-    """One step of the ladder. `cpus` and `gpus` are about execution and enter no key."""
+    """One scale. `cpus` and `gpus` concern only execution and are not part of a trial's key."""
 
     label: str
     llm: str
     """Weights of the LLM: a folder in transformers' format, a hub id, or `tiny/NAME@VERSION`."""
     llm_lr_factor: float = Field(default=1.0, gt=0)
-    """Multiplies a schedule's learning rates of the LLM: good rates fall with its width, as 1/width (muP, Yang et
-    al., arXiv 2203.03466). Here 64/width for those wider than the 0.15M one, at which the rates were measured; for
-    published LLMs see `published_factor`."""
+    """Factor of a schedule's learning rates of the LLM: good rates fall with its width, as 1/width (muP, Yang et al.,
+    arXiv 2203.03466). Here 64/width for LLMs wider than the 0.15M one, at which the rates were measured; for published
+    LLMs see `published_factor`."""
     cpus: float = Field(default=1, ge=0)
     """CPU cores of one trial."""
     gpus: float = Field(default=0, ge=0)
@@ -44,13 +44,13 @@ class ScaleCard(Part):
 
 
 def published_factor(card: LlmCard) -> float:
-    """Parameters of the 3B LLM / parameters of this one, by which a schedule's rate of the LLM is multiplied.
+    """Factor of a schedule's learning rate of the LLM: parameters of the 3B LLM / parameters of this one.
 
     Apollo's Table 7 trains with 5e-5, 2e-5 and 1e-5 at 1.5B, 3B and 7B: a power law fitted to it has the exponent -1.01
     (tests/models/test_ladder.py), so 1/parameters. At 0.5B it is extrapolated (6.2 times the rate at 3B); an LLM below
-    `SMALLEST_RULED` keeps the schedule's own rate.
+    `SMALLEST_SCALED` keeps the schedule's own rate.
     """
-    return LLMS[REFERENCE].params / card.params if card.params >= SMALLEST_RULED else 1.0
+    return LLMS[REFERENCE].params / card.params if card.params >= SMALLEST_SCALED else 1.0
 
 
 LADDER: dict[str, ScaleCard] = {
@@ -63,49 +63,53 @@ LADDER: dict[str, ScaleCard] = {
 
 
 def scale_card(label: str, own: Iterable[str] = ()) -> ScaleCard:
-    """The ladder's step of this label.
+    """The scale with this label.
 
     Args:
-        label: which.
-        own: labels of the user's own, for the message.
+        label: label of the ladder.
+        own: labels that a spec defines itself, for the message.
 
     Raises:
-        ValueError: there is no such scale; the message lists those that there are.
+        ValueError: there is no such scale; the message lists all scales.
     """
     if label in LADDER:
         return LADDER[label]
-    known = [*own, *LADDER]
-    near = get_close_matches(label, known, n=1)
+    labels = [*own, *LADDER]
+    near = get_close_matches(label, labels, n=1)
     hint = f", did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown scale {label!r}{hint} Known scales: {', '.join(known)}")
+    raise ValueError(f"unknown scale {label!r}{hint} Known scales: {', '.join(labels)}")
 
 
 def own_scale_card(label: str, llm: str) -> ScaleCard:
-    """The step of a label of the user's own.
+    """The scale of a label that a spec defines itself.
 
-    An LLM without a card keeps the schedule's own rates, and asks for a GPU unless its files are small. So does a hub
-    id that is not in the table even where a copy of it lies here: the rates enter a trial's key and must be the same on
-    every machine.
+    An LLM without a card keeps the schedule's learning rates, and needs a GPU unless its files are small. So does a hub
+    id that is not in the table even if this machine has a copy of it: the rates enter a trial's key, which must be the
+    same on every machine.
+
+    Args:
+        label: label of the spec.
+        llm: weights of the LLM, see `ScaleCard.llm`.
 
     Raises:
-        ValueError: the ladder has this label; or there can be no such LLM.
-        FileNotFoundError: no such shipped part.
+        ValueError: the ladder has this label, or the LLM cannot exist.
+        FileNotFoundError: there is no such shipped part.
     """
     if label in LADDER:
         raise ValueError(f"{label!r} is one of the ladder's scales ({LADDER[label].llm}); choose another label")
-    shipped = next((step for step in LADDER.values() if step.llm == llm and not step.gpus), None)
+    shipped = next((scale for scale in LADDER.values() if scale.llm == llm and not scale.gpus), None)
     if shipped is not None:
         return shipped.model_copy(update={"label": label})
     if llm not in LLMS:
         _refuse_impossible(llm)
     card = _card(llm)
     params = card.params if card else stored_params(llm)
-    is_told = llm in LLMS or Path(llm).exists()
+    is_same_everywhere = llm in LLMS or Path(llm).exists()
     return ScaleCard(
         label=label,
         llm=llm,
-        llm_lr_factor=published_factor(card) if card and is_told else 1.0,
-        gpus=0 if params is not None and params < SMALLEST_RULED else 1,
+        llm_lr_factor=published_factor(card) if card and is_same_everywhere else 1.0,
+        gpus=0 if params is not None and params < SMALLEST_SCALED else 1,
     )
 
 
@@ -117,18 +121,18 @@ def _card(llm: str) -> LlmCard | None:
 
 
 def _refuse_impossible(llm: str) -> None:
-    reason, meant = why_not_here(llm), misspelt(llm)
+    reason, suggestion = why_not_here(llm), misspelt(llm)
     if reason is not None:
         raise ValueError(reason)
-    if meant is not None and local_config(llm) is None:
-        raise ValueError(f"unknown LLM {llm!r}; did you mean {meant!r}?")
+    if suggestion is not None and local_config(llm) is None:
+        raise ValueError(f"unknown LLM {llm!r}; did you mean {suggestion!r}?")
 
 
 def scale_card_of(config: TrialConfig) -> ScaleCard:
-    """The ladder's step that a trial stands on.
+    """The scale of a trial.
 
     Raises:
-        ValueError: there is no such scale, or can be no such LLM.
-        FileNotFoundError: no such shipped part.
+        ValueError: there is no such scale, or its LLM cannot exist.
+        FileNotFoundError: there is no such shipped part.
     """
     return scale_card(config.scale) if config.llm is None else own_scale_card(config.scale, config.llm)

@@ -24,11 +24,11 @@ from models.design import (
 
 @dataclass(frozen=True)
 class Preset:
-    """A base design and the budget that it is meant for."""
+    """A base design and its number of training samples."""
 
     design: Design
     samples: int
-    """Training samples of a trial."""
+    """Number of training samples of a trial."""
 
 
 _TINY = Design(
@@ -72,13 +72,13 @@ _APOLLO = Design(
     ),
     optimizer=AdamW(kind="adamw"),
 )
-"""What the paper's ablations vary (arXiv 2412.10360): Qwen2.5-3B, InternVideo2 + SigLIP, a Perceiver of 16 tokens a
-frame, 2 fps, 750K samples (section 4), the plain form of token integration (Table 1 and Table 2 share their baseline's
-scores), AdamW at batch 256 (Table 7), at most 200 clips as in fine-tuning there. Not printed, so assumed: the two-stage
-schedule (row 5 of Table 12), its split of the samples, and row 2 of Table 13 as the mix."""
+"""Baseline of the paper's ablations (arXiv 2412.10360): Qwen2.5-3B, InternVideo2 + SigLIP, a Perceiver with 16 tokens
+per frame, 2 fps, 750K samples (section 4), plain token integration (Table 1 and Table 2 have the same scores for their
+baselines), AdamW at batch 256 (Table 7), at most 200 clips as in the paper's fine-tuning. Assumed, since not published:
+the two-stage schedule (row 5 of Table 12), its split of the samples, and row 2 of Table 13 as the mix."""
 
 PRESETS: dict[str, Preset] = {
-    # Alignment of the resampler on images, then training on the full mix: recipe measured in docs/tiny-study.md.
+    # Alignment of the resampler on images, then training on the full mix; docs/tiny-study.md has the measurements.
     "tiny": Preset(_TINY, samples=22_750),
     "apollo": Preset(_APOLLO, samples=750_000),
 }

@@ -1,4 +1,4 @@
-"""What people type and see: commands by noun, and the views that print their results.
+"""The command line: commands by noun, and the views that print their results.
 
-The only importer of typer and rich.
+Only this package imports typer and rich.
 """

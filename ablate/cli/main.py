@@ -1,4 +1,4 @@
-"""The entry point: an error for users is one line on stderr and an exit code.
+"""The entry point: an error of the user is one line on stderr and an exit code.
 
 Exit codes: 0 all done, 1 something failed, 2 wrong usage or spec, 3 cannot be satisfied, 130 interrupted.
 """
@@ -13,8 +13,8 @@ from ablate.errors import AblateError
 
 
 def main() -> None:
-    """Run `ablate` with the arguments of this process."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal without a character shows its code instead of failing
+    """Run `ablate` with the arguments of this process, and exit."""
+    for stream in (sys.stdout, sys.stderr):  # characters that the terminal lacks are escaped instead of raising
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:

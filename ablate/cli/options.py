@@ -1,4 +1,4 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablate.errors import UsageError
 
 
 class Modality(StrEnum):
-    """What the model was shown: the video, its centre frame, or the question alone."""
+    """Input of the model: the video, its centre frame, or the question alone."""
 
     VIDEO = "video"
     FRAME = "frame"
@@ -33,11 +33,11 @@ TrainSamples = Annotated[
     int | None, typer.Option(help="Training samples of the new trials; as at the small scales if omitted.", min=1)
 ]
 Metric = Annotated[str | None, typer.Option(help="benchmark/category; the study's own metric if omitted.")]
-Shown = Annotated[Modality, typer.Option("--modality", help="What the model was shown.")]
-Declared = Annotated[str | None, typer.Option(help="A spec that declares the designs whose scores were imported.")]
+Input = Annotated[Modality, typer.Option("--modality", help="Input of the model.")]
+Declared = Annotated[str | None, typer.Option(help="A spec that declares the designs of imported scores.")]
 GpuName = Annotated[str | None, typer.Option(help="Price against this GPU: h100-80gb, rtx4090-24gb, ...")]
 Blind = Annotated[bool, typer.Option("--blind", help="Ignore the scores at the large scale.")]
-Plot = Annotated[Path | None, typer.Option(help="Draw the answer to this .png, .pdf or .svg file.")]
+Plot = Annotated[Path | None, typer.Option(help="Draw the result to this .png, .pdf or .svg file.")]
 TrackingUri = Annotated[
     str | None, typer.Option(help="MLflow store; $MLFLOW_TRACKING_URI or runs/mlflow.db if omitted.")
 ]
@@ -49,34 +49,34 @@ Many = list[str] | None
 
 
 def numbers(option: str, text: str | None) -> list[int] | None:
-    """Whole numbers with commas between.
+    """Whole numbers, separated by commas; None if the option is not given.
 
     Raises:
-        UsageError: one is not a whole number.
+        UsageError: a piece is not a whole number.
     """
     try:
         return [int(piece) for piece in text.split(",")] if text is not None else None
     except ValueError:
-        raise UsageError(f"{option} {text}: give whole numbers with commas between, e.g. 0,1,2") from None
+        raise UsageError(f"{option} {text}: give whole numbers separated by commas, e.g. 0,1,2") from None
 
 
 def names(option: str, text: str | None) -> list[str]:
-    """Names with commas between, each once.
+    """Names, separated by commas, without duplicates; empty if the option is not given.
 
     Raises:
-        UsageError: the option was given without a name.
+        UsageError: the option is given without a name.
     """
     pieces = [piece.strip() for piece in text.split(",") if piece.strip()] if text is not None else []
     if text is not None and not pieces:
-        raise UsageError(f"{option} {text!r}: give one or more names with commas between, or omit it")
+        raise UsageError(f"{option} {text!r}: give one or more names separated by commas, or omit it")
     return list(dict.fromkeys(pieces))
 
 
 def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
-    """AXIS=VALUE, as often as the option is given.
+    """Axis -> value, from an option that may be repeated with AXIS=VALUE.
 
     Raises:
-        UsageError: one has no =.
+        UsageError: a text has no `=`.
     """
     for text in texts or []:
         if "=" not in text:
@@ -85,10 +85,10 @@ def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
 
 
 def refuse_empty(**options: str | None) -> None:
-    """Refuse an empty name: most often a shell variable that is not set.
+    """Refuse an empty value: most often a shell variable that is not set.
 
     Raises:
-        UsageError: names the option.
+        UsageError: a value is empty; the message names the option.
     """
     for name, value in options.items():
         if value is not None and not value.strip():
@@ -96,10 +96,10 @@ def refuse_empty(**options: str | None) -> None:
 
 
 def labelled_scale(text: str) -> tuple[str, str | None]:
-    """`--to`: the label of a scale, and the LLM of a label that is the user's own.
+    """`--to`: the label of a scale, and the LLM if the label is the user's own.
 
     Raises:
-        UsageError: nothing follows the =.
+        UsageError: nothing follows the `=`.
     """
     label, separator, llm = text.partition("=")
     if separator and not llm:

@@ -1,4 +1,4 @@
-"""`ablate import`: scores of trials that ran elsewhere become records like any others."""
+"""`ablate import`: scores of trials that ran elsewhere become trial records."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ablate.spec import design_key, digest
 from ablate.study import known_designs
 
 TIDY = Layout()
-"""A file whose columns are named like ours."""
+"""Layout of a file whose columns have our names."""
 LOSSES = {"loss", "losses", "error", "errors", "err", "perplexity", "ppl", "wer", "cer", "nll", "bpb"}
 GAINS = {"acc", "accuracy", "f1"}
 _WORD = re.compile(r"[fF]1|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
@@ -27,27 +27,29 @@ _WORD = re.compile(r"[fF]1|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 @dataclass(frozen=True)
 class Imported:
-    """What `ablate import` did."""
+    """Summary of an import."""
 
     trials: int
+    """Number of trials in the file."""
     unchanged: int
+    """Number of trials that were in the study already, with the same scores and axes."""
     skipped: int
-    """Rows without a score."""
+    """Number of rows without a score."""
     notes: tuple[str, ...] = ()
-    """What may be a slip."""
+    """Warnings about possible mistakes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Incoming:
-    """A trial of a file beside what the study holds of it; its record, joined with that."""
+    """A trial of a file, merged with the study's record of it."""
 
     folder: TrialFolder
     about: About
     result: Result
-    state: Literal["new", "known", "extended", "conflict"]
-    """`known`: nothing would change; `extended`: more scores or axes; `conflict`: others than the study holds."""
-    clashes: tuple[str, ...] = ()
-    """What of it the study holds otherwise: scores, samples, axes."""
+    state: Literal["new", "unchanged", "extended", "conflict"]
+    """`extended`: adds scores or axes to the study's record; `conflict`: differs from it."""
+    conflicts: tuple[str, ...] = ()
+    """What differs from the study's record: scores, samples, axes."""
 
 
 def import_scores(
@@ -59,114 +61,123 @@ def import_scores(
     replace: bool,
     designs: str | None = None,
 ) -> Imported:
-    """Take a file of scores into a study.
+    """Import a file of scores into a study.
 
     All rows are checked before anything is written.
 
     Args:
         file: the table.
-        study: its name.
-        layout: what its columns are.
-        lower_is_better: for losses.
-        replace: take the new ones where the study has others.
-        designs: a sweep spec that declares the designs by the names in the file: then they are the same designs as
-            those of trials that the study runs.
+        study: name of the study.
+        layout: layout of the table.
+        lower_is_better: whether the scores are losses.
+        replace: whether new values overwrite different ones in the study; otherwise they are refused.
+        designs: a sweep spec that declares the designs by the names in the file; the imported scores then belong to
+            the same designs as trials that the study runs.
 
     Raises:
-        UsageError: the file, a row, or a clash with what the study holds; says which and the mend.
+        UsageError: the file or a row is invalid, or conflicts with the study; the message names it and the fix.
     """
     paths = writable(study)
-    found = read_scores(file, study, layout)
-    check_as_table(found.rows, study)
-    keys = declared_keys(found, designs)
+    scores = read_scores(file, study, layout)
+    check_as_table(scores.rows, study)
+    keys = declared_keys(scores, designs)
     with sole_driver(paths):
-        trials, others = incoming(paths, found, lower_is_better=lower_is_better, keys=keys)
-        _refuse_conflict(study, trials, replaced=replace)
+        trials, others = incoming(paths, scores, lower_is_better=lower_is_better, keys=keys)
+        _refuse_conflict(study, trials, replace=replace)
         _write(paths, [*trials, *others], lower_is_better=lower_is_better)
-    unchanged = sum(trial.state == "known" for trial in trials)
-    notes = direction_notes(found, lower_is_better=lower_is_better)
-    return Imported(len(trials), unchanged, found.skipped, tuple(notes))
+    unchanged = sum(trial.state == "unchanged" for trial in trials)
+    notes = direction_notes(scores, lower_is_better=lower_is_better)
+    return Imported(len(trials), unchanged, scores.skipped, tuple(notes))
 
 
 def writable(study: str) -> StudyPaths:
-    """Paths of a study that scores can be written to.
+    """Paths of a study, after checking that it may be written to.
 
     Raises:
-        UsageError: it is the built-in one.
+        UsageError: it is the built-in study.
     """
     if study == PUBLISHED:
         raise UsageError(f"'{PUBLISHED}' is the built-in study of published tables; choose another name")
     return study_paths(study)
 
 
-def declared_keys(found: ScoreFile, designs: str | None) -> dict[str, str]:
-    """Name -> key of each design, as a spec declares them; empty without one.
+def declared_keys(scores: ScoreFile, designs: str | None) -> dict[str, str]:
+    """Name -> key of each design, as a sweep spec declares them; empty without a spec.
 
     Raises:
-        UsageError: no such spec, or it lacks a design of the file.
+        UsageError: there is no such spec, or it lacks a design of the file.
     """
     if designs is None:
         return {}
-    declared = known_designs("", designs).configs
-    for row in found.rows:
-        if row["design"] not in declared:
-            near = get_close_matches(row["design"], declared, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+    configs = known_designs("", designs).configs
+    for row in scores.rows:
+        if row["design"] not in configs:
+            matches = get_close_matches(row["design"], configs, n=1)
+            hint = f"did you mean {matches[0]!r}? " if matches else ""
             raise UsageError(
-                f"--designs {designs} declares no design {row['design']!r}; {hint}it has: {', '.join(declared)}"
+                f"--designs {designs} declares no design {row['design']!r}; {hint}it has: {', '.join(configs)}"
             )
-    return {name: design_key(design) for name, design in declared.items()}
+    return {name: design_key(design) for name, design in configs.items()}
 
 
 def incoming(
-    paths: StudyPaths, found: ScoreFile, *, lower_is_better: bool, keys: Mapping[str, str] | None = None
+    paths: StudyPaths, scores: ScoreFile, *, lower_is_better: bool, keys: Mapping[str, str] | None = None
 ) -> tuple[list[Incoming], list[Incoming]]:
-    """The trials of a file, and those of the study that learn a new axis of their design from it.
+    """The trials of a file, and the other trials of the study whose design gets a new axis from it.
 
     Args:
         paths: the study.
-        found: the file.
-        lower_is_better: for losses.
+        scores: the file.
+        lower_is_better: whether the scores are losses.
         keys: from `declared_keys`.
 
     Raises:
         UsageError: the study has the other direction.
     """
-    held = {record.about.key: record for record in scan(paths)}
-    before = facts(paths)
-    if held and before.lower_is_better != lower_is_better:
-        kept = "lower" if before.lower_is_better else "higher"
+    records = {record.about.key: record for record in scan(paths)}
+    study = facts(paths)
+    if records and study.lower_is_better != lower_is_better:
+        direction = "lower" if study.lower_is_better else "higher"
         raise UsageError(
-            f"in study {paths.name!r} {kept} is better; import with the same direction, or to another study"
+            f"in study {paths.name!r} {direction} is better; import with the same direction, or to another study"
         )
-    axes: dict[str, dict[str, Any]] = {}
-    for record in held.values():
-        axes.setdefault(record.about.design_key, {}).update(record.about.axes)
-    by_trial: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for row in found.rows:
-        by_trial.setdefault((row["design"], row["scale"], row["seed"]), []).append(row)
+    axes_of_design: dict[str, dict[str, Any]] = {}
+    for record in records.values():
+        axes_of_design.setdefault(record.about.design_key, {}).update(record.about.axes)
+    rows_of_trial: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for row in scores.rows:
+        rows_of_trial.setdefault((row["design"], row["scale"], row["seed"]), []).append(row)
     trials = []
-    for place, rows in by_trial.items():
-        about, result = _record(paths, place, rows, found.axes[place[0]], (keys or {}).get(place[0]))
-        folder, known = folder_of(paths, about.key), held.get(about.key)
-        told = {**(known.about.axes if known else {}), **axes.get(about.design_key, {})}
-        trials.append(_joined(folder, about, result, known, told))
-    return trials, _of_same_designs(trials, held)
+    for trial, rows in rows_of_trial.items():
+        design, _, _ = trial
+        about, result = _record(paths, trial, rows, scores.axes[design], (keys or {}).get(design))
+        record = records.get(about.key)
+        axes = {**(record.about.axes if record else {}), **axes_of_design.get(about.design_key, {})}
+        trials.append(_merged(folder_of(paths, about.key), about, result, record, axes))
+    return trials, _other_trials(trials, records)
 
 
 def _record(
     paths: StudyPaths,
-    place: tuple[str, str, int],
+    trial: tuple[str, str, int],
     rows: Sequence[Mapping[str, Any]],
     axes: Mapping[str, Any],
-    declared: str | None,
+    declared_key: str | None,
 ) -> tuple[About, Result]:
-    """What a file says of one trial: design, scale and seed; its design's key, where a spec declares it."""
-    design, scale, seed = place
+    """The record of one trial of a file.
+
+    Args:
+        paths: the study.
+        trial: design, scale and seed.
+        rows: rows of the trial.
+        axes: axes of its design.
+        declared_key: key of its design, if a spec declares it.
+    """
+    design, scale, seed = trial
     key = digest({"imported": paths.name, "design": design, "scale": scale, "seed": seed})
     about = About(
         key=key,
-        design_key=declared or digest({"imported": paths.name, "design": design}),
+        design_key=declared_key or digest({"imported": paths.name, "design": design}),
         label=f"{design}@{scale}/s{seed}",
         design_label=design,
         study=paths.name,
@@ -183,72 +194,79 @@ def _record(
     return about, Result(key=key, attempt=0, scores=scores, seconds=0.0, started_at=0.0, ended_at=0.0, environment={})
 
 
-def _joined(
-    folder: TrialFolder, about: About, result: Result, known: Record | None, axes: Mapping[str, Any]
+def _merged(
+    folder: TrialFolder, about: About, result: Result, record: Record | None, axes: Mapping[str, Any]
 ) -> Incoming:
-    """New scores and axes together with those that the study has of the trial and of its design; the new ones win."""
-    clashes = ["axes"] if any(axes.get(name, value) != value for name, value in about.axes.items()) else []
+    """Merge new scores and axes into the study's record of the trial and axes of its design; new values win."""
+    conflicts = ["axes"] if any(axes.get(name, value) != value for name, value in about.axes.items()) else []
     about = dataclasses.replace(about, axes={**axes, **about.axes})
-    if known is None:
-        return Incoming(
-            folder=folder, about=about, result=result, state="conflict" if clashes else "new", clashes=tuple(clashes)
-        )
+    if record is None:
+        state: Literal["new", "conflict"] = "conflict" if conflicts else "new"
+        return Incoming(folder=folder, about=about, result=result, state=state, conflicts=tuple(conflicts))
     if about.samples is None:
-        about = dataclasses.replace(about, samples=known.about.samples)
-    elif known.about.samples not in (None, about.samples):
-        clashes.append("samples")
-    scores = {(s.benchmark, s.category, s.modality): s for s in (known.result.scores if known.result else [])}
-    new = {(s.benchmark, s.category, s.modality): s for s in result.scores}
-    if any(scores.get(place, score) != score for place, score in new.items()):
-        clashes.insert(0, "scores")
-    result = dataclasses.replace(result, scores=list((scores | new).values()))
-    same = known.about == about and known.result is not None and known.result.scores == result.scores
+        about = dataclasses.replace(about, samples=record.about.samples)
+    elif record.about.samples not in (None, about.samples):
+        conflicts.append("samples")
+    old = _by_metric(record.result.scores if record.result else [])
+    new = _by_metric(result.scores)
+    if any(old.get(metric, score) != score for metric, score in new.items()):
+        conflicts.insert(0, "scores")
+    result = dataclasses.replace(result, scores=list((old | new).values()))
+    same = record.about == about and record.result is not None and record.result.scores == result.scores
     return Incoming(
         folder=folder,
         about=about,
         result=result,
-        state="conflict" if clashes else "known" if same else "extended",
-        clashes=tuple(clashes),
+        state="conflict" if conflicts else "unchanged" if same else "extended",
+        conflicts=tuple(conflicts),
     )
 
 
-def _of_same_designs(trials: Sequence[Incoming], held: Mapping[str, Record]) -> list[Incoming]:
-    """Trials that the file leaves out, whose design it tells a new axis of: a design has one value of each."""
+def _by_metric(scores: Iterable[Score]) -> dict[tuple[str, str, str], Score]:
+    return {(score.benchmark, score.category, score.modality): score for score in scores}
+
+
+def _other_trials(trials: Sequence[Incoming], records: Mapping[str, Record]) -> list[Incoming]:
+    """Trials that are not in the file but whose design gets a new axis from it: a design has one value of each axis."""
     axes = {trial.about.design_key: trial.about.axes for trial in trials}
-    taken = {trial.about.key for trial in trials}
-    found = []
-    for key, record in held.items():
+    keys = {trial.about.key for trial in trials}
+    others = []
+    for key, record in records.items():
         about = dataclasses.replace(record.about, axes=axes.get(record.about.design_key, record.about.axes))
-        if key not in taken and record.result is not None and about != record.about:
+        if key not in keys and record.result is not None and about != record.about:
             folder = TrialFolder(record.path)
-            found.append(Incoming(folder=folder, about=about, result=record.result, state="extended"))
-    return found
+            others.append(Incoming(folder=folder, about=about, result=record.result, state="extended"))
+    return others
 
 
-def _refuse_conflict(study: str, trials: Iterable[Incoming], *, replaced: bool) -> None:
-    clash = [trial for trial in trials if trial.state == "conflict"]
-    if clash and not replaced:
-        raise UsageError(f"{conflict(study, clash)}; --replace takes the new ones")
+def _refuse_conflict(study: str, trials: Iterable[Incoming], *, replace: bool) -> None:
+    conflicting = [trial for trial in trials if trial.state == "conflict"]
+    if conflicting and not replace:
+        raise UsageError(f"{conflict_message(study, conflicting)}; --replace overwrites them")
 
 
-def conflict(study: str, clash: Sequence[Incoming]) -> str:
-    """How many trials clash with the study, in what, and the first."""
-    kinds = " and ".join(dict.fromkeys(kind for trial in clash for kind in trial.clashes))
-    return f"{len(clash)} trials of study {study!r} have other {kinds} already, first {clash[0].about.label}"
+def conflict_message(study: str, conflicting: Sequence[Incoming]) -> str:
+    """Number of trials that conflict with the study, what differs, and the label of the first."""
+    kinds = " and ".join(dict.fromkeys(kind for trial in conflicting for kind in trial.conflicts))
+    first = conflicting[0].about.label
+    return f"{len(conflicting)} trials of study {study!r} have other {kinds} already, first {first}"
 
 
 def _write(paths: StudyPaths, trials: Iterable[Incoming], *, lower_is_better: bool) -> None:
-    remember(
-        paths, dataclasses.replace(facts(paths), lower_is_better=lower_is_better)
-    )  # before any score that needs it
+    # Before the scores: they cannot be interpreted without it.
+    remember(paths, dataclasses.replace(facts(paths), lower_is_better=lower_is_better))
     for trial in trials:
-        if trial.state != "known":
+        if trial.state != "unchanged":
             trial.folder.describe(trial.about)
             trial.folder.finish(trial.result)
 
 
 def check_as_table(rows: Sequence[Mapping[str, Any]], study: str) -> None:
-    """What could not be read back is not written."""
+    """Check that the rows form a valid score table, so that what is written can be read back.
+
+    Raises:
+        UsageError: they do not.
+    """
     import pandas as pd
 
     from analysis.tables import ScoreTable, TableError
@@ -259,15 +277,16 @@ def check_as_table(rows: Sequence[Mapping[str, Any]], study: str) -> None:
         raise UsageError(str(error)) from None
 
 
-def direction_notes(found: ScoreFile, *, lower_is_better: bool) -> list[str]:
-    """Metrics whose names speak for the other direction than the one that was said."""
-    metrics = dict.fromkeys(f"{row['benchmark']}/{row['category']}" for row in found.rows)
-    turned, taken = (GAINS, "lower") if lower_is_better else (LOSSES, "higher")
-    names = [name for name in (*found.names, *metrics) if turned & {word.lower() for word in _WORD.findall(name)}]
+def direction_notes(scores: ScoreFile, *, lower_is_better: bool) -> list[str]:
+    """Warnings about metrics whose names suggest the other direction."""
+    metrics = dict.fromkeys(f"{row['benchmark']}/{row['category']}" for row in scores.rows)
+    suspicious = GAINS if lower_is_better else LOSSES
+    names = [name for name in (*scores.names, *metrics) if suspicious & {word.lower() for word in _WORD.findall(name)}]
     if not names:
         return []
-    named = ", ".join(repr(name) for name in names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
+    quoted = ", ".join(repr(name) for name in names[:3]) + f" and {len(names) - 3} more" * (len(names) > 3)
     kinds = ("an accuracy", "accuracies") if lower_is_better else ("a loss", "losses")
     like = f"looks like {kinds[0]}" if len(names) == 1 else f"look like {kinds[1]}"
-    mend = "leave out --lower-is-better" if lower_is_better else "give --lower-is-better"
-    return [f"{named} {like}, but {taken} is taken as better; {mend}, or import each direction to its own study"]
+    direction = "lower" if lower_is_better else "higher"
+    fix = "leave out --lower-is-better" if lower_is_better else "give --lower-is-better"
+    return [f"{quoted} {like}, but {direction} is assumed to be better; {fix}, or import each direction to its own study"]

@@ -1,4 +1,4 @@
-"""What a sweep would run, what is missing, what it costs; every refusal before the first trial starts."""
+"""Plans: which trials of a sweep are missing and what they cost; everything that can be refused is refused here."""
 
 import lazy_loader
 

@@ -13,8 +13,12 @@ from models.ladder import scale_card_of
 from models.weights import UncountedError, locate
 
 
-def _check_weights(spec: SweepSpec, trial: Trial) -> None:
-    """Shipped parts must be there; a hub id need not be: a plan shows what to fetch, and nothing is fetched."""
+def check_weights(spec: SweepSpec, trial: Trial) -> None:
+    """Refuse weights that exist nowhere. Hub ids need not be downloaded yet: a plan downloads nothing.
+
+    Raises:
+        SpecError: a shipped part or a folder does not exist.
+    """
     encoders = [e.weights for e in trial.config.design.encoders if not isinstance(e, CustomEncoder)]
     for weights in (*encoders, scale_card_of(trial.config).llm):
         try:
@@ -23,18 +27,27 @@ def _check_weights(spec: SweepSpec, trial: Trial) -> None:
             raise spec.source.error((), str(error)) from None
 
 
-def _check_model(spec: SweepSpec, trial: Trial) -> None:
-    """Parts must fit together, also where no price asks for their sizes: else a worker would find out."""
+def check_model(spec: SweepSpec, trial: Trial) -> None:
+    """Refuse parts that do not fit together, also where no price needs their sizes: else the trial would fail.
+
+    Raises:
+        SpecError: the message names both sizes.
+    """
     try:
         model_of(trial.config)
-    except UncountedError:  # a trial will tell
+    except UncountedError:  # sizes unknown: only the trial itself can check
         return
     except ValueError as error:
         raise spec.source.error((), f"{trial.label}: {error}") from None
 
 
-def _check_data(spec: SweepSpec, trials: list[Trial]) -> None:
-    """Manifests must be readable and hold every kind of sample that a stage asks for."""
+def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
+    """Refuse manifests that cannot be read, or lack a kind of sample that a stage trains on.
+
+    Raises:
+        UsageError: a manifest is missing or wrong.
+        SpecError: a stage's mix has a kind of sample that the manifest lacks.
+    """
     kinds: dict[str, set[str]] = {}
     for trial in trials:
         design = trial.config.design
@@ -43,15 +56,15 @@ def _check_data(spec: SweepSpec, trials: list[Trial]) -> None:
         folder = design.data.folder
         try:
             if folder not in kinds:
-                kinds[folder] = {record.kind for record in load_train(Path(folder))}
+                kinds[folder] = {sample.kind for sample in load_train(Path(folder))}
                 load_test(Path(folder))
         except ManifestError as error:
             raise UsageError(str(error)) from None
         for stage in design.schedule:
-            wanted = {kind for kind, share in design.mix_of(stage).model_dump().items() if share}
-            if lacking := sorted(wanted - kinds[folder]):
+            mix_kinds = {kind for kind, share in design.mix_of(stage).model_dump().items() if share}
+            if lacking := sorted(mix_kinds - kinds[folder]):
                 raise spec.source.error(
                     (),
-                    f"{trial.label}: stage {stage.name!r} learns from {', '.join(lacking)}, of which "
-                    f"{folder}/train.json has no record: change the mix, or add records",
+                    f"{trial.label}: stage {stage.name!r} trains on {', '.join(lacking)}, but {folder}/train.json has "
+                    "no such sample: change the mix, or add samples",
                 )

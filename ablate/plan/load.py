@@ -1,4 +1,4 @@
-"""What a trial's stages compute: samples, frames and tokens, for the formulas of FLOPs and memory."""
+"""The sizes of a trial's model, and the frames and tokens of its stages: the input of the cost formulas."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.video import largest, num_clips, pooled_shape
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
-    """A stage of training as it will run."""
+    """A stage of training, with its totals."""
 
     name: str
     samples: int
@@ -26,21 +26,22 @@ class StagePlan:
     lr: dict[str, float]
     """Peak learning rate of each part at this scale."""
     mix: dict[str, float]
+    """Kind of sample -> its share."""
     frames: float
-    """That the encoders see in the stage, in sum."""
+    """Frames and images that the encoders process in the whole stage."""
     visual_tokens: float
     text_tokens: float
     flops: float
-    """Of the stage, without what checkpointing computes again."""
+    """FLOPs of the whole stage, without recomputation by gradient checkpointing."""
     flops_checkpointed: float
-    """With it."""
+    """FLOPs of the whole stage, with recomputation by gradient checkpointing."""
 
 
 def model_of(config: TrialConfig) -> Model:
     """The sizes of a trial's model.
 
     Raises:
-        ValueError: nothing is known of an encoder or LLM, or parts do not fit together.
+        ValueError: the sizes of an encoder or LLM are unknown, or parts do not fit together.
     """
     design = config.design
     cards = tuple(encoder_card(encoder) for encoder in design.encoders)
@@ -63,14 +64,19 @@ def model_of(config: TrialConfig) -> Model:
     return model
 
 
-# --- what a sample holds -------------------------------------------------------------------------------
+def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: Stage) -> Load:
+    """Clips, images and tokens of one training sample.
 
-
-def _load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: Stage) -> Load:
-    """One sample; `seconds` is a video's duration."""
-    asked, answered = data.asked[kind]
+    Args:
+        design: the design.
+        data: sizes of the data.
+        kind: the kind of sample.
+        seconds: duration of a video; not used for other kinds.
+        stage: limits the questions per sample.
+    """
+    tokens, target_tokens = data.text_tokens[kind]
     turns = min(stage.max_questions, data.turns[kind])
-    text, targets = turns * asked, turns * answered
+    text, targets = turns * tokens, turns * target_tokens
     extra = data.separator_tokens * design.integration.separators
     if kind == "text":
         return Load(clips=0, visual=0, text=text, targets=targets)
@@ -79,28 +85,29 @@ def _load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: Stage)
         extra += data.timestamp_tokens * design.integration.timestamps
         return Load(clips=clips, visual=clips * design.tokens_per_clip, text=text + clips * extra, targets=targets)
     count = data.images if kind == "multi_image" else 1
-    own = isinstance(design.image_path, Split)
+    has_image_path = isinstance(design.image_path, Split)
     return Load(
-        clips=0 if own else count,
-        images=count if own else 0,
+        clips=0 if has_image_path else count,
+        images=count if has_image_path else 0,
         visual=count * design.tokens_per_image,
         text=text + count * extra,
         targets=targets,
     )
 
 
-def _stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> StagePlan:
+def stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> StagePlan:
+    """Steps, learning rates, frames, tokens and FLOPs of one stage of a trial."""
     design = config.design
     mix, learning = design.mix_of(stage), Learning.of(stage.lr)
     loads: list[tuple[float, Load]] = []
-    """Each with its share of the samples."""
+    """Share of the samples, load of one."""
     for kind in KINDS:
         durations = data.video_s if kind == "video" else (0.0,)
         share = getattr(mix, kind) / len(durations)
-        loads += [(share, _load(design, data, kind, seconds, stage)) for seconds in durations if share]
+        loads += [(share, sample_load(design, data, kind, seconds, stage)) for seconds in durations if share]
 
-    def in_sum(of: Callable[[Load], float]) -> float:
-        return steps * stage.batch * sum(share * of(load) for share, load in loads)
+    def total(per_sample: Callable[[Load], float]) -> float:
+        return steps * stage.batch * sum(share * per_sample(load) for share, load in loads)
 
     steps = stage.steps(config.samples)
     lr = stage.lr.model_dump() | {"llm": stage.lr.llm * scale_card_of(config).llm_lr_factor}
@@ -112,11 +119,11 @@ def _stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) ->
         warmup_steps=warmup_steps(steps, design.optimizer.warmup),
         lr=lr,
         mix=_shares(mix),
-        frames=in_sum(lambda load: load.clips * design.clip_frames + load.images),
-        visual_tokens=in_sum(lambda load: load.visual),
-        text_tokens=in_sum(lambda load: load.text),
-        flops=in_sum(lambda load: training_flops(model, load, learning)),
-        flops_checkpointed=in_sum(lambda load: training_flops(model, load, learning, checkpointing=True)),
+        frames=total(lambda load: load.clips * design.clip_frames + load.images),
+        visual_tokens=total(lambda load: load.visual),
+        text_tokens=total(lambda load: load.text),
+        flops=total(lambda load: training_flops(model, load, learning)),
+        flops_checkpointed=total(lambda load: training_flops(model, load, learning, checkpointing=True)),
     )
 
 

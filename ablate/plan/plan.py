@@ -1,4 +1,4 @@
-"""Which trials of a spec are new, which done, what they need. Every refusal happens before anything runs."""
+"""Plans: which trials of a spec are done, which are missing, and what they need."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.paths import StudyPaths, study_paths
-from ablate.plan.checks import _check_data, _check_model, _check_weights
+from ablate.plan.checks import check_data, check_model, check_weights
 from ablate.plan.data_sizes import sizes_of
 from ablate.plan.fit import Pricing
 from ablate.plan.gpus import DEFAULT, gpu
 from ablate.plan.prices import Price, price
 from ablate.record import folder_of
-from ablate.spec import SweepSpec, Trial, expand, known_metric
+from ablate.spec import SweepSpec, Trial, expand, ranking_metric
 from models.design import AssumedData, Design
 from models.ladder import scale_card_of
 from models.weights import UncountedError
@@ -26,20 +26,20 @@ Status = Literal["done", "failed", "unfinished", "new"]
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """A declared trial, what is known of it, and what it would ask for."""
+    """A declared trial with its status, resources and price."""
 
     trial: Trial
     status: Status
     cpus: float
     gpus: float
     price: Price | None = None
-    """What it is made of and takes; None where it was not asked for, or nobody can tell."""
+    """None if prices were not asked for, or it cannot be priced."""
     unpriced: str | None = None
-    """Why nobody can."""
+    """Why it cannot be priced; None if it is, or prices were not asked for."""
 
     @property
     def is_missing(self) -> bool:
-        """Whether the sweep would run it: a failed or cut-off trial is run again."""
+        """Whether the sweep would run it: failed and unfinished trials are run again."""
         return self.status != "done"
 
 
@@ -57,37 +57,37 @@ class Plan:
     warnings: list[str]
     pricing: Pricing | None = None
     noise: float = 1.0
-    """Standard deviation between seeds that the plan reckons with, in points."""
+    """Standard deviation of scores between seeds, in points, as stated."""
 
     def count(self, status: Status) -> int:
-        """Trials of a status."""
+        """Number of trials with a status."""
         return sum(p.status == status for p in self.planned)
 
     @property
     def is_assumed(self) -> bool:
-        """Whether data are only assumed, so that this is for reckoning and no sweep will run it."""
+        """Whether the data of a trial are only assumed: such plans show costs, and no sweep runs them."""
         return any(isinstance(p.trial.config.design.data, AssumedData) for p in self.planned)
 
     @property
     def missing(self) -> list[Planned]:
-        """What is missing, larger scales' trials first: they take longest, so the cores finish together."""
+        """The missing trials, those at larger scales first: they take longest, so that all cores finish together."""
         missing = [p for p in self.planned if p.is_missing]
-        order = {scale: place for place, scale in enumerate(self.spec.labels)}
+        order = {scale: index for index, scale in enumerate(self.spec.labels)}
         return sorted(missing, key=lambda p: -order[p.trial.config.scale])
 
     @property
     def is_priced(self) -> bool:
-        """Whether its trials have prices."""
+        """Whether any trial has a price."""
         return any(p.price for p in self.planned)
 
     @property
     def is_priced_on_gpus(self) -> bool:
-        """Whether some are priced on GPUs."""
+        """Whether any trial is priced on GPUs."""
         return any(p.price and p.price.on_gpu for p in self.planned)
 
     def totals(self) -> dict[str, float | None]:
-        """Of what is missing: samples, frames, tokens, FLOPs, GPU-hours (None where none is priced on a GPU), and GiB
-        of weights to fetch, each once."""
+        """Totals of the missing trials: training samples, frames, tokens, FLOPs, GPU-hours (None if none is priced on a
+        GPU), and GiB of weights to download, each counted once."""
         prices = [p.price for p in self.planned if p.price and p.is_missing]
         stages = [stage for price in prices for stage in price.stages]
         hours = [price.on_gpu.hours for price in prices if price.on_gpu]
@@ -100,31 +100,31 @@ class Plan:
         }
 
     def power(self) -> Power:
-        """Which difference between its designs could be seen."""
+        """The differences between designs that the sweep can detect."""
         from analysis.noise import power
 
         return power(self.noise, len(self.spec.seeds), len({p.trial.design_key for p in self.planned}))
 
     def notes(self) -> list[str]:
-        """What a plan with prices assumes, and which parts are not for commercial use."""
+        """Assumptions of the prices, trials without one, and parts whose licence forbids commercial use."""
         data = dict.fromkeys(p.trial.config.design.data for p in self.planned if p.price)
-        told = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
+        notes = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
         if self.is_priced_on_gpus:
-            told.append(
-                "GPU figures are for bf16 under FSDP, with checkpointing where it is needed; `ablate sweep` trains in "
-                "fp32 on one device a trial, so far"
+            notes.append(
+                "GPU figures are for bf16 under FSDP, with checkpointing where it is needed; `ablate sweep` so far "
+                "trains each trial in fp32 on one device"
             )
         trained = {
             p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}).model_dump_json()
             for p in self.missing
         }
         if len(trained) < len(self.missing):
-            told.append(
+            notes.append(
                 f"{len(self.missing) - len(trained)} of the trials differ from another in test_sampling alone; each is "
-                "trained anew and counted, for trained weights are not shared yet"
+                "trained and counted separately, since trained weights are not shared yet"
             )
-        told += [f"not priced: {why}" for why in dict.fromkeys(p.unpriced for p in self.planned) if why]
-        return [*told, *dict.fromkeys(note for p in self.planned if p.price for note in p.price.notes)]
+        notes += [f"not priced: {reason}" for reason in dict.fromkeys(p.unpriced for p in self.planned) if reason]
+        return [*notes, *dict.fromkeys(note for p in self.planned if p.price for note in p.price.notes)]
 
     def _prices(self) -> dict[str, Any]:
         if self.pricing is None:
@@ -138,7 +138,7 @@ class Plan:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """Stable object for programs."""
+        """Object for `--json`; its keys are stable."""
         return {
             "study": self.spec.study,
             "sweep": sweep_name(self.spec),
@@ -172,54 +172,35 @@ class Plan:
 
 
 def _as_trained(design: Design) -> Design:
-    """The design without what enters after training."""
+    """The design without fields that are used only after training."""
     return design.model_copy(update={"test_sampling": None})
 
 
 def sweep_name(spec: SweepSpec) -> str:
-    """What the sweep is called in runs and tables: its file's name."""
+    """Name of the sweep in runs and tables: the name of its file."""
     return spec.source.path.stem
 
 
 def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.0) -> Plan:
-    """Compare what a spec declares with what the study's folders hold. Writes nothing.
+    """Compare the trials that a spec declares with those in the study's folders. Writes nothing.
 
     Args:
-        spec: what is declared.
-        pricing: against what GPU trials are priced; not at all where left out.
-        noise: standard deviation between seeds to reckon with, in points.
+        spec: declares the trials.
+        pricing: assumptions for prices; no prices if omitted.
+        noise: standard deviation of scores between seeds, in points.
 
     Raises:
         SpecError, UsageError: the spec or its data are wrong.
-        InfeasibleError: a trial fits on no allowed number of the GPUs.
+        InfeasibleError: no allowed number of the GPUs holds a trial.
     """
     expansion = expand(spec)
     paths = study_paths(spec.study)
-    _check_data(spec, expansion.trials)
-    planned = []
-    for trial in expansion.trials:
-        _check_weights(spec, trial)
-        if pricing is None:
-            _check_model(spec, trial)
-        record = folder_of(paths, trial.key).read()
-        step = scale_card_of(trial.config)
-        cpus = step.cpus if spec.resources.cpus is None else spec.resources.cpus
-        gpus = step.gpus if spec.resources.gpus is None else spec.resources.gpus
-        priced = _priced(spec, trial, gpus, pricing) if pricing else None
-        planned.append(
-            Planned(
-                trial=trial,
-                status=record.status if record else "new",
-                cpus=cpus,
-                gpus=gpus,
-                price=priced if isinstance(priced, Price) else None,
-                unpriced=priced if isinstance(priced, str) else None,
-            )
-        )
+    check_data(spec, expansion.trials)
+    planned = [_plan_trial(spec, trial, paths, pricing) for trial in expansion.trials]
     return Plan(
         spec=spec,
         paths=paths,
-        metric=known_metric(spec, expansion.trials[0].config.design.data),
+        metric=ranking_metric(spec, expansion.trials[0].config.design.data),
         planned=planned,
         declared=expansion.declared,
         excluded=expansion.excluded,
@@ -230,8 +211,28 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
     )
 
 
-def _priced(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricing) -> Price | str:
-    """A trial's price, or why it has none; one that asks for no GPU is priced on one where it was named."""
+def _plan_trial(spec: SweepSpec, trial: Trial, paths: StudyPaths, pricing: Pricing | None) -> Planned:
+    """Check a trial's parts, read its status and price it."""
+    check_weights(spec, trial)
+    if pricing is None:  # a price checks the model itself
+        check_model(spec, trial)
+    record = folder_of(paths, trial.key).read()
+    scale = scale_card_of(trial.config)
+    cpus = scale.cpus if spec.resources.cpus is None else spec.resources.cpus
+    gpus = scale.gpus if spec.resources.gpus is None else spec.resources.gpus
+    priced = _price_or_reason(spec, trial, gpus, pricing) if pricing else None
+    return Planned(
+        trial=trial,
+        status=record.status if record else "new",
+        cpus=cpus,
+        gpus=gpus,
+        price=priced if isinstance(priced, Price) else None,
+        unpriced=priced if isinstance(priced, str) else None,
+    )
+
+
+def _price_or_reason(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricing) -> Price | str:
+    """A trial's price, or why it has none. A trial that asks for GPUs is priced on the default if none is named."""
     if pricing.gpu is None and gpus:
         pricing = replace(pricing, gpu=gpu(DEFAULT))
     try:

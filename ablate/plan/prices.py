@@ -1,7 +1,7 @@
-"""What a planned trial is made of and takes: parameters, tokens, FLOPs, memory, GPU-hours, disk. No torch.
+"""The price of a planned trial: parameters, tokens, FLOPs, memory, GPU-hours, weights to download. No torch.
 
-Frames and tokens come from the formula of the real sampler, FLOPs and memory from models/costs. What is assumed, and
-how far the formulas are from measurements, is in docs/plan.md.
+Frames and tokens come from the formula of the real sampler, FLOPs and memory from models/costs. docs/plan.md lists the
+assumptions, and the errors of the formulas against measurements.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ablate.plan.data_sizes import sizes_of
-from ablate.plan.fit import OnGpu, Pricing, _on_gpu
-from ablate.plan.load import StagePlan, _load, _stage_plan, model_of
+from ablate.plan.fit import OnGpu, Pricing, fit_on_gpus
+from ablate.plan.load import StagePlan, model_of, sample_load, stage_plan
 from models.cards import LLMS, EncoderCard, LlmCard
 from models.costs import Model
 from models.design import TrialConfig
@@ -23,48 +23,55 @@ class TowerSize:
 
     id: str
     params: int
-    """Of the published tower."""
+    """Parameters of the published encoder."""
     params_run: int
-    """Of what is loaded: blocks behind the feature are not."""
+    """Parameters that are loaded: blocks after the output feature are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """What one trial is made of and takes."""
+    """Size and cost of one trial."""
 
     params: dict[str, int]
-    """Of each part, as loaded."""
+    """Part (vision, connector, llm) -> its parameters, as loaded."""
     encoders: tuple[TowerSize, ...]
     frames: float
-    """Frames of a training video, on average."""
+    """Mean number of frames of a training video."""
     visual_tokens: float
-    """Visual tokens of a training video, on average."""
+    """Mean number of visual tokens of a training video."""
     text_tokens: float
-    """Text tokens of a training video's sample, on average."""
+    """Mean number of text tokens of a video sample."""
     flops: float
-    """Of the whole training, without what checkpointing computes again."""
+    """FLOPs of the whole training, without recomputation by gradient checkpointing."""
     stages: tuple[StagePlan, ...]
     weights_gib: dict[str, float]
-    """What is to be fetched -> its size, in fp32 for encoders and bf16 for the LLM."""
+    """Weights to download -> GiB, in fp32 for encoders and bf16 for the LLM."""
     on_gpu: OnGpu | None = None
+    """None if no GPU is priced."""
     notes: tuple[str, ...] = ()
+    """Licences and assumptions to report, one sentence each."""
 
     def to_json(self) -> dict[str, Any]:
-        """Stable object for programs."""
+        """Object for `--json`; its keys are stable."""
         return asdict(self) | {"on_gpu": self.on_gpu.to_json() if self.on_gpu else None}
 
 
 def price(config: TrialConfig, label: str, pricing: Pricing) -> Price:
     """The price of a trial.
 
+    Args:
+        config: the trial.
+        label: its label, for messages.
+        pricing: GPU, utilisation and the most GPUs of a trial.
+
     Raises:
         InfeasibleError: no allowed number of these GPUs holds it.
-        ValueError: nothing is known of an encoder or LLM.
+        ValueError: the sizes of an encoder or LLM are unknown.
     """
     design, data = config.design, sizes_of(config.design.data)
     model = model_of(config)
-    videos = [_load(design, data, "video", seconds, design.schedule[-1]) for seconds in data.video_s]
-    stages = tuple(_stage_plan(config, model, data, stage) for stage in design.schedule)
+    videos = [sample_load(design, data, "video", seconds, design.schedule[-1]) for seconds in data.video_s]
+    stages = tuple(stage_plan(config, model, data, stage) for stage in design.schedule)
     clips = [load.clips for load in videos]
     text, visual = (sum(getattr(load, name) for load in videos) / len(videos) for name in ("text", "visual"))
     flops = sum(stage.flops for stage in stages)
@@ -76,38 +83,38 @@ def price(config: TrialConfig, label: str, pricing: Pricing) -> Price:
         text_tokens=text,
         flops=flops,
         stages=stages,
-        weights_gib=_to_fetch(model),
+        weights_gib=_downloads(model),
         notes=(*_licences(model), *_unknowns(model), *_too_long(model, max(load.length for load in videos))),
-        on_gpu=_on_gpu(config, label, model, stages, pricing),
+        on_gpu=fit_on_gpus(config, label, model, stages, pricing),
     )
 
 
 def _licences(model: Model) -> list[str]:
     cards: tuple[EncoderCard | LlmCard, ...] = (*model.encoders, model.llm)
-    return [f"{card.id}: {card.licence}, not for commercial use" for card in cards if _is_barred(card)]
+    return [f"{card.id}: {card.licence}, not for commercial use" for card in cards if _is_non_commercial(card)]
 
 
 def _unknowns(model: Model) -> list[str]:
     return [
-        f"{card.id}: an encoder of your own is reckoned at two FLOPs a weight and place, and no activations"
+        f"{card.id}: a custom encoder is assumed to take two FLOPs a weight and grid cell, and no activation memory"
         for card in model.encoders
         if card.kind == "custom"
     ]
 
 
 def _too_long(model: Model, length: float) -> list[str]:
-    """An LLM is seldom good beyond the positions that it was made for."""
+    """A note if the longest video exceeds the positions that the LLM was trained for: few LLMs extrapolate well."""
     most = model.llm.max_positions
     if most is None or length <= most:
         return []
-    return [f"{model.llm.id}: the longest video makes {length:,.0f} tokens, its positions go to {most:,}"]
+    return [f"{model.llm.id}: the longest video makes {length:,.0f} tokens, but the LLM has {most:,} positions"]
 
 
-def _to_fetch(model: Model) -> dict[str, float]:
-    """Published weights -> GiB; shipped parts and folders are here."""
+def _downloads(model: Model) -> dict[str, float]:
+    """Published weights -> GiB to download; shipped parts and folders need none."""
     encoders = {card.id: 4 * card.params / 2**30 for card in model.encoders if card.published}
     return encoders | ({model.llm.id: 2 * model.llm.params / 2**30} if model.llm.id in LLMS else {})
 
 
-def _is_barred(card: EncoderCard | LlmCard) -> bool:
+def _is_non_commercial(card: EncoderCard | LlmCard) -> bool:
     return not card.commercial and card.licence not in ("unknown", "none")

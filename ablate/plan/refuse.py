@@ -1,4 +1,4 @@
-"""Refusals of a whole plan: data that are not at hand, trials that fit no machine."""
+"""Refusals of a whole plan: data that are only assumed, trials that fit on no machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def refuse_assumed(plan: Plan) -> None:
     """Refuse to run trials whose data are only assumed.
 
     Raises:
-        UsageError: with the mend.
+        UsageError: the data are only assumed; the message names the fix.
     """
     if plan.is_assumed:
         raise UsageError(
@@ -20,29 +20,29 @@ def refuse_assumed(plan: Plan) -> None:
 
 
 def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -> None:
-    """Refuse a plan with a trial that no node could ever hold.
+    """Refuse a plan with a missing trial that no node has the resources for.
 
     Args:
-        plan: what would run.
-        nodes: resources of each node, as Ray tells them; this machine's where left out.
+        plan: the plan.
+        nodes: resources of each node, as Ray reports them; this machine's if omitted.
 
     Raises:
-        InfeasibleError: with what is asked for, what there is at most, and the mend.
+        InfeasibleError: the message names the trial's resources, the most that there are, and the fix.
     """
-    if plan.is_assumed:  # runs nowhere, see `refuse_assumed`
+    if plan.is_assumed:  # it cannot run at all, see `refuse_assumed`
         return
     nodes = nodes if nodes is not None else [available()]
     for p in plan.missing:
-        asked = {"CPU": p.cpus, "GPU": p.gpus}
-        if any(all(node.get(kind, 0) >= need for kind, need in asked.items()) for node in nodes):
+        needs = {"CPU": p.cpus, "GPU": p.gpus}
+        if any(all(node.get(kind, 0) >= need for kind, need in needs.items()) for node in nodes):
             continue
-        largest = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in asked}
+        largest = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in needs}
         raise InfeasibleError(
-            f"{p.trial.label} asks for {_told(asked)}, but no node has that; the most on one of {len(nodes)} node(s) "
-            f"is {_told(largest)}. Lower `resources` in {plan.spec.source.path}, run on a cluster with --address, or "
+            f"{p.trial.label} asks for {_listed(needs)}, but no node has that; the most on one of {len(nodes)} node(s) "
+            f"is {_listed(largest)}. Lower `resources` in {plan.spec.source.path}, run on a cluster with --address, or "
             "plan for other machines: ablate plan --gpu h100-80gb"
         )
 
 
-def _told(resources: dict[str, float]) -> str:
+def _listed(resources: dict[str, float]) -> str:
     return ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())

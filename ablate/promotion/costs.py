@@ -1,4 +1,4 @@
-"""What designs take at the scale that they may be promoted to: the prices of `ablate plan`, in one unit for all."""
+"""Costs of designs at the scale that they may be promoted to: the prices of `ablate plan`, in one unit for all."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ if TYPE_CHECKING:
 Unit = Literal["GPU-hours", "PFLOPs", "designs"]
 
 
-def samples_of(wanted: int | None, table: ScoreTable, known: KnownDesigns) -> int | None:
-    """Training samples at the large scale: as the user says, else as at the small scales, else as the spec says."""
-    small = [int(one) for one in table.frame["samples"].dropna().unique()]
-    return wanted or (small[0] if len(small) == 1 else known.samples)
+def samples_of(train_samples: int | None, table: ScoreTable, designs: KnownDesigns) -> int | None:
+    """Number of training samples at the large scale: `--train-samples`, else that of the scores, else that of the spec.
+
+    None where the scores have several and no spec declares one.
+    """
+    numbers = [int(one) for one in table.frame["samples"].dropna().unique()]
+    return train_samples or (numbers[0] if len(numbers) == 1 else designs.samples)
 
 
 def prices_of(
     designs: Mapping[str, Design], like: TrialConfig, gpu_name: str | None, utilisation: float
 ) -> dict[str, Price]:
-    """What a trial of each design takes; those that nobody can price are left out.
+    """The price of a trial of each design; designs that cannot be priced are missing.
 
     Args:
         designs: by name.
-        like: a trial at the large scale: its scale and samples are those of all.
-        gpu_name: the GPU that is meant; the usual one where left out and the scale asks for GPUs.
+        like: a trial at the large scale: its scale and number of samples are those of all.
+        gpu_name: the GPU to price against; the default one if omitted and the scale needs GPUs.
         utilisation: share of the GPU's peak that training reaches.
 
     Raises:
@@ -43,25 +46,25 @@ def prices_of(
     """
     named = gpu_name if gpu_name is not None else DEFAULT if scale_card_of(like).gpus else None
     pricing = Pricing(gpu=None if named is None else gpu(named), utilisation=utilisation)
-    found = dict[str, Price]()
+    prices = dict[str, Price]()
     for name, design in designs.items():
         try:
-            found[name] = price(like.model_copy(update={"design": design}), name, pricing)
+            prices[name] = price(like.model_copy(update={"design": design}), name, pricing)
         except InfeasibleError:
             raise
         except (ValueError, FileNotFoundError):
-            continue  # nothing is known of a part's size: told in the notes
-    return found
+            continue  # the size of a part is unknown; costs_of() adds a note
+    return prices
 
 
 def costs_of(designs: Sequence[str], prices: Mapping[str, Price], num_seeds: int) -> tuple[Floats, Unit, list[str]]:
-    """Cost of each design with all its seeds; those without a price cost as much as the dearest that has one."""
+    """Cost of each design with all its seeds, its unit, and notes; a missing price counts as the highest price."""
     if not prices:
-        return np.ones(len(designs)), "designs", ["no design can be priced, so each counts as one"]
+        return np.ones(len(designs)), "designs", ["no design can be priced, so each has a cost of 1"]
     on_gpu = all(price.on_gpu for price in prices.values())
     run = {n: b.on_gpu.hours if on_gpu and b.on_gpu else b.flops / 1e15 for n, b in prices.items()}
-    dear = max(run.values())
+    highest = max(run.values())
     unpriced = [name for name in designs if name not in run]
-    notes = [f"not priced, counted as the dearest: {', '.join(unpriced)}"] if unpriced else []
-    costs_n = num_seeds * np.array([run.get(name, dear) for name in designs])
+    notes = [f"not priced, so counted as the most expensive: {', '.join(unpriced)}"] if unpriced else []
+    costs_n = num_seeds * np.array([run.get(name, highest) for name in designs])
     return costs_n, "GPU-hours" if on_gpu else "PFLOPs", notes

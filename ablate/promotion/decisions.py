@@ -1,4 +1,4 @@
-"""The three decisions: which designs to promote, which training comes next, how policies would have done."""
+"""The three decisions: which designs to promote, which training comes next, how policies perform in a backtest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.promotion import (
     Policy,
     Selection,
     advise,
-    candidates,
+    find_candidates,
     policies,
     replay,
     select,
@@ -21,12 +21,12 @@ from analysis.promotion import (
 from analysis.tables import TableError
 
 REGRETS, CONFIDENCES = (0.1, 0.25, 0.5, 1.0), (0.8, 0.95)
-"""Of the policies that a backtest replays, in points and as chances."""
+"""Values of the policies that a backtest replays: points of expected regret, and probabilities."""
 
 
-def next_steps(prepared: Prepared, wanted: float) -> Advice:
-    """The training whose result is worth most for its cost, and whether to stop at an expected regret."""
-    return advise(prepared.transfer, prepared.run_costs(), wanted)
+def next_steps(prepared: Prepared, target: float) -> Advice:
+    """The training with the highest worth per cost, and whether to stop at an expected regret of `target` points."""
+    return advise(prepared.transfer, prepared.run_costs(), target)
 
 
 def backtests(request: Request, *, subsets: int) -> list[Backtest]:
@@ -38,11 +38,11 @@ def backtests(request: Request, *, subsets: int) -> list[Backtest]:
     scores = load_study(request.study, tracking_uri=request.tracking_uri, samples=request.samples)
     try:
         table = scores.table.select(request.metric or scores.metric, request.modality)
-        every = candidates(table, request.large, request.scales or None)
+        every = find_candidates(table, request.large, request.scales or None)
         proxies = [(scale,) for scale in every.scales] + ([every.scales] if len(every.scales) > 1 else [])
-        found = [every if proxy == every.scales else candidates(table, request.large, proxy) for proxy in proxies]
-        prior, several = prior_for(request.study), policies(len(every.designs), REGRETS, CONFIDENCES)
-        return [replay(each, prior, several, study=request.study, subsets=subsets) for each in found]
+        sets = [every if proxy == every.scales else find_candidates(table, request.large, proxy) for proxy in proxies]
+        prior, choosers = prior_for(request.study), policies(len(every.designs), REGRETS, CONFIDENCES)
+        return [replay(candidates, prior, choosers, study=request.study, subsets=subsets) for candidates in sets]
     except TableError as error:
         raise UsageError(f"study {request.study!r}: {error}") from None
 
@@ -51,19 +51,19 @@ def choose(prepared: Prepared, policy: Policy) -> Selection:
     """Choose designs by a policy.
 
     Raises:
-        UsageError: a budget in GPU-hours where designs have no price, or one that buys nothing.
+        UsageError: a budget in GPU-hours where designs have no such price, or one below the cheapest design.
     """
     if policy.rule == "gpu-hours":
         if prepared.unit == "designs":
             raise UsageError(
-                "--gpu-hours needs prices: no config of these designs is known; give a spec with --designs"
+                "--gpu-hours needs prices, and these designs have no configs; declare them in a spec: --designs SPEC"
             )
         if prepared.unit != "GPU-hours":
-            raise UsageError("--gpu-hours: these designs are priced in PFLOPs; price them in GPU-hours with --gpu")
-        unknown = ~np.isfinite(prepared.found.known_n)
+            raise UsageError("--gpu-hours: these designs are priced in PFLOPs; name a GPU with --gpu")
+        unknown = ~np.isfinite(prepared.candidates.known_n)
         if unknown.any() and policy.value < prepared.costs_n[unknown].min():
             least = prepared.costs_n[unknown].min()
-            raise UsageError(f"--gpu-hours {policy.value:g}: the cheapest design takes {least:.4g} {prepared.unit}")
-    factors = prepared.table.factors.reindex(list(prepared.found.designs))
-    levels = factors.map(str).to_numpy(dtype=np.str_) if not factors.empty else None  # one not known is "nan"
+            raise UsageError(f"--gpu-hours {policy.value:g}: the cheapest design costs {least:.4g} {prepared.unit}")
+    factors = prepared.table.factors.reindex(list(prepared.candidates.designs))
+    levels = factors.map(str).to_numpy(dtype=np.str_) if not factors.empty else None  # a missing value becomes "nan"
     return select(prepared.transfer, policy, prepared.costs_n, levels)

@@ -1,7 +1,7 @@
 """`ablate promote`: from small-scale scores to the next sweep spec at a larger scale.
 
-Statistics are in analysis/ (transfer.py foretells, selection.py chooses); here a study is read, designs are priced, and
-what was chosen is written as a spec that `ablate plan` and `ablate sweep` take as it is.
+The statistics are in analysis/promotion (transfer.py predicts, selection.py chooses). This package reads a study,
+prices its designs, and writes the chosen ones as a spec for `ablate plan` and `ablate sweep`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ablate.errors import UsageError
 from ablate.paths import PUBLISHED
 from ablate.plan import gpu
 from ablate.promotion.costs import Unit, costs_of, prices_of, samples_of
-from ablate.spec import LABEL
+from ablate.spec import SCALE_LABEL
 from ablate.study import KnownDesigns, StudyScores, known_designs, load_study
 from analysis.promotion import (
     Candidates,
     Prior,
     Transfer,
-    candidates,
+    find_candidates,
     predict,
     published_prior,
     vague_prior,
@@ -40,109 +40,116 @@ if TYPE_CHECKING:
 
 
 CALIBRATE = 4
-"""Designs that are proposed for calibration where no number is given."""
+"""Number of designs that a note proposes for calibration."""
 FAR = 20
-"""Times the largest small scale above which a note says how far that is: the published studies end at 14 times."""
+"""Ratio of the large scale to the largest small one above which a note warns: published studies end at 14."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be promoted."""
+    """What to promote: a study, its scores, and the large scale."""
 
     study: str
     large: str
+    """Label of the large scale."""
     llm: str | None = None
-    """Of a large scale that is no label of the ladder: a hub id or folder."""
+    """Hub id or folder of the LLM, for a large scale that is not on the ladder."""
     scales: tuple[str, ...] = ()
-    """Small scales to foretell from; all that are smaller where empty."""
+    """Small scales to predict from; all that are smaller if empty."""
     metric: str | None = None
     modality: str = "video"
     samples: int | None = None
-    """Training budget of the small-scale scores, where a study has several."""
+    """Number of training samples behind the scores, where a study has several."""
     designs: str | None = None
     """A sweep spec that declares the designs, for studies of imported scores."""
     gpu: str | None = None
+    """The GPU to price against."""
     utilisation: float = 0.4
+    """Share of the GPU's peak that training reaches."""
     seeds: tuple[int, ...] = (0,)
+    """Seeds of the new trials."""
     train_samples: int | None = None
-    """Training samples at the large scale; as at the small ones where left out."""
+    """Number of training samples at the large scale; that of the small scales if omitted."""
     blind: bool = False
-    """As if no score at the large scale were known."""
+    """Whether to ignore scores at the large scale."""
     tracking_uri: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """A study, read and foretold."""
+    """A study with its predictions and costs at the large scale."""
 
     request: Request
     table: ScoreTable
-    """Narrowed to the metric."""
+    """Scores of the study, narrowed to the metric."""
     transfer: Transfer
-    known: KnownDesigns
+    """Posterior of the scores at the large scale."""
+    study_designs: KnownDesigns
+    """Configs of the designs."""
     prices: Mapping[str, Price]
-    """Design -> what a trial of it takes at the large scale; those nobody can price are missing."""
+    """Design -> price of a trial at the large scale; designs that cannot be priced are missing."""
     samples: int | None
-    """Of a trial at the large scale; None where nothing tells."""
+    """Number of training samples of a trial at the large scale; None where unknown."""
     costs_n: Floats
-    """Of all seeds of each design there."""
+    """Cost of all seeds of each design at the large scale, in `unit`."""
     unit: Unit
     notes: tuple[str, ...]
+    """Warnings for the user."""
 
     @property
-    def found(self) -> Candidates:
+    def candidates(self) -> Candidates:
         """The designs that may be promoted."""
         return self.transfer.candidates
 
     def run_costs(self) -> dict[str, Floats]:
-        """Scale -> cost of one run of each design there, in `unit`: for the small scales by parameters."""
-        sizes = {scale: scale_size(scale) / scale_size(self.request.large) for scale in self.found.scales}
+        """Scale -> cost of one run of each design there, in `unit`; at small scales in proportion to parameters."""
+        sizes = {scale: scale_size(scale) / scale_size(self.request.large) for scale in self.candidates.scales}
         run_n = self.costs_n if self.unit == "designs" else self.costs_n / len(self.request.seeds)
         return {self.request.large: run_n} | {scale: share * run_n for scale, share in sizes.items()}
 
 
 def prepare(request: Request) -> Prepared:
-    """Read a study, foretell its designs at the large scale, and price them there.
+    """Read a study, predict its designs at the large scale, and price them there.
 
     Raises:
         UsageError: no such study, scale, metric or spec; too few designs.
         InfeasibleError: a design fits on no allowed number of the GPUs.
     """
-    _refuse_ask(request)
+    _refuse_invalid(request)
     scores = load_study(request.study, tracking_uri=request.tracking_uri, samples=request.samples)
     try:
         table = scores.table.select(request.metric or scores.metric, request.modality)
-        found = candidates(table, request.large, request.scales or None)
+        candidates = find_candidates(table, request.large, request.scales or None)
         if request.blind:
-            found = found.knowing(np.full(len(found.designs), np.nan))
-        transfer = predict(found, prior_for(request.study))
+            candidates = candidates.with_scores(np.full(len(candidates.designs), np.nan))
+        transfer = predict(candidates, prior_for(request.study))
     except TableError as error:
         raise UsageError(f"study {request.study!r}: {error}") from None
-    known = known_designs(request.study, request.designs)
-    samples = samples_of(request.train_samples, table, known)
-    prices = _prices(request, known, found.designs, samples)
-    costs_n, unit, notes = costs_of(found.designs, prices, len(request.seeds))
-    told = [known.note] if known.note else []
+    designs = known_designs(request.study, request.designs)
+    samples = samples_of(request.train_samples, table, designs)
+    prices = _prices(request, designs, candidates.designs, samples)
+    costs_n, unit, notes = costs_of(candidates.designs, prices, len(request.seeds))
+    notes = [designs.note, *notes] if designs.note else notes
     return Prepared(
         request=request,
         table=table,
         transfer=transfer,
-        known=known,
+        study_designs=designs,
         prices=prices,
         samples=samples,
         costs_n=costs_n,
         unit=unit,
-        notes=(*told, *notes, *_notes_on_scores(scores, transfer)),
+        notes=(*notes, *_notes_on_scores(scores, transfer)),
     )
 
 
 def prior_for(study: str) -> Prior:
-    """The published prior, but for the study that it was made from."""
+    """The published prior; the vague one for the study that the published prior was fitted to."""
     return vague_prior() if study == PUBLISHED else published_prior()
 
 
-def _refuse_ask(request: Request) -> None:
-    """Before anything is read: what no study could satisfy."""
+def _refuse_invalid(request: Request) -> None:
+    """Refuse requests that are invalid for any study, before one is read."""
     if request.gpu is not None:
         gpu(request.gpu)
     for seed in request.seeds:
@@ -150,9 +157,9 @@ def _refuse_ask(request: Request) -> None:
             raise UsageError(f"--seeds {seed}: seeds are whole numbers from 0 to {2**32 - 1}")
         if request.seeds.count(seed) > 1:
             raise UsageError(f"--seeds: {seed} is given twice; more replicates are more seeds, e.g. 0,1,2")
-    if re.search(LABEL, request.large) is None:
+    if re.search(SCALE_LABEL, request.large) is None:
         raise UsageError(
-            f"--to {request.large}: a label is made of letters, digits, '_', '-', '.'; a letter or digit first"
+            f"--to {request.large}: a label has letters, digits, '_', '-' and '.', and begins with a letter or digit"
         )
     try:
         if request.llm is None:
@@ -160,17 +167,19 @@ def _refuse_ask(request: Request) -> None:
         else:
             own_scale_card(request.large, request.llm)
     except (ValueError, FileNotFoundError) as error:
-        mend = "" if request.llm else f"; a scale of your own is --to {request.large}=HUB-ID-OR-FOLDER"
-        raise UsageError(f"--to {request.large}: {error}{mend}") from None
+        fix = "" if request.llm else f"; a scale of your own is --to {request.large}=HUB-ID-OR-FOLDER"
+        raise UsageError(f"--to {request.large}: {error}{fix}") from None
 
 
-def _prices(request: Request, known: KnownDesigns, names: tuple[str, ...], samples: int | None) -> dict[str, Price]:
-    configs = {name: known.configs[name] for name in names if name in known.configs}
+def _prices(request: Request, designs: KnownDesigns, names: tuple[str, ...], samples: int | None) -> dict[str, Price]:
+    """Prices of the designs of these names; empty where none has a config."""
+    configs = {name: designs.configs[name] for name in names if name in designs.configs}
     if not configs:
         return {}
     if samples is None:
         raise UsageError(
-            f"study {request.study!r} has no one training budget: say with --train-samples how many samples the new trials get"
+            f"study {request.study!r} has scores of several numbers of training samples: set that of the new trials "
+            "with --train-samples"
         )
     design = next(iter(configs.values()))
     like = TrialConfig(design=design, scale=request.large, llm=request.llm, seed=request.seeds[0], samples=samples)
@@ -178,21 +187,21 @@ def _prices(request: Request, known: KnownDesigns, names: tuple[str, ...], sampl
 
 
 def _notes_on_scores(scores: StudyScores, transfer: Transfer) -> list[str]:
-    found, notes = transfer.candidates, list[str]()
-    if scores.all_budgets is not None:
-        budgets = " and ".join(f"{one:,}" for one in sorted(scores.table.frame["samples"].dropna().unique()))
-        notes.append(f"the study has several training budgets; foretold from {budgets} samples (--samples)")
-    times = math.exp(found.log_size - float(found.log_size_S[-1]))
-    if times > FAR:
+    candidates, notes = transfer.candidates, list[str]()
+    if scores.all_samples is not None:
+        numbers = " and ".join(f"{one:,}" for one in sorted(scores.table.frame["samples"].dropna().unique()))
         notes.append(
-            f"{found.large} is {times:,.0f} times {found.scales[-1]}; published studies tell of steps up to 14 times, "
-            "so how far scores spread there is a guess"
+            f"the study has several numbers of training samples; predicted from scores of {numbers} samples (--samples)"
         )
-    for scale, column in zip(found.scales, np.isfinite(found.score_nS).T, strict=True):
-        if missing := [name for name, there in zip(found.designs, column, strict=True) if not there]:
-            notes.append(f"no score at {scale}, so foretold less surely: {', '.join(missing)}")
-    if len(found.designs) < 10:
+    ratio = math.exp(candidates.log_size - float(candidates.log_size_S[-1]))
+    if ratio > FAR:
         notes.append(
-            f"only {len(found.designs)} designs: what lies between the scales rests on the prior and few points"
+            f"{candidates.large} is {ratio:,.0f} times {candidates.scales[-1]}; published studies cover up to 14 times, "
+            "so the standard deviation of scores there is extrapolated"
         )
+    for scale, column in zip(candidates.scales, np.isfinite(candidates.score_nS).T, strict=True):
+        if missing := [name for name, is_scored in zip(candidates.designs, column, strict=True) if not is_scored]:
+            notes.append(f"no score at {scale}, so predicted with wider intervals: {', '.join(missing)}")
+    if len(candidates.designs) < 10:
+        notes.append(f"only {len(candidates.designs)} designs: the transfer model rests on the prior and few scores")
     return [*notes, *scores.notes]

@@ -1,4 +1,4 @@
-"""A choice of designs as a sweep spec, with its reasons as comments, and as a record beside the study."""
+"""Writes the chosen designs as a sweep spec, with reasons as comments, and their predictions as a record."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from ablate.errors import UsageError
 from ablate.paths import PUBLISHED, study_paths
 from ablate.promotion.preparation import Prepared, Request
-from ablate.record import Promotion, keep, write_text
-from ablate.spec import Chosen, Sheet, sweep_text
+from ablate.record import Promotion, write_promotion, write_text
+from ablate.spec import Chosen, SpecFields, sweep_text
 from ablate.study import KnownDesigns
 from analysis.promotion import (
     Policy,
@@ -21,54 +21,58 @@ from analysis.promotion import (
 from models.ladder import own_scale_card, scale_card
 
 MOST_NAMES = 6
-"""Of designs in a message."""
+"""Number of designs that a message names."""
 _MARK = "# Promoted from study"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What a promotion left on disk."""
+    """The files that a promotion wrote."""
 
     spec: Path | None
-    """None if there was nothing to promote, or no config of a design is known."""
+    """Path of the spec; None if there was nothing to promote, or a design has no config."""
     record: Path | None
-    """The predictions, for `ablate consistency`; None for the published study."""
+    """Path of the predictions, for `ablate consistency`; None for the published study."""
     why_not: str | None = None
+    """Why no spec was written."""
 
 
 def spec_path(request: Request, policy: Policy, output: Path | None) -> Path:
-    """`sweeps/STUDY.promoted-7B.yaml` below the working directory, unless the user says otherwise."""
-    what = "calibrate" if policy.rule == "calibrate" else "promoted"
-    return output or Path("sweeps") / f"{request.study}.{what}-{request.large}.yaml"
+    """`sweeps/STUDY.promoted-7B.yaml` below the working directory, unless `output` names another file."""
+    purpose = "calibrate" if policy.rule == "calibrate" else "promoted"
+    return output or Path("sweeps") / f"{request.study}.{purpose}-{request.large}.yaml"
 
 
 def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids: Callable[[str], str]) -> Written:
-    """Write the chosen designs as a sweep spec, and keep what was foretold.
+    """Write the chosen designs as a sweep spec, and the predictions as a record: both files, or neither.
 
     Args:
         prepared: the study.
-        selection: what was chosen.
-        output: path of the spec; `spec_path` where None.
+        selection: the chosen designs.
+        output: path of the spec; that of `spec_path` if None.
         run_ids: trial key -> its MLflow run, or "".
+
+    Raises:
+        UsageError: the file exists and was not written by this function.
     """
-    request, known = prepared.request, prepared.known
+    request, designs = prepared.request, prepared.study_designs
     if not selection.promoted:
-        return Written(spec=None, record=None, why_not="nothing to promote: what is known holds the wish already")
-    if lacking := [name for name in selection.promoted if name not in known.configs]:
+        return Written(spec=None, record=None, why_not="nothing to promote: the trained designs satisfy the rule")
+    if lacking := [name for name in selection.promoted if name not in designs.configs]:
         more = f" and {len(lacking) - MOST_NAMES} more" if len(lacking) > MOST_NAMES else ""
         return Written(
             spec=None,
             record=None,
-            why_not=f"no spec written: no config is known of {', '.join(lacking[:MOST_NAMES])}{more}; name a spec "
-            "that declares them by these names with --designs",
+            why_not=f"no spec written: no configs of {', '.join(lacking[:MOST_NAMES])}{more}; name a spec that "
+            "declares them by these names with --designs",
         )
     path = spec_path(request, selection.policy, output)
-    _refuse_strangers(path)
-    text = sweep_text(_sheet(prepared, selection, run_ids), _chosen(prepared, selection), known.axes)
+    _refuse_overwriting(path)
+    text = sweep_text(_spec_fields(prepared, selection, run_ids), _chosen(prepared, selection), designs.axes)
     if request.study == PUBLISHED:
         write_text(path, text)
         return Written(spec=path, record=None)
-    record = keep(study_paths(request.study), _promotion(prepared, selection, path))
+    record = write_promotion(study_paths(request.study), _promotion(prepared, selection, path))
     try:
         write_text(path, text)
     except BaseException:  # both or neither
@@ -77,11 +81,11 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
     return Written(spec=path, record=record)
 
 
-def _refuse_strangers(path: Path) -> None:
-    """Only what was written here is written over."""
+def _refuse_overwriting(path: Path) -> None:
+    """Refuse to overwrite files other than those of `ablate promote`."""
     if path.exists() and not path.is_file():
         kind = "a folder; name a file in it" if path.is_dir() else "a device or pipe; name a file"
-        raise UsageError(f"--output {path}: is {kind}")
+        raise UsageError(f"--output {path} is {kind}")
     if path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith(_MARK):
         raise UsageError(f"{path} exists and was not written by `ablate promote`; name another file with --output")
 
@@ -91,67 +95,74 @@ def _chosen(prepared: Prepared, selection: Selection) -> list[Chosen]:
     return [
         Chosen(
             name=name,
-            design=prepared.known.configs[name],
-            axes=prepared.known.values.get(name, {}),
-            reason=f"foretold {rows[name].predicted:+.2f} +- {rows[name].half_width:.2f}, {rows[name].reason}",
+            design=prepared.study_designs.configs[name],
+            axes=prepared.study_designs.values.get(name, {}),
+            reason=f"predicted {rows[name].predicted:+.2f} +- {rows[name].half_width:.2f}, {rows[name].reason}",
         )
         for name in selection.promoted
     ]
 
 
-def _sheet(prepared: Prepared, selection: Selection, run_ids: Callable[[str], str]) -> Sheet:
-    request, known = prepared.request, prepared.known
-    assert prepared.samples is not None, "designs with configs have a budget"
+def _spec_fields(prepared: Prepared, selection: Selection, run_ids: Callable[[str], str]) -> SpecFields:
+    request, designs = prepared.request, prepared.study_designs
+    assert prepared.samples is not None, "designs with configs are priced by their number of samples"
     on_gpu = [b.on_gpu for name in selection.promoted if (b := prepared.prices.get(name)) and b.on_gpu]
-    benchmarks = {known.configs[name].data.benchmark for name in selection.promoted}
-    is_theirs = prepared.table.metric.split("/", 1)[0].removesuffix("_prob") in benchmarks
-    return Sheet(
+    benchmarks = {designs.configs[name].data.benchmark for name in selection.promoted}
+    is_of_benchmark = prepared.table.metric.split("/", 1)[0].removesuffix("_prob") in benchmarks
+    scales = " and ".join(prepared.candidates.scales)
+    return SpecFields(
         study=f"{request.study}-promoted" if request.study == PUBLISHED else request.study,
-        question=f"Do the designs foretold to be best from {' and '.join(prepared.found.scales)} hold at {request.large}?",
-        heading=[*_heading(prepared, selection), *_out(selection), *_origins(known, selection.promoted, run_ids)],
+        question=f"Are the designs predicted to be best from {scales} the best at {request.large}?",
+        heading=_comments(prepared, selection, run_ids),
         scale=request.large if request.llm is None else {"label": request.large, "llm": request.llm},
         seeds=request.seeds,
         samples=prepared.samples,
-        metric=prepared.table.metric if is_theirs else None,
+        metric=prepared.table.metric if is_of_benchmark else None,
         gpus=max((one.gpus for one in on_gpu), default=None) if request.gpu else None,
     )
 
 
+def _comments(prepared: Prepared, selection: Selection, run_ids: Callable[[str], str]) -> list[str]:
+    """Lines of the comment at the top of the spec."""
+    origins = _origins(prepared.study_designs, selection.promoted, run_ids)
+    return [*_heading(prepared, selection), *_left_out(selection), *origins]
+
+
 def _heading(prepared: Prepared, selection: Selection) -> list[str]:
+    """How the designs were chosen, and what the choice is based on."""
     request, transfer = prepared.request, prepared.transfer
-    step = own_scale_card(request.large, request.llm) if request.llm else scale_card(request.large)
-    scales = " and ".join(prepared.found.scales)
+    card = own_scale_card(request.large, request.llm) if request.llm else scale_card(request.large)
+    scales, mark = " and ".join(prepared.candidates.scales), _MARK.removeprefix("# ")
     lines = [
-        f"{_MARK.removeprefix('# ')} {request.study}, {scales}, by `ablate promote --to {request.large}`: {selection.policy}.",
-        f"Expected regret {selection.expected_regret:.2f} points, the winner is in with {selection.chance:.0%}; "
-        f"{selection.cost:.4g} {prepared.unit}.",
-        f"Of what is known of the transfer {transfer.prior_share:.0%} is prior: {transfer.prior.source}.",
-        f"At {request.large} the LLM learns at {step.llm_lr_factor:.3g} times the rates below.",
+        f"{mark} {request.study}, {scales}, by `ablate promote --to {request.large}`: {selection.policy}.",
+        f"Expected regret {selection.expected_regret:.2f} points; the best design is included with probability "
+        f"{selection.chance:.0%}; {selection.cost:.4g} {prepared.unit}.",
+        f"Transfer model: {transfer.prior_share:.0%} prior ({transfer.prior.source}), {transfer.num_known} designs "
+        f"measured at {request.large}.",
+        f"At {request.large} the learning rates of the LLM are {card.llm_lr_factor:.3g} times those below.",
     ]
     if transfer.is_relative:
-        lines.append(
-            "PredictionCheck scores are differences to the mean of all designs: no score at this scale is known."
-        )
+        lines.append("Predicted scores are differences from the mean of all designs: no score at this scale is known.")
     return lines
 
 
-def _origins(known: KnownDesigns, names: tuple[str, ...], run_ids: Callable[[str], str]) -> list[str]:
-    """The trials that each promoted design is promoted for, with their MLflow runs."""
-    return [f"{name}: {_with_runs(known.trials[name], run_ids)}" for name in names if name in known.trials]
+def _origins(designs: KnownDesigns, names: tuple[str, ...], run_ids: Callable[[str], str]) -> list[str]:
+    """The trials behind each promoted design, with their MLflow runs."""
+    return [f"{name}: {_with_runs(designs.trials[name], run_ids)}" for name in names if name in designs.trials]
 
 
 def _with_runs(trials: tuple[str, ...], run_ids: Callable[[str], str]) -> str:
-    told = []
+    texts = []
     for trial in trials:
         run = run_ids(trial.rsplit(" ", 1)[-1])
-        told.append(f"{trial}{f' (run {run})' if run else ''}")
-    return ", ".join(told)
+        texts.append(f"{trial}{f' (run {run})' if run else ''}")
+    return ", ".join(texts)
 
 
-def _out(selection: Selection, most: int = 12) -> list[str]:
-    left = [row for row in selection.candidates if not row.is_promoted and not row.is_known]
-    lines = [f"{row.design} {row.reason}" for row in left[:most]]
-    return [*lines, f"and {len(left) - most} more are out"] if len(left) > most else lines
+def _left_out(selection: Selection, most: int = 12) -> list[str]:
+    rows = [row for row in selection.candidates if not row.is_promoted and not row.is_known]
+    lines = [f"{row.design} {row.reason}" for row in rows[:most]]
+    return [*lines, f"and {len(rows) - most} more are left out"] if len(rows) > most else lines
 
 
 def _promotion(prepared: Prepared, selection: Selection, path: Path) -> Promotion:
@@ -159,7 +170,7 @@ def _promotion(prepared: Prepared, selection: Selection, path: Path) -> Promotio
     return Promotion(
         study=request.study,
         large=request.large,
-        scales=prepared.found.scales,
+        scales=prepared.candidates.scales,
         metric=prepared.table.metric,
         modality=request.modality,
         samples=prepared.samples,

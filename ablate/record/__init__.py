@@ -1,4 +1,4 @@
-"""Trial folders, the truth about every trial."""
+"""Trial folders: the authoritative record of every trial."""
 
 import lazy_loader
 

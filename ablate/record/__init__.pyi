@@ -3,10 +3,10 @@ from .files import RecordError as RecordError
 from .files import write_text as write_text
 from .promotions import CheckedPromotion as CheckedPromotion
 from .promotions import Promotion as Promotion
-from .promotions import held as held
-from .promotions import keep as keep
+from .promotions import checked_promotions as checked_promotions
+from .promotions import write_promotion as write_promotion
 from .scores import TrialScores as TrialScores
-from .scores import axes_told as axes_told
+from .scores import varied_axes as varied_axes
 from .scores import trials_of_records as trials_of_records
 from .study import StudyFacts as StudyFacts
 from .study import facts as facts

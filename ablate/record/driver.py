@@ -1,4 +1,4 @@
-"""One driver for each study at a time."""
+"""A lock that allows one driver per study at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ablate.paths import StudyPaths
 
 @contextmanager
 def sole_driver(paths: StudyPaths) -> Iterator[None]:
-    """Hold the study for one writer; the system lets go of it however the writer dies.
+    """Lock the study for one writer; the operating system releases the lock however the process ends.
 
     Raises:
-        AblateError: another one holds it.
+        AblateError: another process has the lock.
     """
     paths.folder.mkdir(parents=True, exist_ok=True)
     try:

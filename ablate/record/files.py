@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Atomic writes of files: a reader sees the old file or the whole new one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class RecordError(AblateError):
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write a file whole or not at all."""
+    """Write data as JSON, atomically."""
     write_text(path, json.dumps(data, indent=1, allow_nan=False))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all; others may read it."""
+    """Write a text file atomically, readable for all users."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -36,14 +36,20 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None if there is no such file.
+
+    Raises:
+        RecordError: it is not valid JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:
-        raise _no_json(path, error) from None
+        raise invalid_json(path, error) from None
 
 
-def _no_json(path: Path, error: Exception | str) -> RecordError:
-    return RecordError(f"{path} is not valid JSON ({error}); move its folder away to go on")
+def invalid_json(path: Path, error: Exception | str) -> RecordError:
+    """The error for a file that is not valid JSON."""
+    return RecordError(f"{path} is not valid JSON ({error}); move its folder away to continue")

@@ -1,6 +1,6 @@
-"""What was foretold when designs were promoted, kept beside the study: `runs/STUDY/promotions/N.json`.
+"""Predictions of designs when they were promoted, stored beside the study: `runs/STUDY/promotions/N.json`.
 
-So that `ablate consistency` can hold it against what came out. Written once, never changed.
+`ablate consistency` compares them with the scores observed later. Files are written once and never changed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
 
+from ablate.errors import first_line
 from ablate.paths import StudyPaths, study_paths
 from ablate.record.files import RecordError, write_json
 from analysis.promotion import Prediction, PredictionCheck, against_observed
@@ -22,36 +23,45 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """One act of promoting."""
+    """The predictions of one `ablate promote`, and how they were made."""
 
     study: str
     large: str
+    """Label of the large scale."""
     scales: tuple[str, ...]
-    """The small ones that it was foretold from."""
+    """Labels of the small scales that the predictions are based on."""
     metric: str
+    """`benchmark/category`."""
     modality: str
     samples: int | None
+    """Number of training samples of the new trials."""
     policy: str
     prior: str
+    """Source of the prior."""
     prior_share: float
+    """Share of the prior in the transfer model, from 0 to 1."""
     is_relative: bool
-    """Whether predictions are differences to the mean of all candidates."""
+    """Whether predictions are differences from the mean of all candidates."""
     spec: str
     """Path of the sweep spec that was written."""
     made_at: float
-    """Unix time."""
+    """Unix time in seconds."""
     predictions: tuple[Prediction, ...]
-    """Of the designs that were not known at the large scale then."""
+    """Predictions of the designs without a score at the large scale at that time."""
     is_blind: bool = False
-    """Whether scores at the large scale that were known were not looked at."""
+    """Whether known scores at the large scale were ignored."""
     schema_version: int = SCHEMA_VERSION
 
 
 _READER = TypeAdapter(Promotion)
 
 
-def keep(paths: StudyPaths, promotion: Promotion) -> Path:
-    """Write it behind those that are there; a sweep of the study may be running meanwhile."""
+def write_promotion(paths: StudyPaths, promotion: Promotion) -> Path:
+    """Write a promotion under the next free number; a sweep of the study may run meanwhile.
+
+    Returns:
+        Path of the file.
+    """
     folder = paths.folder / "promotions"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(paths.folder / ".promotions.lock"):
@@ -61,47 +71,52 @@ def keep(paths: StudyPaths, promotion: Promotion) -> Path:
     return path
 
 
-def kept(paths: StudyPaths, large: str, metric: str, modality: str) -> list[Promotion]:
+def read_promotions(paths: StudyPaths, large: str, metric: str, modality: str) -> list[Promotion]:
     """All promotions of a study to a scale, the latest first.
 
     Raises:
-        RecordError: a file is not what this or an earlier version wrote.
+        RecordError: a file cannot be read as a promotion of this or an earlier version.
     """
-    found = []
+    promotions = []
     for path in (paths.folder / "promotions").glob("*.json"):
         try:
             promotion = _READER.validate_python(json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, ValidationError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise RecordError(f"{path} is no readable promotion ({reason}); move it away to go on") from None
+            reason = first_line(error)
+            raise RecordError(f"{path} is not a readable promotion ({reason}); move it away to continue") from None
         if (promotion.large, promotion.metric, promotion.modality) == (large, metric, modality):
-            found.append(promotion)
-    return sorted(found, key=lambda promotion: -promotion.made_at)
+            promotions.append(promotion)
+    return sorted(promotions, key=lambda promotion: -promotion.made_at)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedPromotion:
-    """A promotion, and how its predictions fared."""
+    """A promotion, and its predictions compared with observed scores."""
 
     promotion: Promotion
     check: PredictionCheck
 
 
-def held(study: str, large: str, metric: str, modality: str, observed: Mapping[str, float]) -> list[CheckedPromotion]:
-    """Every promotion of a study to a scale that designs were trained after, the latest first.
+def checked_promotions(
+    study: str, large: str, metric: str, modality: str, observed: Mapping[str, float]
+) -> list[CheckedPromotion]:
+    """The promotions of a study to a scale whose designs were trained since, the latest first.
 
-    One that foretold the same as a later one is left out.
+    A promotion with the same predictions as a later one is omitted.
 
     Args:
         study: its name.
-        large: the scale.
+        large: label of the large scale.
         metric: `benchmark/category`.
         modality: what the model was shown.
-        observed: design -> its mean score there.
+        observed: design -> its mean score at the large scale.
+
+    Raises:
+        RecordError: a file cannot be read as a promotion of this or an earlier version.
     """
-    found: list[CheckedPromotion] = []
-    for promotion in kept(study_paths(study), large, metric, modality):
-        outcome = against_observed(list(promotion.predictions), observed, is_relative=promotion.is_relative)
-        if outcome is not None and all(outcome != other.check for other in found):
-            found.append(CheckedPromotion(promotion=promotion, check=outcome))
-    return found
+    checked: list[CheckedPromotion] = []
+    for promotion in read_promotions(study_paths(study), large, metric, modality):
+        check = against_observed(list(promotion.predictions), observed, is_relative=promotion.is_relative)
+        if check is not None and all(check != other.check for other in checked):
+            checked.append(CheckedPromotion(promotion=promotion, check=check))
+    return checked

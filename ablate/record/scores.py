@@ -1,4 +1,4 @@
-"""Scores of finished trials, as their records hold them."""
+"""Scores of finished trials, read from their records."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class TrialScores:
     scale: str
     seed: int
     samples: int | None
-    """Training samples; None where scores were imported without saying."""
+    """Number of training samples; None if scores were imported without it."""
     ended_at: float
     """Unix time."""
     scores: Sequence[Score]
     axes: Mapping[str, Value]
-    """What the sweep that ran it varied; see `axes_told`."""
+    """Axes that its sweep varied -> value; see `varied_axes`."""
 
 
-def axes_told(axes: Mapping[str, Value], source: str) -> dict[str, Value]:
-    """The axes of a trial, without the name of its design, which stands among those of imported scores."""
+def varied_axes(axes: Mapping[str, Value], source: str) -> dict[str, Value]:
+    """The axes of a trial, without the name of its design, which imported scores store among them."""
     return {name: value for name, value in axes.items() if not (source == "import" and name == "design")}
 
 
@@ -49,12 +49,12 @@ def _scores_of(record: Record) -> TrialScores:
         samples=about.samples,
         ended_at=_ended_at(record),
         scores=record.result.scores if record.result else [],
-        axes=axes_told(about.axes, about.source),
+        axes=varied_axes(about.axes, about.source),
     )
 
 
 def _ended_at(record: Record) -> float:
-    """Imported scores do not say when their trial ended; of them, when they were taken in."""
+    """Unix time; for imported scores, whose trial's end is unknown, the time of the import."""
     if record.about.source == "import":
         return (record.path / "result.json").stat().st_mtime
     return record.result.ended_at if record.result else 0.0

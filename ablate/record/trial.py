@@ -1,13 +1,13 @@
-"""Trial folders: what a trial was, what happened, what came out. Written atomically, `result.json` last.
+"""Trial folders: config, training curve, failures and result of a trial. Written atomically, `result.json` last.
 
-A folder `trials/<key>/` holds
-  trial.json           what it is: config, labels, study, sweep
-  events.jsonl         the training curve of the current attempt, a line per report
-  attempts/N.json      a failed attempt: its class, message and traceback
+A folder `trials/<key>/` contains
+  trial.json           description: config, labels, study, sweep
+  events.jsonl         training curve of the current attempt, one line per report
+  attempts/N.json      class, message and traceback of a failed attempt
   predictions.parquet  one row per question and modality
-  log.txt              what the trial did, in a few lines
-  result.json          scores, seconds, environment, digests of the files above; its presence means finished
-Imported scores are folders too, with `source: import` and no events.
+  log.txt              log of the trial, a few lines
+  result.json          scores, seconds, environment, digests of the files above; exists only when the trial is finished
+Imported scores are stored the same way, with `source: import` and without events.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from ablate.paths import StudyPaths
-from ablate.record.files import RecordError, _no_json, _read_json, write_json
+from ablate.record.files import RecordError, invalid_json, read_json, write_json
 
 SCHEMA_VERSION = 1
 FailureClass = Literal["error", "diverged", "killed", "interrupted"]
@@ -32,7 +32,7 @@ T = TypeVar("T", "About", "Failure", "Result")
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """trial.json: what a trial is."""
+    """trial.json: description of a trial."""
 
     key: str
     design_key: str
@@ -43,29 +43,30 @@ class About:
     scale: str
     seed: int
     samples: int | None
-    """Training samples; None where scores were imported without saying."""
+    """Number of training samples; None if scores were imported without it."""
     axes: dict[str, Value]
     config: dict[str, Value]
     """The whole config, flattened: dotted path -> value."""
     resolved: dict[str, Any]
-    """The same config nested, as `TrialConfig` reads it."""
+    """The same config, nested, as `TrialConfig` validates it."""
     source: Literal["trial", "import"] = "trial"
     schema_version: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One number: benchmark x category x modality (video, frame, text)."""
+    """One score, of a benchmark, a category and a modality (video, frame, text)."""
 
     benchmark: str
     category: str
     modality: str
     score: float
+    """In the unit of the benchmark."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """attempts/N.json: how an attempt ended that did not finish."""
+    """attempts/N.json: how a failed attempt ended."""
 
     attempt: int
     kind: FailureClass
@@ -75,13 +76,13 @@ class Failure:
     ended_at: float
     """Unix time."""
     environment: dict[str, str] = field(default_factory=dict)
-    """As in `Result`."""
+    """Same as in `Result`."""
     schema_version: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """result.json: what came out of a finished trial."""
+    """result.json: scores and provenance of a finished trial."""
 
     key: str
     attempt: int
@@ -91,11 +92,11 @@ class Result:
     """Unix time."""
     ended_at: float
     environment: dict[str, str]
-    """Git commit, versions, device: where the numbers come from."""
+    """Git commit, versions, device."""
     counts: dict[str, float] = field(default_factory=dict)
-    """What was done: training samples and steps, seconds of training."""
+    """Training samples, training steps, seconds of training."""
     files: dict[str, str] = field(default_factory=dict)
-    """sha256 of the other files of this folder."""
+    """File name -> sha256, for the other files of this folder."""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -104,7 +105,7 @@ _READERS: dict[Any, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Ab
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Everything known of one trial."""
+    """Everything that a trial folder contains."""
 
     about: About
     result: Result | None
@@ -113,7 +114,7 @@ class Record:
 
     @property
     def status(self) -> Literal["done", "failed", "unfinished"]:
-        """`failed` if its last attempt failed of itself; `unfinished` if it was cut off or never ran."""
+        """`failed` if its last attempt raised an error; `unfinished` if it was interrupted or there was none."""
         if self.result is not None:
             return "done"
         if self.failures and self.failures[-1].kind != "interrupted":
@@ -128,36 +129,36 @@ class TrialFolder:
     path: Path
 
     def describe(self, about: About) -> None:
-        """Write trial.json, unless it already says the same."""
+        """Write trial.json, unless it has the same content already."""
         data = asdict(about)
-        if _read_json(self.path / "trial.json") != data:
+        if read_json(self.path / "trial.json") != data:
             write_json(self.path / "trial.json", data)
 
     def begin(self) -> int:
-        """Clear what a cut-off attempt left; returns the number of this attempt."""
+        """Remove files of an interrupted attempt; returns the number of this attempt."""
         assert self.result() is None, "a finished trial is never run again"
         for name in ("events.jsonl", "predictions.parquet", "log.txt"):
             (self.path / name).unlink(missing_ok=True)
         return len(self.failures())
 
     def event(self, values: dict[str, float]) -> None:
-        """Append one report of the training curve; `step` is among the values."""
+        """Append one point of the training curve; `step` is among the values."""
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
     def events(self) -> list[dict[str, float]]:
-        """The training curve; a line that was cut off by a kill is left out."""
+        """The training curve, without a last line that a killed process left incomplete."""
         try:
             lines = (self.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
-        found = []
+        points = []
         for line in lines:
             try:
-                found.append(json.loads(line))
+                points.append(json.loads(line))
             except json.JSONDecodeError:
                 continue
-        return found
+        return points
 
     def fail(self, failure: Failure) -> None:
         """Record a failed attempt."""
@@ -169,7 +170,7 @@ class TrialFolder:
         return tuple(failure for path in paths if (failure := self._checked(Failure, path)))
 
     def finish(self, result: Result) -> None:
-        """Write result.json, the last file: from here on the trial is done and never changes."""
+        """Write result.json, the last file: the trial is then done."""
         present = [p for p in self.path.iterdir() if p.is_file() and p.name != "result.json"]
         digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(present)}
         write_json(self.path / "result.json", asdict(result) | {"files": digests})
@@ -179,36 +180,36 @@ class TrialFolder:
         return self._checked(Result, self.path / "result.json")
 
     def _checked(self, kind: type[T], path: Path) -> T | None:
-        """A file as a record, its types checked; None where there is none.
+        """Read a file as a record and check its types; None if there is no such file.
 
         Raises:
-            RecordError: it is not what this or an earlier version wrote.
+            RecordError: it cannot be read as a record of this or an earlier version.
         """
         try:
             text = path.read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
         except (ValueError, OSError) as error:
-            raise _no_json(path, error) from None
+            raise invalid_json(path, error) from None
         try:
             record: T = _READERS[kind].validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             if first["type"] == "json_invalid":
-                raise _no_json(path, first["msg"]) from None
+                raise invalid_json(path, first["msg"]) from None
             where = ".".join(str(piece) for piece in first["loc"])
             raise RecordError(
-                f"{self.path} is no readable trial folder ({where}: {first['msg']}); move it away to go on"
+                f"{self.path} is not a readable trial folder ({where}: {first['msg']}); move it away to continue"
             ) from None
         if record.schema_version > SCHEMA_VERSION:
             raise RecordError(f"{self.path} was written by a newer ablate; update to read it")
         return record
 
     def read(self) -> Record | None:
-        """Everything known of the trial; None where no trial.json is.
+        """Read the folder; None if it has no trial.json.
 
         Raises:
-            RecordError: a file is not what this or an earlier version wrote.
+            RecordError: a file cannot be read as a record of this or an earlier version.
         """
         about = self._checked(About, self.path / "trial.json")
         if about is None:
@@ -217,5 +218,5 @@ class TrialFolder:
 
 
 def folder_of(paths: StudyPaths, key: str) -> TrialFolder:
-    """The folder of a trial, whether it exists or not."""
+    """The folder of a trial, whether or not it exists."""
     return TrialFolder(paths.trials / key)

@@ -2,14 +2,14 @@ from .grid import Trial as Trial
 from .grid import expand as expand
 from .keys import design_key as design_key
 from .keys import digest as digest
-from .load import known_metric as known_metric
 from .load import load_spec as load_spec
+from .load import ranking_metric as ranking_metric
 from .names import flatten as flatten
-from .scales import LABEL as LABEL
+from .scales import SCALE_LABEL as SCALE_LABEL
 from .schema import json_schema as json_schema
 from .shipped import find_spec as find_spec
 from .source import read_yaml as read_yaml
 from .sweep_spec import SweepSpec as SweepSpec
 from .write import Chosen as Chosen
-from .write import Sheet as Sheet
+from .write import SpecFields as SpecFields
 from .write import sweep_text as sweep_text

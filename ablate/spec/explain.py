@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,57 +16,80 @@ from ablate.spec.axes import parts_in
 from ablate.spec.source import Location, Source
 
 RENAMED_KEYS = {"budget": "samples", "design": "vary"}
-"""Keys of specs up to 0.1.0 -> what they are called now."""
+"""Keys of specs up to 0.1.0 -> their names now."""
 
 
 def explain(
     error: ValidationError, model: type[BaseModel], source: Source, axes: dict[str, Location] | None = None
 ) -> SpecError:
-    """The first of pydantic's complaints as one sentence with its place in the file.
+    """The first of pydantic's errors as one sentence with file, line and key.
 
     Args:
-        error: what pydantic found.
+        error: what pydantic reports.
         model: the model that was validated.
         source: the file.
-        axes: where the file sets each dotted path, when `model` is a design built from the file.
+        axes: where the file sets each dotted path, if `model` is a design built from the file.
     """
     # An unknown key comes first: a misspelt one also shows as a missing one.
     first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
     location = _without_tags(model, first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        allowed = _allowed(model, first["loc"][:-1])
-        near = get_close_matches(str(location[-1]), allowed, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
-        if location[-1] in RENAMED_KEYS and RENAMED_KEYS[str(location[-1])] in allowed:
-            hint = f"it is now '{RENAMED_KEYS[str(location[-1])]}'; "
-        message = f"unknown key '{location[-1]}'; {hint}allowed: {', '.join(allowed)}"
-    elif first["type"] == "union_tag_invalid":
-        given, tags = first["ctx"]["tag"], first["ctx"]["expected_tags"].replace("'", "")
-        near = get_close_matches(str(given), tags.split(", "), n=1)
-        message = f"unknown kind '{given}'; " + (f"did you mean '{near[0]}'? " if near else "") + f"allowed: {tags}"
-    elif first["type"] == "union_tag_not_found":
-        message = "missing its `kind`"
-    elif first["type"] == "tuple_type":
-        message = f"must be a list: [{_in_a_line(first['input'])}]"
-    elif first["type"] == "missing":
-        message = "missing; give it a value"
-    elif first["type"] != "value_error":
-        message = f"{message}, not {first['input']!r}"
+    message = _message(first, model, location)
     if axes is None:
         return source.error(location, message)
-    dotted = ".".join(str(piece) for piece in location)
+    return _error_at_axis(".".join(str(piece) for piece in location), message, source, axes)
+
+
+def _message(details: Mapping[str, Any], model: type[BaseModel], location: Location) -> str:
+    """One of pydantic's errors in the words of a spec, with a hint where the fix can be guessed."""
+    match details["type"]:
+        case "extra_forbidden":
+            return _unknown_key(str(location[-1]), _allowed(model, details["loc"][:-1]))
+        case "union_tag_invalid":
+            tag, tags = str(details["ctx"]["tag"]), details["ctx"]["expected_tags"].replace("'", "")
+            return f"unknown kind '{tag}'; {_nearest(tag, tags.split(', '))}allowed: {tags}"
+        case "union_tag_not_found":
+            return "missing its `kind`"
+        case "tuple_type":
+            return f"must be a list: [{_in_a_line(details['input'])}]"
+        case "missing":
+            return "missing; give it a value"
+        case "value_error":
+            return str(details["msg"]).removeprefix("Value error, ")
+        case _:
+            return f"{details['msg']}, not {details['input']!r}"
+
+
+def _unknown_key(key: str, allowed: list[str]) -> str:
+    if RENAMED_KEYS.get(key) in allowed:
+        return f"unknown key '{key}': it is called '{RENAMED_KEYS[key]}' now"
+    return f"unknown key '{key}'; {_nearest(key, allowed)}allowed: {', '.join(allowed)}"
+
+
+def _nearest(word: str, allowed: list[str]) -> str:
+    near = get_close_matches(word, allowed, n=1)
+    return f"did you mean '{near[0]}'? " if near else ""
+
+
+def _error_at_axis(dotted: str, message: str, source: Source, axes: dict[str, Location]) -> SpecError:
+    """The error at the line of the axis that sets a path of the design, or of one that sets its neighbour.
+
+    Args:
+        dotted: path of the design that is wrong.
+        message: what is wrong with it.
+        source: the file.
+        axes: where the file sets each dotted path.
+    """
     owners = [p for p in axes if not dotted or f"{dotted}.".startswith(f"{p}.") or f"{p}.".startswith(f"{dotted}.")]
-    if not owners:
-        first_piece = dotted.split(".", 1)[0]
-        beside = next((p for p in axes if p.split(".", 1)[0] == first_piece), None)
-        if beside is None:
-            return SpecError(f"{source.path}: this combination of axes is no design: {dotted}: {message}")
-        mend = f"the base has it; to change the kind, give `{first_piece}` whole values: {{kind: ..., ...}}"
-        return source.error(axes[beside], f"no design with {dotted}: {message}; {mend}")
-    owner = max(owners, key=len)
-    rest = dotted.removeprefix(owner).strip(".")
-    return source.error((*axes[owner], *(rest.split(".") if rest else ())), message)
+    if owners:
+        owner = max(owners, key=len)
+        rest = dotted.removeprefix(owner).strip(".")
+        return source.error((*axes[owner], *(rest.split(".") if rest else ())), message)
+    first_piece = dotted.split(".", 1)[0]
+    beside = next((p for p in axes if p.split(".", 1)[0] == first_piece), None)
+    if beside is None:
+        return SpecError(f"{source.path}: this combination of axes is not a valid design: {dotted}: {message}")
+    fix = f"the base sets it; to change the kind, give `{first_piece}` whole values: {{kind: ..., ...}}"
+    return source.error(axes[beside], f"not a valid design with {dotted}: {message}; {fix}")
 
 
 def _in_a_line(value: Any) -> str:
@@ -79,7 +103,7 @@ def _allowed(model: type[BaseModel], loc: Location) -> list[str]:
 
 
 def _models_at(model: type[BaseModel], loc: Location) -> list[type[BaseModel]]:
-    """Models that pydantic's location may mean: fields are followed, union tags choose, indices pass."""
+    """Models at pydantic's location: fields are followed, union tags select, indices are skipped."""
     here = [model]
     for piece in loc:
         inner = [p for m in here if piece in m.model_fields for p in parts_in(m.model_fields[str(piece)].annotation)]
@@ -94,10 +118,10 @@ def _tag(model: type[BaseModel]) -> str | None:
 
 
 def _without_tags(model: type[BaseModel], loc: Location) -> Location:
-    """Pydantic's location without the union tags that stand in no file."""
-    kept: list[str | int] = []
+    """Pydantic's location without the union tags, which are not keys of the file."""
+    pieces: list[str | int] = []
     for depth, piece in enumerate(loc):
         is_tag = any(_tag(m) == piece for m in _models_at(model, loc[:depth]))
         if not is_tag or (depth == len(loc) - 1 and piece in _allowed(model, loc[:depth])):
-            kept.append(piece)
-    return tuple(kept)
+            pieces.append(piece)
+    return tuple(pieces)

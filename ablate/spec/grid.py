@@ -1,4 +1,4 @@
-"""SweepSpec -> unique trials: grid, one at a time, tied axes, exclusions. Identical trials met twice run once."""
+"""SweepSpec -> unique trials: grid, one at a time, tied axes, exclusions. Identical trials run once."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ BASE_LABEL = "base"
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as a sweep declares it: its config, its key and its names for people."""
+    """A trial as a sweep declares it: its config, its keys and its labels."""
 
     config: TrialConfig
     key: str
     design_key: str
     design_label: str
     axes: dict[str, str | int | float | bool] = field(hash=False)
-    """Dotted path of each axis of the sweep -> this trial's value, short enough to plot against."""
+    """Dotted path of each axis of the sweep -> this trial's value: a number, or a short name for figures."""
 
     @property
     def label(self) -> str:
-        """Readable and unique within the sweep: `fps2-tpf4@0.15M/s0`."""
+        """Readable label, unique within the sweep: `fps2-tpf4@0.15M/s0`."""
         return f"{self.design_label}@{self.config.scale}/s{self.config.seed}"
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """What a spec declares: unique trials and the counts of the cells that became none."""
+    """The unique trials that a spec declares, and how many cells were excluded or duplicates."""
 
     trials: list[Trial]
     declared: int
@@ -53,17 +53,17 @@ class Expansion:
 
 @dataclass(frozen=True)
 class _Choice:
-    """One value of one axis: what goes into the design and what people see."""
+    """One value of one axis: what is set in the design, and its name in labels."""
 
     path: str
     value: Any
     name: str
-    place: Location
+    location: Location
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """A design of a grid, before scale and seed."""
+    """A design of a grid, at no particular scale or seed."""
 
     design: Design
     label: str
@@ -71,21 +71,23 @@ class _Cell:
     names: dict[str, str]
     """Axis -> the name of the value chosen for it."""
     plain: dict[str, Any]
+    """The design as plain data."""
     grid: int
+    """Index of the grid in the spec."""
 
 
 def expand(spec: SweepSpec) -> Expansion:
     """All unique trials of a spec, in the order in which it declares them.
 
     Raises:
-        SpecError: a value is no design, or every cell is excluded; with file, line and the mend.
+        SpecError: a value makes no valid design, or every cell is excluded; the message names file, line and the fix.
     """
     used = [set[int]() for _ in spec.all_grids()]
-    found: dict[str, Trial] = {}
+    trials: dict[str, Trial] = {}
     cells = [cell for n, grid in enumerate(spec.all_grids()) for cell in _cells(spec, grid, n)]
     impossible = sum(cell is None for cell in cells) * len(spec.labels) * len(spec.seeds)
     declared = excluded = impossible
-    for cell in _named_apart([cell for cell in cells if cell is not None]):
+    for cell in _uniquely_labelled([cell for cell in cells if cell is not None]):
         for scale, seed in itertools.product(spec.labels, spec.seeds):
             declared += 1
             rules = spec.all_grids()[cell.grid].exclude
@@ -97,20 +99,21 @@ def expand(spec: SweepSpec) -> Expansion:
             llm = spec.llms.get(scale)
             config = TrialConfig(design=cell.design, scale=scale, llm=llm, seed=seed, samples=spec.trial_samples)
             key = trial_key(config)
-            found.setdefault(key, Trial(config, key, design_key(cell.design), cell.label, cell.axes))
-    if not found:
-        place: Location = ("grids", 0, "exclude") if spec.grids else ("exclude",)
-        raise spec.source.error(place, f"an empty grid: all {declared} cells are excluded")
+            trials.setdefault(key, Trial(config, key, design_key(cell.design), cell.label, cell.axes))
+    if not trials:
+        location: Location = ("grids", 0, "exclude") if spec.grids else ("exclude",)
+        raise spec.source.error(location, f"an empty grid: all {declared} cells are excluded")
     warnings = [
         f"exclude entry {i + 1} matches no cell: {rule}"
         for hits, grid in zip(used, spec.all_grids(), strict=True)
         for i, rule in enumerate(grid.exclude)
         if i not in hits and not impossible
     ]
-    return Expansion(list(found.values()), declared, excluded, declared - excluded - len(found), warnings)
+    return Expansion(list(trials.values()), declared, excluded, declared - excluded - len(trials), warnings)
 
 
 def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell | None]:
+    """The cells of one grid; None for each that makes no valid design but is excluded."""
     top: Location = ("grids", number) if spec.grids else ()
     axes = [[_choice(spec, path, value, (*top, "axes", path, i)) for i, value in enumerate(values)]
             for path, values in grid.axes.items()]  # fmt: skip
@@ -128,40 +131,40 @@ def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell | None]:
         yield _cell(spec, choices, number)
 
 
-def _choice(spec: SweepSpec, path: str, value: Any, place: Location) -> _Choice:
+def _choice(spec: SweepSpec, path: str, value: Any, location: Location) -> _Choice:
     if isinstance(value, Mapping) and "name" in value:
         if not isinstance(value["name"], str) or not value["name"]:
-            raise spec.source.error(place, "`name` must be a word")
+            raise spec.source.error(location, "`name` must be a non-empty string")
         rest = {k: v for k, v in value.items() if k != "name"}
-        return _Choice(path, rest["value"] if set(rest) == {"value"} else rest, str(value["name"]), place)
-    return _Choice(path, value, axis_slug(path, value), place)
+        return _Choice(path, rest["value"] if set(rest) == {"value"} else rest, str(value["name"]), location)
+    return _Choice(path, value, axis_slug(path, value), location)
 
 
 def _all_paths(spec: SweepSpec) -> list[str]:
-    """The axes of all grids: every trial of a sweep tells its value of each, so that plots have no holes."""
+    """The axes of all grids. Every trial has a value of each, so that figures have no gaps."""
     paths = [p for grid in spec.all_grids() for p in (*grid.axes, *(p for tied in grid.zip for p in tied))]
     return list(dict.fromkeys(paths))
 
 
 def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], number: int) -> _Cell | None:
-    """The design that some choices make; None if they make none, but are excluded anyway.
+    """The design of one value per axis; None if they make no valid design but are excluded.
 
     Raises:
-        SpecError: they make none.
+        SpecError: they make no valid design.
     """
     plain = spec.base_design
     for choice in sorted(choices, key=lambda c: c.path.count(".")):  # whole variants before their fields
         try:
             plain = put(plain, choice.path, choice.value)
         except KeyError as error:
-            raise spec.source.error(choice.place, str(error.args[0])) from None
+            raise spec.source.error(choice.location, str(error.args[0])) from None
     names = {c.path: c.name for c in choices}
     try:
         design = Design.model_validate(plain)
     except ValidationError as error:
         if _is_excluded_everywhere(spec, spec.all_grids()[number], plain, names):
             return None
-        raise explain(error, Design, spec.source, axes={c.path: c.place for c in choices}) from None
+        raise explain(error, Design, spec.source, axes={c.path: c.location for c in choices}) from None
     design = _with_digest(design, spec)
     plain = design.model_dump(mode="json")
     axes = {path: _axis_value(path, names.get(path), plain) for path in _all_paths(spec)}
@@ -169,15 +172,15 @@ def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], number: int) -> _Cell |
 
 
 def _is_excluded_everywhere(spec: SweepSpec, grid: Grid, plain: dict[str, Any], names: dict[str, str]) -> bool:
-    """Whether a combination that is no design is left out anyway, at every scale and seed."""
-    places = itertools.product(spec.labels, spec.seeds)
-    return all(any(_matches(rule, plain, names, *place) for rule in grid.exclude) for place in places)
+    """Whether a combination that makes no valid design is excluded at every scale and seed."""
+    runs = itertools.product(spec.labels, spec.seeds)
+    return all(any(_matches(rule, plain, names, scale, seed) for rule in grid.exclude) for scale, seed in runs)
 
 
 def _axis_value(path: str, name: str | None, plain: dict[str, Any]) -> str | int | float | bool:
-    """The value as the design has it, so that one value looks alike everywhere.
+    """The value of an axis in the validated design, so that one value has one spelling.
 
-    Numbers stay numbers, so that plots have an axis; anything else is its name.
+    Numbers stay numbers, so that figures have a scale; anything else becomes its name.
     """
     value = get(plain, path)
     if isinstance(value, int | float | str):
@@ -186,7 +189,7 @@ def _axis_value(path: str, name: str | None, plain: dict[str, Any]) -> str | int
 
 
 def _with_digest(design: Design, spec: SweepSpec) -> Design:
-    """Fill in where the data lie and what they hold: a folder is relative to the spec, the key follows content.
+    """Set the data's absolute folder (the spec gives it relative to its own) and the digest of its content.
 
     Raises:
         SpecError: a file is missing.
@@ -194,8 +197,8 @@ def _with_digest(design: Design, spec: SweepSpec) -> Design:
     if not isinstance(design.data, ManifestData):
         return design
     folder = (spec.source.path.parent / design.data.folder).resolve()
-    found = {"folder": str(folder), "digest": _data_digest(folder, spec)}
-    return design.model_copy(update={"data": design.data.model_copy(update=found)})
+    resolved = {"folder": str(folder), "digest": _data_digest(folder, spec)}
+    return design.model_copy(update={"data": design.data.model_copy(update=resolved)})
 
 
 def _data_digest(folder: Path, spec: SweepSpec) -> str:
@@ -203,19 +206,19 @@ def _data_digest(folder: Path, spec: SweepSpec) -> str:
     for name in ("train.json", "test.json"):
         path = folder / name
         if not path.is_file():
-            raise spec.source.error((), f"data folder {folder} holds no {name}; docs/data.md says what it needs")
+            raise spec.source.error((), f"data folder {folder} has no {name}; docs/data.md describes the files")
         digests.append(_file_digest(path, path.stat().st_mtime_ns))
     return digest(digests)
 
 
 @cache
 def _file_digest(path: Path, _changed_ns: int) -> str:
-    """Once a file and change: a sweep's cells share their data."""
+    """SHA-256 of a file, computed once for each modification time: the cells of a sweep share their data."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _named_apart(cells: list[_Cell]) -> list[_Cell]:
-    """Different designs under one label get the start of their key behind it."""
+def _uniquely_labelled(cells: list[_Cell]) -> list[_Cell]:
+    """The cells; different designs with one label get the first digits of their keys appended."""
     keys: dict[str, set[str]] = {}
     for cell in cells:
         keys.setdefault(cell.label, set()).add(design_key(cell.design))
@@ -226,12 +229,12 @@ def _named_apart(cells: list[_Cell]) -> list[_Cell]:
 
 
 def _matches(rule: Mapping[str, Any], plain: dict[str, Any], names: dict[str, str], scale: str, seed: int) -> bool:
-    """Whether every entry of an exclusion holds: by value, by name, or by any of a list."""
-    own = {"scale": scale, "seed": seed}
+    """Whether every entry of an exclusion matches: by value, by name, or by any item of a list."""
+    run = {"scale": scale, "seed": seed}
 
-    def holds(path: str, wanted: Any) -> bool:
-        value = own.get(path, get(plain, path))
-        options = wanted if isinstance(wanted, list) else [wanted]
+    def matches(path: str, condition: Any) -> bool:
+        value = run.get(path, get(plain, path))
+        options = condition if isinstance(condition, list) else [condition]
         return any(
             (option == value and isinstance(option, bool) == isinstance(value, bool))
             or option == names.get(path)
@@ -239,10 +242,10 @@ def _matches(rule: Mapping[str, Any], plain: dict[str, Any], names: dict[str, st
             for option in options
         )
 
-    return all(holds(path, wanted) for path, wanted in rule.items())
+    return all(matches(path, condition) for path, condition in rule.items())
 
 
 def _is_within(part: Any, whole: Any) -> bool:
-    """Whether a mapping's entries all stand in a larger one."""
-    both = isinstance(part, Mapping) and isinstance(whole, Mapping)
-    return both and bool(part) and all(whole.get(k) == v for k, v in part.items())
+    """Whether all entries of one mapping are in another."""
+    are_mappings = isinstance(part, Mapping) and isinstance(whole, Mapping)
+    return are_mappings and bool(part) and all(whole.get(k) == v for k, v in part.items())

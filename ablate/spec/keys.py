@@ -1,8 +1,8 @@
-"""What makes two trials the same: canonical JSON of the resolved config -> key; and names for people.
+"""Keys: the hash of a resolved config's canonical JSON. Trials with equal keys are the same trial.
 
 A key depends neither on key order nor on number spelling (3e6 = 3000000), nor on fields left at their
 default (so a new field with a default keeps old keys), nor on where and how a trial runs. Where code
-changes what a config means, the part's `VERSION` is raised. Nothing ever parses a name.
+changes what a config means, the part's `VERSION` is raised.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from pydantic.fields import FieldInfo
 from models.design import Design, ManifestData, Part, Stage, TrialConfig
 from models.ladder import ScaleCard, scale_card_of
 
-KEY_LENGTH = 16  # hex digits: a collision among a million trials has a chance of 3e-8
+KEY_LENGTH = 16  # hex digits: a collision among a million trials has a probability of 3e-8
 
 EXECUTION_ONLY: dict[tuple[type[Part], str], str] = {
-    (ManifestData, "folder"): "where the data lies; `digest` says what it is",
-    (Stage, "name"): "names are for people",
+    (ManifestData, "folder"): "where the data are; `digest` identifies their content",
+    (Stage, "name"): "a label, which changes no result",
     (ScaleCard, "cpus"): "how a trial runs",
     (ScaleCard, "gpus"): "how a trial runs",
 }
-"""Fields that enter no key, each with its reason."""
+"""Fields that are not hashed, each with the reason."""
 
 
 def canonical(value: Any) -> Any:
-    """Plain, normalised data that means the same wherever the config means the same."""
+    """Plain, normalised data: equal for all spellings of the same config."""
     if isinstance(value, Part):
         kind = type(value)
-        kept = {
+        config = {
             name: canonical(getattr(value, name))
             for name, field in kind.model_fields.items()
             if (kind, name) not in EXECUTION_ONLY
             and not (_is_default(field, getattr(value, name)) and _is_first_version(getattr(value, name)))
         }
-        return {**kept, "version": kind.VERSION}
+        return {**config, "version": kind.VERSION}
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -53,7 +53,7 @@ def _is_default(field: FieldInfo, value: Any) -> bool:
 
 
 def _is_first_version(value: Any) -> bool:
-    """Whether no part in here has changed its meaning since it was introduced."""
+    """Whether no part inside has changed its meaning since it was introduced."""
     if isinstance(value, Part):
         return value.VERSION == 1 and all(_is_first_version(getattr(value, name)) for name in type(value).model_fields)
     if isinstance(value, list | tuple):
@@ -68,10 +68,11 @@ def digest(value: Any) -> str:
 
 
 def trial_key(config: TrialConfig) -> str:
-    """Key of a trial: design, scale with what the ladder makes of it, seed, samples."""
+    """Key of a trial: design, scale with its card, seed and number of training samples."""
+    # "rung" is the old name of a scale's card; the word is hashed, so it stays.
     return digest({"trial": config, "rung": scale_card_of(config)})
 
 
 def design_key(design: Design) -> str:
-    """Key of a design, the same at every scale, seed and samples."""
+    """Key of a design, the same at every scale, seed and number of training samples."""
     return digest(design)

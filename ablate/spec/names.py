@@ -1,4 +1,4 @@
-"""Names for people: axis values as short slugs, configs as flat mappings."""
+"""Readable names: axis values as short slugs, configs as flat mappings. Nothing parses them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 from ablate.spec.keys import digest
 from models.design import Part
 
-# --- names for people ---------------------------------------------------------------------------
-
 
 def axis_slug(path: str, value: Any) -> str:
-    """Short readable name of one axis value: `uniform4`, `tpf2`, `timestamps`, `no-timestamps`.
+    """Short, readable name of one axis value: `uniform4`, `tpf2`, `timestamps`, `no-timestamps`.
 
     Args:
         path: dotted path into a design.
-        value: what the spec gives there, without its `name`.
+        value: its value in the spec, without its `name`.
     """
     last = path.rsplit(".", 1)[-1]
     if isinstance(value, bool):
@@ -38,7 +36,7 @@ def _short(value: Any) -> str:
 
 
 def short_field(path: str) -> str:
-    """The field's own abbreviation where models/design gives one, else its name: `tpf`, `frames`."""
+    """The abbreviation of a field if models/design gives one, else its name: `tpf`, `frames`."""
     name = path.rsplit(".", 1)[-1]
     for part in _all_parts(Part):
         field = part.model_fields.get(name)

@@ -1,4 +1,4 @@
-"""The scales of a spec: labels of the ladder, or of the user's own with the LLM that they mean."""
+"""The scales of a spec: labels of the ladder, or the user's own labels, each with its LLM."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ablate.errors import UsageError
 from models.ladder import own_scale_card, scale_card
 
-LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-"""Of a scale: it stands in names of files."""
+SCALE_LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""Pattern of a scale's label, which is part of file names."""
 
 
 class Scale(BaseModel):
-    """A size of the LLM: a label of the ladder, or a label of your own with the LLM that it means."""
+    """A size of the LLM: a label of the ladder, or a label of your own with its LLM."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -23,22 +23,22 @@ class Scale(BaseModel):
         json_schema_extra={"required": ["label", "llm"]},
     )
 
-    label: str = Field(pattern=LABEL)
-    """Its name in tables and figures; none of the ladder's."""
+    label: str = Field(pattern=SCALE_LABEL)
+    """Its name in tables and figures; not one of the ladder's."""
     llm: str | None = None
-    """A hub id, or a folder in transformers' format."""
+    """A hub id, or a folder in the format of transformers."""
 
     @model_validator(mode="before")
     @classmethod
-    def _label_alone(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            scale_card(given)
-            return {"label": given}
-        if not isinstance(given, dict):
-            raise ValueError(f"a scale is a label or {{label: ..., llm: ...}}, not {given!r}")
-        if "label" in given and not given.get("llm") and set(given) <= {"label", "llm"}:
+    def _label_alone(cls, entry: Any) -> Any:
+        if isinstance(entry, str):
+            scale_card(entry)
+            return {"label": entry}
+        if not isinstance(entry, dict):
+            raise ValueError(f"a scale is a label or {{label: ..., llm: ...}}, not {entry!r}")
+        if "label" in entry and not entry.get("llm") and set(entry) <= {"label", "llm"}:
             raise ValueError("a label of your own needs its `llm`: a hub id or a folder")
-        return given
+        return entry
 
     @model_validator(mode="after")
     def _llm_is_known(self) -> Scale:
@@ -51,10 +51,10 @@ class Scale(BaseModel):
 
 
 def selected(labels: list[str], declared: Any) -> list[Any]:
-    """The scales of these labels, as the file declares its own and in its order; others of the ladder come last.
+    """The scales with these labels: first those that the file declares, in its order, then others of the ladder.
 
     Raises:
-        UsageError: there is no such scale.
+        UsageError: a label is neither declared nor on the ladder.
     """
     entries = declared if isinstance(declared, list) else []
     own = {str(entry["label"]): entry for entry in entries if isinstance(entry, dict) and "label" in entry}
@@ -65,5 +65,5 @@ def selected(labels: list[str], declared: Any) -> list[Any]:
                 scale_card(label, own)
             except ValueError as error:
                 raise UsageError(f"--scales: {error}") from None
-    wanted = sorted(labels, key=lambda label: order.index(label) if label in order else len(order))
-    return [own.get(label, label) for label in wanted]
+    in_order = sorted(labels, key=lambda label: order.index(label) if label in order else len(order))
+    return [own.get(label, label) for label in in_order]

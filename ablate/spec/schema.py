@@ -11,14 +11,14 @@ from models.ladder import LADDER
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a sweep spec, with every axis of the design space, so that editors complete it."""
+    """JSON Schema of a sweep spec with every axis of the design space, for completion in editors."""
     schema = SweepSpec.model_json_schema()
     design = Design.model_json_schema()
     schema.setdefault("$defs", {}).update(design.get("$defs", {}))
     ladder = {"type": "string", "enum": list(LADDER), "description": "A label of the ladder."}
     schema["properties"]["scales"]["items"] = {"anyOf": [ladder, {"$ref": "#/$defs/Scale"}]}
     for definition in schema["$defs"].values():
-        if "kind" in definition.get("properties", {}):  # a variant given as an axis value may carry a name
+        if "kind" in definition.get("properties", {}):  # a variant as an axis value may have a name
             definition["properties"]["name"] = {"type": "string", "description": "Name in labels."}
     axes = {
         path.replace("*", "0"): {

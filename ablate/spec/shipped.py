@@ -9,16 +9,16 @@ from ablate.errors import UsageError
 
 
 def shipped_sweeps() -> Path:
-    """Folder of the shipped specs: inside the package in a wheel, at the top of a checkout."""
+    """The folder of the shipped specs: inside the package in a wheel, `sweeps/` in a checkout."""
     inside = Path(str(files("ablate"))) / "shipped_sweeps"
     return inside if inside.is_dir() else Path(str(files("ablate"))).parent / "sweeps"
 
 
 def find_spec(name: str) -> Path:
-    """The spec file of this path, or of this name among the shipped sweeps: `sampling`, `apollo/encoders`.
+    """The spec file with this path, or the shipped sweep with this name: `sampling`, `apollo/encoders`.
 
     Raises:
-        UsageError: there is none; the message lists the shipped ones.
+        UsageError: there is no such file or sweep; the message lists the shipped ones.
     """
     path = Path(name)
     if not name or len(name) > 4000:
@@ -31,5 +31,5 @@ def find_spec(name: str) -> Path:
             return candidate
     if path.is_dir():
         raise UsageError(f"{name} is a folder; name one of its .yaml files")
-    known = ", ".join(sorted(str(p.relative_to(shipped)) for p in shipped.rglob("*.yaml"))) or "none"
-    raise UsageError(f"no sweep spec {name}: no such file, and no shipped sweep of that name ({known})")
+    names = ", ".join(sorted(str(p.relative_to(shipped)) for p in shipped.rglob("*.yaml"))) or "none"
+    raise UsageError(f"no sweep spec {name}: no such file, and no shipped sweep of that name ({names})")

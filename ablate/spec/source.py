@@ -1,4 +1,4 @@
-"""YAML as plain data that remembers its lines, so that an error can name the place."""
+"""YAML as plain data with line numbers, so that an error can name its line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Source:
-    """A YAML file's plain data and the line of each of its places."""
+    """The plain data of a YAML file, and the line of each key and list entry."""
 
     path: Path
     text: str
@@ -26,20 +26,20 @@ class Source:
     lines: dict[Location, int] = field(repr=False)
 
     def error(self, location: Location, message: str) -> SpecError:
-        """`file:line: key: message`, at the nearest place that the file has."""
-        known = location
-        while known and known not in self.lines:
-            known = known[:-1]
-        where = f"{self.path}:{self.lines.get(known, 1)}"
+        """`file:line: key: message`, at the line of the location or of the nearest parent in the file."""
+        nearest = location
+        while nearest and nearest not in self.lines:
+            nearest = nearest[:-1]
+        where = f"{self.path}:{self.lines.get(nearest, 1)}"
         key = ".".join(str(piece) for piece in location)
         return SpecError(f"{where}: {key}: {message}" if key else f"{where}: {message}")
 
 
 def read_yaml(path: Path) -> Source:
-    """Read a YAML 1.2 file (so `3e6` is a number and `no` is a word).
+    """Read a YAML 1.2 file (so `3e6` is a number and `no` is a string).
 
     Raises:
-        SpecError: not YAML, or a key given twice; with file and line.
+        SpecError: not YAML, or a duplicate key; the message names file and line.
         UsageError: the file cannot be read.
     """
     try:
@@ -69,12 +69,16 @@ def read_yaml(path: Path) -> Source:
 
 
 def _plain(node: Any, location: Location, lines: dict[Location, int]) -> Any:
-    """Plain Python data; fills `lines` on the way. A tag (`!python/...`) means nothing here."""
+    """A node as plain Python data; its lines are added to `lines`.
+
+    Raises:
+        ValueError: a YAML tag (`!python/...`).
+    """
     if isinstance(node, TaggedScalar) or getattr(getattr(node, "tag", None), "value", None):
         raise ValueError(f"YAML tags such as {node.tag.value} are not allowed")
     if isinstance(node, CommentedMap):
         for key in node:
-            if key in node.lc.data:  # a key that a merge (`<<`) brought stands elsewhere
+            if key in node.lc.data:  # a key from a merge (`<<`) is at another line
                 lines[(*location, str(key))] = node.lc.key(key)[0] + 1
         return {str(key): _plain(item, (*location, str(key)), lines) for key, item in node.items()}
     if isinstance(node, CommentedSeq):

@@ -1,4 +1,4 @@
-"""Chosen designs -> a sweep spec of exactly these: a preset, what all differ from it by, tied axes for the rest."""
+"""Writes a sweep spec of exactly the chosen designs: a preset, their shared changes under `set`, tied axes."""
 
 from __future__ import annotations
 
@@ -24,48 +24,48 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A design to be run, and why."""
+    """A design of the spec to be written, and the reason for it."""
 
     name: str
     design: Design
     reason: str
     axes: Mapping[str, Value] = field(default_factory=dict)
-    """What the study's tables call its value of each axis: the spec names them alike, so that they stay one value."""
+    """Axis -> its value in the study's tables. The spec uses it as the name, so that tables show one value, not two."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
-    """What the spec says beside its designs."""
+class SpecFields:
+    """The fields of the spec beside its designs."""
 
     study: str
     question: str
     heading: Sequence[str]
-    """Comment lines above everything."""
+    """Comment lines at the top."""
     scale: str | Mapping[str, str]
-    """A label of the ladder, or {label, llm}."""
+    """A label of the ladder, or `{label, llm}`."""
     seeds: Sequence[int]
     samples: int
     metric: str | None
-    """None for the benchmark overall of the designs' data."""
+    """`benchmark/category` to rank by; None for the overall score of the data's benchmark."""
     gpus: float | None = None
-    """Of one trial, where a plan said so; else the ladder's."""
+    """GPUs of one trial; None for the default of its scale."""
 
 
-def sweep_text(sheet: Sheet, chosen: Sequence[Chosen], axes: Sequence[str]) -> str:
+def sweep_text(fields: SpecFields, chosen: Sequence[Chosen], axes: Sequence[str]) -> str:
     """YAML of a sweep over the chosen designs alone.
 
     Args:
-        sheet: the rest.
-        chosen: one or more designs, in the order in which they are to stand.
-        axes: dotted paths that the study varied; values are given there where that tells all designs apart.
+        fields: the other fields of the spec.
+        chosen: one or more designs, in the order of the spec.
+        axes: dotted paths that the study varied. The spec varies these if they suffice to tell all designs apart.
 
     Raises:
-        AblateError: the YAML would run other designs than these, which is a defect here.
+        AblateError: the YAML would run other designs than these, which is a bug of this module.
     """
     preset = min(PRESETS, key=lambda name: len(_unlike(PRESETS[name].design, chosen)))
     shared, columns = _split(chosen, PRESETS[preset].design, axes)
-    lines = [f"# {line}" for line in sheet.heading]
-    lines += [f"study: {sheet.study}", f"question: {_flow(sheet.question)}", f"base: {preset}"]
+    lines = [f"# {line}" for line in fields.heading]
+    lines += [f"study: {fields.study}", f"question: {_flow(fields.question)}", f"base: {preset}"]
     if shared:
         lines.append("set:")
         lines += [f"  {path}: {_flow(value)}" for path, value in shared.items()]
@@ -75,22 +75,23 @@ def sweep_text(sheet: Sheet, chosen: Sequence[Chosen], axes: Sequence[str]) -> s
         for design, value in zip(chosen, values, strict=True):
             reason = f"  # {design.name}: {design.reason}" if number == 0 else ""
             lines.append(f"      - {_flow(value)}{reason}")
-    lines += [f"scales: [{_flow(sheet.scale)}]", f"seeds: {_flow(list(sheet.seeds))}", f"samples: {sheet.samples}"]
-    if sheet.metric is not None:
-        lines.append(f"metric: {_flow(sheet.metric)}")
-    if sheet.gpus is not None:
-        lines.append(f"resources: {{gpus: {sheet.gpus:g}}}")
+    lines += [f"scales: [{_flow(fields.scale)}]", f"seeds: {_flow(list(fields.seeds))}", f"samples: {fields.samples}"]
+    if fields.metric is not None:
+        lines.append(f"metric: {_flow(fields.metric)}")
+    if fields.gpus is not None:
+        lines.append(f"resources: {{gpus: {fields.gpus:g}}}")
     text = "\n".join(lines) + "\n"
     _check(text, chosen)
     return text
 
 
 def _unlike(base: Design, chosen: Sequence[Chosen]) -> list[str]:
-    """Fields of the design that differ from a base in any of the chosen."""
+    """Names of the design's fields in which any of the chosen differs from a base."""
     return [name for name in Design.model_fields if any(_key(c.design, name) != _key(base, name) for c in chosen)]
 
 
 def _key(design: Design, name: str) -> Any:
+    """A field's value, to compare designs: without the data's digest, which is computed when a spec is read."""
     value = design.model_dump(mode="json")[name]
     if isinstance(value, dict):
         value = {key: part for key, part in value.items() if key != "digest"}
@@ -98,42 +99,42 @@ def _key(design: Design, name: str) -> Any:
 
 
 def _split(chosen: Sequence[Chosen], base: Design, axes: Sequence[str]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-    """What all share and the base has not, by field; and a column of values for what they differ in."""
+    """Changes of the base that all share, by field; and for each path in which they differ a column of values."""
     shared: dict[str, Any] = {}
     columns: dict[str, list[Any]] = {}
     designs, unlike = [c.design for c in chosen], _unlike(base, chosen)
-    known = [axis for axis in axes if unknown_path(axis) is None]
+    valid_axes = [axis for axis in axes if unknown_path(axis) is None]
     for name in Design.model_fields:
-        paths = [axis for axis in known if axis.startswith(f"{name}.")]
+        paths = [axis for axis in valid_axes if axis.startswith(f"{name}.")]
         is_shared = all(_key(design, name) == _key(designs[0], name) for design in designs)
-        if name not in known and paths and _told_by(designs, name, paths):
+        if name not in valid_axes and paths and _is_determined_by(designs, name, paths):
             if name in unlike:
                 shared[name] = _short(designs[0], name)
             for path in paths:
                 values = [get(design.model_dump(mode="json"), path) for design in designs]
                 columns[path] = [_named(c.axes.get(path), value) for c, value in zip(chosen, values, strict=True)]
-        elif name in known or not is_shared:
+        elif name in valid_axes or not is_shared:
             columns[name] = [_named(c.axes.get(name), _short(c.design, name)) for c in chosen]
         elif name in unlike:
             shared[name] = _short(designs[0], name)
-    if not columns:  # a sweep has an axis: this one varies nothing
+    if not columns:  # a sweep needs an axis, even where nothing varies
         columns["sampling"] = [_short(design, "sampling") for design in designs]
         shared.pop("sampling", None)
-    order = {axis: place for place, axis in enumerate(axes)}  # labels follow the order of the columns
+    order = {axis: index for index, axis in enumerate(axes)}  # labels follow the order of the columns
     return shared, dict(sorted(columns.items(), key=lambda column: order.get(column[0], len(order))))
 
 
-def _told_by(designs: Sequence[Design], name: str, paths: list[str]) -> bool:
-    """Whether these paths alone make every design's field from the first one's."""
+def _is_determined_by(designs: Sequence[Design], name: str, paths: list[str]) -> bool:
+    """Whether the designs' values of a field differ at these paths only."""
     if not paths:
         return False
     plain = [design.model_dump(mode="json") for design in designs]
     try:
         for other in plain:
-            made = {name: plain[0][name]}
+            rebuilt = {name: plain[0][name]}
             for path in paths:
-                made = put(made, path, get(other, path))
-            if made[name] != other[name]:
+                rebuilt = put(rebuilt, path, get(other, path))
+            if rebuilt[name] != other[name]:
                 return False
     except KeyError:
         return False
@@ -141,7 +142,7 @@ def _told_by(designs: Sequence[Design], name: str, paths: list[str]) -> bool:
 
 
 def _short(design: Design, name: str) -> Any:
-    """A field's value without its defaults, and without what is found anew wherever the spec is read."""
+    """A field's value without its defaults and without the data's digest, which is computed when a spec is read."""
     value = design.model_dump(mode="json", exclude_defaults=True).get(name)
     if value is None:
         value = design.model_dump(mode="json")[name]
@@ -149,14 +150,14 @@ def _short(design: Design, name: str) -> Any:
 
 
 def _named(name: Value | None, value: Any) -> Any:
-    """A value with its name in tables; numbers and words are their own."""
+    """A value with its name in tables; numbers and strings need none."""
     if not isinstance(name, str) or isinstance(value, str | int | float):
         return value
     return {"name": name, **value} if isinstance(value, dict) and "kind" in value else {"name": name, "value": value}
 
 
 def _kind_first(value: Any) -> Any:
-    """As people write it: the kind of a variant before its fields."""
+    """The value with the name and kind of each variant before its fields, as in a spec written by hand."""
     if isinstance(value, dict):
         front = {key: value[key] for key in ("name", "kind") if key in value}
         return front | {key: _kind_first(part) for key, part in value.items() if key not in front}
@@ -164,6 +165,7 @@ def _kind_first(value: Any) -> Any:
 
 
 def _flow(value: Any) -> str:
+    """YAML of a value in one line."""
     yaml = YAML()
     yaml.default_flow_style = True
     yaml.width = 100_000
@@ -173,10 +175,14 @@ def _flow(value: Any) -> str:
 
 
 def _check(text: str, chosen: Sequence[Chosen]) -> None:
-    """Read it back as `ablate sweep` would."""
+    """Read the YAML back as `ablate sweep` does.
+
+    Raises:
+        AblateError: it declares other designs.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "check.yaml"
         path.write_text(text, encoding="utf-8")
-        found = {trial.design_key for trial in expand(load_spec(path)).trials}
-    if found != {design_key(c.design) for c in chosen}:
+        keys = {trial.design_key for trial in expand(load_spec(path)).trials}
+    if keys != {design_key(c.design) for c in chosen}:
         raise AblateError(f"the designs cannot be written as a sweep spec; please report this:\n{text}")

@@ -1,4 +1,4 @@
-"""The consistency report of a study, and how earlier predictions did."""
+"""The consistency report of a study, and the check of earlier predictions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from analysis.tables import ScoreTable
 
 
-def report_on(scores: StudyScores, asked: Request, *, items: bool = True) -> Report:
-    """What a study tells about two scales; its smallest and largest, and its own metric, where left out.
+def report_on(scores: StudyScores, request: Request, *, items: bool = True) -> Report:
+    """Consistency report of two scales of a study.
 
     Args:
-        scores: the study.
-        asked: the request; empty `small` and `large` stand for the study's own.
-        items: look at the answers to each test item, where the trials are on this machine.
+        scores: scores of the study.
+        request: the request; empty `small` and `large` mean the smallest and the largest scale of the study, no metric
+            means the one it is ranked by.
+        items: read the answers to each test item, if the trials are on this machine.
 
     Raises:
-        UsageError: no such scale, metric, axis or design, or too few designs in common.
+        UsageError: a scale, metric, axis or design does not exist, or too few designs have scores at both scales.
     """
     from ablate.study.answers import item_scores
     from analysis.consistency import study_report
@@ -32,24 +33,25 @@ def report_on(scores: StudyScores, asked: Request, *, items: bool = True) -> Rep
 
     table = scores.table
     try:
-        chosen = table.select(asked.metric or scores.metric, asked.modality)
-        small, large = _scales_of(chosen, asked.small, asked.large)
-        asked = replace(asked, small=small, large=large, metric=chosen.metric)
+        chosen = table.select(request.metric or scores.metric, request.modality)
+        small, large = _scales_of(chosen, request.small, request.large)
+        request = replace(request, small=small, large=large, metric=chosen.metric)
         answers = item_scores(chosen, small, large) if items else None
-        report = study_report(table, asked, all_budgets=scores.all_budgets, items=answers)
+        report = study_report(table, request, all_samples=scores.all_samples, items=answers)
         return replace(report, warnings=(*report.warnings, *scores.notes))
     except TableError as error:
         raise UsageError(str(error)) from None
 
 
 def checked_predictions(scores: StudyScores, report: Report) -> list[CheckedPromotion]:
-    """What was foretold when designs of this study were promoted, against what they scored since."""
-    from ablate.record import held
+    """Predictions made when designs of this study were promoted, compared with their scores since."""
+    from ablate.record import checked_promotions
 
-    asked = report.consistency
-    mean = scores.table.select(asked.metric, asked.modality).per_design(asked.large)["mean"]
+    consistency = report.consistency
+    metric, modality, large = consistency.metric, consistency.modality, consistency.large
+    mean = scores.table.select(metric, modality).per_design(large)["mean"]
     observed = {str(design): float(score) for design, score in mean.items()}
-    return held(asked.study, asked.large, asked.metric, asked.modality, observed)
+    return checked_promotions(consistency.study, large, metric, modality, observed)
 
 
 def _scales_of(chosen: ScoreTable, small: str, large: str) -> tuple[str, str]:
@@ -57,11 +59,11 @@ def _scales_of(chosen: ScoreTable, small: str, large: str) -> tuple[str, str]:
 
     study, scales = chosen.study, chosen.scales
     for scale in filter(None, (small, large)):
-        chosen.at(scale)  # refuses one that has no scores, before sizes are compared
+        chosen.at(scale)  # Refuses a scale without scores before sizes are compared.
     if not small or not large:
         if len(scales) < 2:
-            mend = f"run it at another scale first, or foretell one: ablate promote --study {study} --to SCALE"
-            raise UsageError(f"study {study!r} has scores at {scales[0]} alone; {mend}")
-        if nameless := [scale for scale in scales if not math.isfinite(scale_size(scale))]:
-            raise UsageError(f"{nameless[0]!r} is no size, so which is larger? say --small and --large: {scales}")
+            fix = f"run it at another scale first, or predict one: ablate promote --study {study} --to SCALE"
+            raise UsageError(f"study {study!r} has scores at {scales[0]} only; {fix}")
+        if unsized := [scale for scale in scales if not math.isfinite(scale_size(scale))]:
+            raise UsageError(f"scale {unsized[0]!r} is not a size: choose --small and --large from {', '.join(scales)}")
     return small or scales[0], large or scales[-1]

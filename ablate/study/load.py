@@ -34,7 +34,7 @@ class StudyScores:
 
     table: ScoreTable
     """Of one training budget."""
-    all_budgets: ScoreTable | None
+    all_samples: ScoreTable | None
     """With all of them, if there are several."""
     metric: str | None
     """The metric that the latest sweep ranked by."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from ablate.errors import AblateError
-from ablate.record import Score, StudyFacts, TrialScores, Value, axes_told
+from ablate.record import Score, StudyFacts, TrialScores, Value, varied_axes
 from ablate.tracking import encode
 
 
@@ -63,7 +63,7 @@ def trial_in(study: str, run: StoredRun) -> TrialScores:
             samples=int(params["samples"]) if "samples" in params else None,
             ended_at=run.ended_ms / 1000,
             scores=scores_in(tags, run.metrics),
-            axes=axes_told(axes_in(tags, params), tags.get(encode.SOURCE_TAG, "trial")),
+            axes=varied_axes(axes_in(tags, params), tags.get(encode.SOURCE_TAG, "trial")),
         )
     except (KeyError, ValueError) as error:
         told = f"lacks {error}" if isinstance(error, KeyError) else f"was changed ({error})"

@@ -1,4 +1,4 @@
-"""What is asked of a study, and the answer: every number of it, as JSON and CSV."""
+"""The request for a consistency report, and the report with its JSON form."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NUMBERS = ("seeds_needed", "items_needed", "designs_needed", "resolution", "hal
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is asked of a study."""
+    """Settings of a consistency report."""
 
     small: str
     large: str
@@ -43,15 +43,15 @@ class Request:
     without: tuple[str, ...] = ()
     """Designs to leave out."""
     within: str | None = None
-    """An axis: R^2 within its levels."""
+    """Name of an axis, to report R^2 within its levels."""
     baselines: Mapping[str, str] = field(default_factory=dict)
-    """Axis -> the value that its other values are compared with."""
+    """Axis -> the value with which its other values are compared."""
     noise: float | None = None
-    """Standard deviation of one run in points, where no seeds tell it."""
+    """Standard deviation of one run in points, used where seeds give none."""
     resolution: float = 1.0
-    """Points: a difference for which the seeds and test items needed are told."""
+    """Difference in points, for the numbers of seeds and test items needed to resolve it."""
     half_width: float = 0.1
-    """Of R^2: how far its interval may reach down, for the designs needed."""
+    """Distance from R^2 to the lower end of its interval, for the number of designs needed."""
 
     def __post_init__(self) -> None:
         for name in ("noise", "resolution"):
@@ -59,12 +59,19 @@ class Request:
             if value is not None and not 0 < value < math.inf:
                 raise TableError(f"{name} is {value:g} points: it must be a number above 0")
         if not 0 < self.half_width < 1:
-            raise TableError(f"half_width is {self.half_width:g}: R2 is between 0 and 1, and so must it be")
+            raise TableError(f"half_width is {self.half_width:g}: it must be between 0 and 1, as R2 is")
 
 
 @dataclass(frozen=True, eq=False)
 class ItemScores:
-    """Mean scores on each test item, of designs that have them at both scales; see items.py."""
+    """Mean scores on each test item, of designs that have them at both scales.
+
+    `x_nI` and `y_nI` are the scores at the small and the large scale in points, NaN where missing; `weight_I` is the
+    number of questions of each item.
+
+    Raises:
+        TableError: the shapes differ.
+    """
 
     designs: tuple[str, ...]
     x_nI: Floats
@@ -74,65 +81,72 @@ class ItemScores:
     def __post_init__(self) -> None:
         scores = (self.x_nI, self.y_nI)
         if any(score_nI.shape != (len(self.designs), len(self.weight_I)) for score_nI in scores):
-            raise TableError("scores on test items: one for each design and item is needed at both scales")
+            raise TableError("scores on test items: each design needs one score per item at both scales")
 
     def of(self, names: Sequence[str]) -> ItemScores:
-        """Those of some designs, in the order given, on the items that all of these answered at both scales.
+        """Scores of some designs, in the order of `names`, on the items that all of them answered at both scales.
 
-        Designs without scores are passed over.
+        Designs without scores are left out.
         """
-        there = [name for name in names if name in self.designs]
-        rows = [self.designs.index(name) for name in there]
+        scored = [name for name in names if name in self.designs]
+        rows = [self.designs.index(name) for name in scored]
         x_nI, y_nI = self.x_nI[rows], self.y_nI[rows]
-        known_I = np.isfinite(x_nI).all(axis=0) & np.isfinite(y_nI).all(axis=0) & (self.weight_I > 0)
-        return ItemScores(tuple(there), x_nI[:, known_I], y_nI[:, known_I], self.weight_I[known_I])
+        is_complete_I = np.isfinite(x_nI).all(axis=0) & np.isfinite(y_nI).all(axis=0) & (self.weight_I > 0)
+        return ItemScores(tuple(scored), x_nI[:, is_complete_I], y_nI[:, is_complete_I], self.weight_I[is_complete_I])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The answer, part by part."""
+    """Everything that a study shows about two of its scales; a part without data is None or empty."""
 
     consistency: Consistency
     within: Adjusted | None
     within_axis: str | None
     without_main_effects: Adjusted | None
-    """None for designs whose axes are not known."""
+    """None for a study without axes."""
     axes: tuple[AxisConsistency, ...]
     three_way: ThreeWay | None
-    """None where neither seeds, nor items, nor the user tell the noise."""
+    """None without any estimate of the noise: no seeds, no test items, none stated."""
     noise: tuple[SeedNoise, SeedNoise]
     ceiling: Ceiling
     seeds_needed: int
-    """Of each of two designs, for a difference of `resolution` points, at the noisier scale; by `ceiling.noise`."""
+    """Seeds of each of two designs to resolve a difference of `resolution` points at the noisier scale."""
     resolution: float
     items_needed: int | None
-    """Test items for a difference of `resolution` points, the seeds as they are; None without answers to each."""
+    """Test items to resolve a difference of `resolution` points with the same seeds; None without scores by item."""
     designs_needed: int | None
-    """Designs with which the interval of R^2, were it as it is, would reach down by `half_width`; None at 0 or 1."""
+    """Designs with which the interval of the same R^2 would reach down by `half_width`; None where R^2 is 0 or 1."""
     half_width: float
     stability: Stability | None
-    """None where neither test items nor noise are known."""
+    """None without scores by test item and without noise."""
     across_seeds: AcrossSeeds | None
-    """None with one seed at both scales."""
+    """None with a single seed at both scales."""
     items: ItemHalves | None
     robustness: tuple[Robustness, ...]
     scaling: Scaling
     metrics: tuple[MetricRow, ...]
     by_samples: SamplesCurve | None
     warnings: tuple[str, ...]
-    """Beside those of `consistency`."""
+    """Warnings beside those of `consistency`."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `--json`: the comparison's own fields on top, the other parts by name."""
-        parts = {name: None if (part := getattr(self, name)) is None else asdict(part) for name in _PARTS}
-        told = self.three_way
+        parts = {name: _plain(getattr(self, name)) for name in _PARTS}
+        three_way = self.three_way
         return self.consistency.to_json() | parts | {
             "within_axis": self.within_axis,
             "axes": effects.to_json(self.axes),
-            "three_way": None if told is None else asdict(told) | {"abstention": told.abstention},
+            "three_way": None if three_way is None else asdict(three_way) | {"abstention": three_way.abstention},
             "noise": [asdict(noise) for noise in self.noise],
             **{name: getattr(self, name) for name in _NUMBERS},
-            "robustness": [asdict(found) for found in self.robustness],
+            "robustness": [asdict(row) for row in self.robustness],
             "metrics": [asdict(row) for row in self.metrics],
             "warnings": [*self.consistency.warnings, *self.warnings],
         }  # fmt: skip
+
+
+def _plain(part: Any) -> dict[str, Any] | None:
+    """A part of a report as plain data."""
+    if part is None:
+        return None
+    return part.to_json() if isinstance(part, Scaling) else asdict(part)

@@ -1,14 +1,11 @@
-"""R^2 against the size of the small scale, and against its training budget: Apollo's Figure 3, left and right.
-
-Reads score tables of one metric; asks consistency's statistics of every pair of scales.
-"""
+"""R^2 by the size and by the training samples of the small scale (Apollo, Figure 3, left and right), and by metric."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,17 +17,17 @@ if TYPE_CHECKING:
     from analysis.numbers import Floats
     from analysis.tables import ScoreTable
 
-FEWEST_DESIGNS, FEWEST_SIZES = 3, 3
-WANTED = 0.9
-"""The R^2 whose size is asked for."""
-_SMALLEST, _LARGEST = math.log(1e3 / 1e9), math.log(1e15 / 1e9)
+MIN_DESIGNS, MIN_SIZES = 3, 3
+TARGET_R2 = 0.9
+"""The R^2 for which the size of the small scale is estimated."""
+_MIN_LOG_SIZE, _MAX_LOG_SIZE = math.log(1e3 / 1e9), math.log(1e15 / 1e9)
 LEVEL_OFF = 0.02
-"""R^2 below the highest within which a budget counts as levelled off."""
+"""Largest difference to the R^2 of the largest number of samples at which the curve counts as levelled off."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two scales over the designs that both were scored at."""
+    """Agreement of two scales over the designs that were scored at both."""
 
     small: str
     large: str
@@ -51,27 +48,36 @@ class SizeFit:
     intercept_se: float
     residual_sd: float
     sizes: int
-    wanted: float
-    wanted_size: float | None
-    """Parameters of the small scale at which `wanted` is expected; None if R^2 does not rise with size, or so slowly
-    that it is no size of a model (1 thousand to 1,000 trillion)."""
+    target_r2: float
+    target_size: float | None
+    """Number of parameters of the small scale at which R^2 is expected to reach the target; None if R^2 does not rise
+    with size, or if the size is not one of a model (1 thousand to 1,000 trillion)."""
     is_extrapolated: bool
-    """Whether that size lies outside of the small scales."""
-    at_wanted: Interval | None
-    """95 % prediction interval of R^2 at that size, within 0 to 1: wide with three sizes, which leave one degree of
-    freedom."""
+    """Whether `target_size` lies outside the sizes of the small scales."""
+    target_interval: Interval | None
+    """95 % prediction interval of R^2 at `target_size`, clipped to 0 to 1; wide for three sizes (one degree of
+    freedom)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        names = {"target_r2": "wanted", "target_size": "wanted_size", "target_interval": "at_wanted"}
+        return {names.get(name, name): value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """Every pair of scales, and the trend of those with the largest."""
+    """R^2 of every pair of scales, and its trend for the pairs with one large scale."""
 
     pairs: tuple[Pair, ...]
     large: str
     fit: SizeFit | None
-    """None with fewer than three small scales whose labels are sizes."""
+    """None with fewer than `MIN_SIZES` small scales whose labels are sizes."""
     left_out: tuple[str, ...]
-    """Why pairs of scales are not there, in words."""
+    """Pairs of scales that are missing, with the reason."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `--json`."""
+        return asdict(self) | {"fit": self.fit.to_json() if self.fit else None}
 
 
 def every_pair(table: ScoreTable, large: str | None = None) -> Scaling:
@@ -91,7 +97,7 @@ def every_pair(table: ScoreTable, large: str | None = None) -> Scaling:
             left_out.append(str(error))
     for small, big in combinations(means, 2):
         shared = sorted(set(means[small].index) & set(means[big].index))
-        if len(shared) >= FEWEST_DESIGNS:
+        if len(shared) >= MIN_DESIGNS:
             x_n, y_n = (means[scale].loc[shared].to_numpy(dtype=np.float64) for scale in (small, big))
             pairs.append(_pair(small, big, x_n, y_n))
         else:
@@ -113,95 +119,104 @@ def _pair(small: str, large: str, x_n: Floats, y_n: Floats) -> Pair:
     )
 
 
-def size_fit(pairs: list[Pair], wanted: float = WANTED) -> SizeFit | None:
-    """The trend of R^2 over the sizes of the small scales, and the size at which `wanted` is expected."""
-    known = [(scale_size(p.small) / 1e9, p.r2) for p in pairs if p.r2 is not None and scale_size(p.small) < math.inf]
-    if len(known) < FEWEST_SIZES:
+def size_fit(pairs: list[Pair], target_r2: float = TARGET_R2) -> SizeFit | None:
+    """Fit R^2 over the sizes of the small scales, and estimate the size at which it reaches a target.
+
+    Args:
+        pairs: small scales with the same large one; those without a size or with undefined R^2 are ignored.
+        target_r2: the target.
+
+    Returns:
+        None with fewer than `MIN_SIZES` sizes, or if all sizes are equal.
+    """
+    points = [(scale_size(p.small) / 1e9, p.r2) for p in pairs if p.r2 is not None and scale_size(p.small) < math.inf]
+    if len(points) < MIN_SIZES:
         return None
-    size_n, r2_n = np.array(known, dtype=np.float64).T
+    size_n, r2_n = np.array(points, dtype=np.float64).T
     line = fitted_line(np.log(size_n), r2_n)
     if line is None:
         return None
-    log_size = (wanted - line.intercept) / line.slope if line.slope > 0 else math.inf
-    size = math.exp(log_size) if _SMALLEST <= log_size <= _LARGEST else None
+    log_size = (target_r2 - line.intercept) / line.slope if line.slope > 0 else math.inf
+    size = math.exp(log_size) if _MIN_LOG_SIZE <= log_size <= _MAX_LOG_SIZE else None
     return SizeFit(
         slope=line.slope,
         slope_se=line.slope_se,
         intercept=line.intercept,
         intercept_se=line.intercept_se,
         residual_sd=line.residual_sd,
-        sizes=len(known),
-        wanted=wanted,
-        wanted_size=size * 1e9 if size else None,
+        sizes=len(points),
+        target_r2=target_r2,
+        target_size=size * 1e9 if size else None,
         is_extrapolated=size is not None and not size_n.min() <= size <= size_n.max(),
-        at_wanted=_around(wanted, float(line.prediction(math.log(size)))) if size else None,
+        target_interval=_around(target_r2, float(line.prediction(math.log(size)))) if size else None,
     )
 
 
 def _around(r2: float, half: float) -> Interval:
+    """R^2 +- half, clipped to 0 to 1."""
     return Interval(max(0.0, r2 - half), min(1.0, r2 + half))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplesPoint:
-    """R^2 of the small scale trained on so many samples."""
+    """R^2 of the small scale after training on a number of samples."""
 
     samples: int
     n: int
     r2: float | None
     r2_interval: Interval | None
     lost: Interval | None
-    """R^2 at the highest budget less R^2 here: 95 % BCa interval, both over the same resampled designs."""
+    """R^2 at the largest number of samples less R^2 here: 95 % BCa interval, both over the same resampled designs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplesCurve:
-    """R^2 against the training budget of the small scale (Apollo, Figure 3 right)."""
+    """R^2 against the number of training samples of the small scale (Apollo, Figure 3 right)."""
 
     small: str
     large: str
     large_samples: int
     points: tuple[SamplesPoint, ...]
-    """By budget, over the designs that have all of them."""
+    """In the order of `samples`, over the designs that were scored after each of these numbers of samples."""
     levels_off: int | None
-    """Smallest budget from which on R^2 stays within `LEVEL_OFF` of the highest budget's; the highest itself where it
-    does not level off below; None if R^2 is undefined."""
+    """Smallest number of samples from which on R^2 stays within `LEVEL_OFF` of the last point; the largest number if
+    the curve does not level off before; None if R^2 is undefined."""
     left_out: tuple[str, ...]
-    """Budgets, designs and scores that are not in it, in words."""
+    """Numbers of samples, designs and scores that are left out, with the reason."""
 
 
 def by_samples(table: ScoreTable, small: str, large: str) -> SamplesCurve | None:
-    """How much training the small scale needs.
+    """R^2 against the number of training samples of the small scale.
 
     Args:
-        table: narrowed to one metric, with all its budgets.
-        small: scale with several budgets.
-        large: scale; its largest budget counts.
+        table: scores of one metric, with all numbers of training samples.
+        small: label of the small scale.
+        large: label of the large scale; its scores after the largest number of samples are used.
 
     Returns:
-        None if the small scale has one budget only, or too few designs have two or more of its budgets and are scored
-        at the large scale. Budgets of fewer than three designs are left out, then designs that lack one of the rest.
+        None if the small scale has a single number of samples, or fewer than `MIN_DESIGNS` designs remain. Numbers of
+        samples with fewer designs are left out first, then designs without a score at one of the remaining numbers.
     """
-    budgets = sorted(int(b) for b in table.at(small)["samples"].dropna().unique())
+    at_small = sorted(int(b) for b in table.at(small)["samples"].dropna().unique())
     at_large = sorted(int(b) for b in table.at(large)["samples"].dropna().unique())
-    if len(budgets) < 2 or not at_large:
+    if len(at_small) < 2 or not at_large:
         return None
     y = table.only(samples=at_large[-1]).per_design(large)["mean"]
-    means = {budget: table.only(samples=budget).per_design(small)["mean"] for budget in budgets}
-    means = {budget: x for budget in budgets if len(set((x := means[budget]).index) & set(y.index)) >= FEWEST_DESIGNS}
+    means = {samples: table.only(samples=samples).per_design(small)["mean"] for samples in at_small}
+    means = {samples: x for samples, x in means.items() if len(set(x.index) & set(y.index)) >= MIN_DESIGNS}
     shared = sorted(set(y.index).intersection(*(mean.index for mean in means.values())))
-    if len(shared) < FEWEST_DESIGNS or len(means) < 2:
+    if len(shared) < MIN_DESIGNS or len(means) < 2:
         return None
-    columns = {budget: mean.loc[shared].to_numpy(dtype=np.float64) for budget, mean in means.items()}
+    columns = {samples: mean.loc[shared].to_numpy(dtype=np.float64) for samples, mean in means.items()}
     y_n, full_n = y.loc[shared].to_numpy(dtype=np.float64), list(columns.values())[-1]
-    points = tuple(_samples_point(budget, x_n, full_n, y_n) for budget, x_n in columns.items())
+    points = tuple(_samples_point(samples, x_n, full_n, y_n) for samples, x_n in columns.items())
     return SamplesCurve(
         small=small,
         large=large,
         large_samples=at_large[-1],
         points=points,
         levels_off=_levels_off(points),
-        left_out=tuple(_not_by_samples(table, (small, large), [b for b in budgets if b not in means], shared)),
+        left_out=tuple(_not_by_samples(table, (small, large), [s for s in at_small if s not in means], shared)),
     )
 
 
@@ -216,15 +231,15 @@ def _levels_off(points: tuple[SamplesPoint, ...]) -> int | None:
 
 def _not_by_samples(table: ScoreTable, scales: tuple[str, str], few: list[int], shared: list[str]) -> list[str]:
     rows = table.frame[table.frame["scale"].isin(scales)]
-    notes = [f"budget {budget}: fewer than {FEWEST_DESIGNS} designs" for budget in few]
+    notes = [f"{samples:,} samples: fewer than {MIN_DESIGNS} designs" for samples in few]
     if unknown := int(rows["samples"].isna().sum()):
-        notes.append(f"{unknown} scores without a training budget")
-    if lacking := sorted(set(rows["design"]) - set(shared)):
-        notes.append(f"{len(lacking)} designs without a score for each of the budgets: {', '.join(lacking)}")
+        notes.append(f"{unknown} scores without a number of training samples")
+    if incomplete := sorted(set(rows["design"]) - set(shared)):
+        notes.append(f"{len(incomplete)} designs without a score for every number of samples: {', '.join(incomplete)}")
     return notes
 
 
-def _samples_point(budget: int, x_n: Floats, full_n: Floats, y_n: Floats) -> SamplesPoint:
+def _samples_point(samples: int, x_n: Floats, full_n: Floats, y_n: Floats) -> SamplesPoint:
     pair = _pair("", "", x_n, y_n)
 
     def loss(weights_Bn: Floats) -> Floats:
@@ -232,51 +247,51 @@ def _samples_point(budget: int, x_n: Floats, full_n: Floats, y_n: Floats) -> Sam
 
     resampled = len(x_n) >= uncertainty.FEWEST_FOR_INTERVAL and x_n is not full_n
     lost = uncertainty.bca_interval(loss, uncertainty.bootstrap_weights(len(x_n))) if resampled else None
-    return SamplesPoint(samples=budget, n=pair.n, r2=pair.r2, r2_interval=pair.r2_interval, lost=lost)
+    return SamplesPoint(samples=samples, n=pair.n, r2=pair.r2, r2_interval=pair.r2_interval, lost=lost)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricRow:
-    """One benchmark and category: the same pair of scales, seen through another score."""
+    """One benchmark and category: the agreement of the same two scales by another metric."""
 
     metric: str
     pair: Pair
     with_metric: float | None
-    """Spearman's correlation with the study's metric at the small scale; below zero it may be one where lower is
-    better."""
+    """Spearman's correlation with the study's metric at the small scale; a negative one suggests that lower is better
+    for one of the two."""
     missing: int
-    """Designs that the study's metric has at both scales and this one has not."""
+    """Number of designs that have the study's metric at both scales, but not this one."""
     signal_to_noise: float | None
-    """At the small scale, best less worst in standard deviations of one run; None without replicates. Benchmarks with
-    little of it seldom order designs rightly (Signal and Noise, arXiv 2508.13144)."""
+    """At the small scale, best less worst score in standard deviations of one run; None without replicates. Benchmarks
+    with a low ratio rarely order designs correctly (Signal and Noise, arXiv 2508.13144)."""
 
 
 def by_metric(table: ScoreTable, small: str, large: str, metric: str, modality: str = "video") -> tuple[MetricRow, ...]:
-    """Consistency per benchmark and per category.
+    """Agreement of two scales by benchmark and category.
 
     Args:
         table: all metrics of one study.
-        small: scale.
-        large: scale.
-        metric: the study's own, to compare with; it comes first.
+        small: label of the small scale.
+        large: label of the large scale.
+        metric: the study's metric, which the others are compared with; it comes first.
         modality: video, frame or text.
     """
-    own = table.select(metric, modality)
-    mine = {scale: own.per_design(scale)["mean"] for scale in (small, large)}
-    compared = set(mine[small].index) & set(mine[large].index)
+    reference = table.select(metric, modality)
+    means = {scale: reference.per_design(scale)["mean"] for scale in (small, large)}
+    compared = set(means[small].index) & set(means[large].index)
     rows = []
     for name in sorted(table.metrics(modality), key=lambda name: (name != metric, name)):
         chosen = table.select(name, modality)
         try:
             x, y = (chosen.per_design(scale)["mean"] for scale in (small, large))
         except TableError:
-            continue  # not scored at one of the scales: the metric has no row
+            continue  # The metric has no scores at one of the scales.
         shared = sorted(set(x.index) & set(y.index))
-        if len(shared) < FEWEST_DESIGNS:
+        if len(shared) < MIN_DESIGNS:
             continue
         both = sorted(set(shared) & compared)
         rho = (
-            agreement.spearman(x.loc[both].to_numpy(), mine[small].loc[both].to_numpy()) if len(both) > 2 else math.nan
+            agreement.spearman(x.loc[both].to_numpy(), means[small].loc[both].to_numpy()) if len(both) > 2 else math.nan
         )
         pair = _pair(small, large, x.loc[shared].to_numpy(), y.loc[shared].to_numpy())
         rows.append(

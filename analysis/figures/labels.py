@@ -1,4 +1,4 @@
-"""Labels beside the points of a scatter plot: none over another, over a point, or out of the axes."""
+"""Labels beside the points of a scatter plot, without overlaps with each other, with points or with the axes' edges."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     from analysis.numbers import Floats
 
 LONGEST = 26
-"""Characters of a name that are drawn."""
+"""Largest number of characters of a name that are drawn."""
 _FONT_SIZE = 8.5
 _DISTANCES = (6.0, 13.0, 22.0, 34.0)
-"""From a point to the nearest edge of its label, in typographic points; the nearest free place is taken."""
+"""Distances from a point to the nearest edge of its label, in typographic points; the first that is free is used."""
 _LEADER_FROM = 13.0
-"""Labels as far away as this get a line to their point."""
+"""Distance from which on a line connects a label and its point, in typographic points."""
 _DIRECTIONS = 16
 _POINT_RADIUS = 4.5
 
 
 def place_labels(axes: Axes, names: Mapping[int, str], xy_n2: Floats) -> None:
-    """Draw as many labels as find room, in the order given; one that finds none is left out.
+    """Draw labels in the order of `names`; labels without a free position are left out.
 
     Args:
-        axes: laid out already: what is placed here would not survive a change of limits or size. Texts that it holds
-            already are kept clear of.
+        axes: axes with their final layout: a later change of limits or size would shift the labels. Texts in the axes
+            are not covered.
         names: index into the points -> label.
         xy_n2: all points, in data coordinates; none is covered.
     """
@@ -40,30 +40,30 @@ def place_labels(axes: Axes, names: Mapping[int, str], xy_n2: Floats) -> None:
     assert figure is not None
     pixels = figure.dpi / 72
     points_n2 = np.asarray(axes.transData.transform(xy_n2))
-    around = _POINT_RADIUS * pixels
-    taken = [Bbox.from_extents(x - around, y - around, x + around, y + around) for x, y in points_n2]
-    taken += [text.get_window_extent() for text in axes.texts]
+    radius = _POINT_RADIUS * pixels
+    obstacles = [Bbox.from_extents(x - radius, y - radius, x + radius, y + radius) for x, y in points_n2]
+    obstacles += [text.get_window_extent() for text in axes.texts]
     for index, name in names.items():
         width, height = _text_size(shortened(name))
-        for distance, across, up in _places(width, height):
+        for distance, across, up in _positions(width, height):
             x, y = points_n2[index] + np.array([across, up]) * pixels
             half_width, half_height = width * pixels / 2, height * pixels / 2
             box = Bbox.from_extents(x - half_width, y - half_height, x + half_width, y + half_height)
-            if _contains(axes.bbox, box) and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
+            if _contains(axes.bbox, box) and not any(box.overlaps(other) for other in obstacles):
+                obstacles.append(box)
                 _draw(axes, shortened(name), xy_n2[index], (across, up), leader=distance >= _LEADER_FROM)
                 break
 
 
 def shortened(name: str, longest: int = LONGEST) -> str:
-    """A long name without its middle: the ends tell designs apart."""
+    """A name, without its middle if it is too long: names of designs mostly differ at their ends."""
     if len(name) <= longest:
         return name
     return f"{name[: longest // 2]}\u2026{name[-((longest - 1) // 2) :]}"
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """Width of one line in typographic points, drawn at `size`."""
+    """Width of one line of text at a font size, in typographic points."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -71,8 +71,8 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
     return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
-def _places(width: float, height: float) -> Iterator[tuple[float, float, float]]:
-    """Distance and centre of a label around its point, in typographic points: near before far, sides first."""
+def _positions(width: float, height: float) -> Iterator[tuple[float, float, float]]:
+    """Distance and centre of a label relative to its point, in typographic points: near before far, sides first."""
     order = sorted(range(_DIRECTIONS), key=lambda step: (step % (_DIRECTIONS // 4) != 0, step))
     for distance in _DISTANCES:
         for step in order:

@@ -1,4 +1,4 @@
-"""The panels beside a scatter: R^2 against size and against budget, and the effect of each choice at both scales."""
+"""Panels beside a scatter plot: R^2 by model size and by training samples, and the effect of each choice."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from analysis.numbers import Interval
 
 MOST_EFFECTS = 12
-"""Choices that still can be read below one another."""
+"""Largest number of choices drawn below one another."""
 _FURTHEST = 30.0
-"""Times the largest small scale, or down from the smallest, up to which a size for the wanted R^2 is drawn."""
+"""A size for the target R^2 is drawn up to this many times the largest small scale, or below the smallest one."""
 _LONGEST_CHOICE = 40
 _VERDICT_LOOK = {"transfers": (style.GREEN, "bold"), "reverses": (style.ORANGE, "bold")}
-"""Colour and weight of the two that are certain; the others stand back."""
+"""Colour and font weight of the significant verdicts; the others are less prominent."""
 
 
 def sized_pairs(report: Report) -> list[Pair]:
-    """The small scales with an R^2 towards the large one, whose labels are sizes."""
-    known = [pair for pair in report.scaling.pairs if pair.large == report.scaling.large and pair.r2 is not None]
-    return [pair for pair in known if math.isfinite(scale_size(pair.small))]
+    """Pairs of the large scale and a small scale with an R^2, where the label of the small scale is a size."""
+    defined = [pair for pair in report.scaling.pairs if pair.large == report.scaling.large and pair.r2 is not None]
+    return [pair for pair in defined if math.isfinite(scale_size(pair.small))]
 
 
 def draw_size_panel(axes: Axes, report: Report) -> None:
-    """R^2 towards the large scale against the size of the small one, with its trend where there is one."""
+    """Draw R^2 with the large scale against the size of the small one, with the fitted trend if there is one."""
     pairs, fit = sized_pairs(report), report.scaling.fit
     sizes = [scale_size(pair.small) for pair in pairs]
     axes.set_xscale("log")
@@ -44,19 +44,19 @@ def draw_size_panel(axes: Axes, report: Report) -> None:
     _draw_r2(axes, sizes, [(pair.r2, pair.r2_interval) for pair in pairs])
     if fit:
         _draw_trend(axes, fit, sizes, reach)
-    told = _trend_told(fit, reach) if fit else ["", "no trend from so few sizes"]
+    notes = _trend_notes(fit, reach) if fit else ["", "too few sizes for a trend"]
     axes.set_xlabel("Small scale")
-    _finish(axes, f"R\u00b2 with {shortened(report.scaling.large, 12)}, by size", told)
+    _finish(axes, f"R\u00b2 with {shortened(report.scaling.large, 12)}, by size", notes)
 
 
 def _reach(fit: SizeFit, sizes: Sequence[float]) -> list[float]:
-    """The size at which the wanted R^2 is expected, unless that is too far away to be drawn, or to be believed."""
-    size = fit.wanted_size
+    """The size at which the target R^2 is expected; empty if it is too far away to be drawn, or to be credible."""
+    size = fit.target_size
     return [size] if size is not None and min(sizes) / _FURTHEST <= size <= max(sizes) * _FURTHEST else []
 
 
 def _draw_trend(axes: Axes, fit: SizeFit, sizes: Sequence[float], reach: Sequence[float]) -> None:
-    """The line, dashed outside of the small scales, and the size at which the wanted R^2 is expected."""
+    """Draw the trend, dashed outside of the small scales, and the size at which the target R^2 is expected."""
     low, high, every = min(sizes), max(sizes), [*sizes, *reach]
     for start, stop, dashes in ((low, high, "-"), (min(every), low, "--"), (high, max(every), "--")):
         if stop > start:
@@ -65,41 +65,44 @@ def _draw_trend(axes: Axes, fit: SizeFit, sizes: Sequence[float], reach: Sequenc
             axes.plot(across, r2, color=style.BLUE, linewidth=1.3, linestyle=dashes, zorder=3)
     for size in reach:
         axes.axvline(size, color=style.GREY, lw=0.9, ls=":", zorder=1)
-        axes.axhline(fit.wanted, color=style.GREY, lw=0.9, ls=":", zorder=1)
-        axes.scatter([size], [fit.wanted], s=40, marker="D", c="white", ec=style.ORANGE, lw=1.4, zorder=5)
+        axes.axhline(fit.target_r2, color=style.GREY, lw=0.9, ls=":", zorder=1)
+        axes.scatter([size], [fit.target_r2], s=40, marker="D", c="white", ec=style.ORANGE, lw=1.4, zorder=5)
 
 
-def _trend_told(fit: SizeFit, reach: Sequence[float]) -> list[str]:
+def _trend_notes(fit: SizeFit, reach: Sequence[float]) -> list[str]:
     sign = "+" if fit.intercept >= 0 else "\u2212"
     line = f"R\u00b2 = {fit.slope:.2f} ln x {sign} {abs(fit.intercept):.2f}, x in B".replace("-", "\u2212")
     if reach:
-        return [line, f"{fit.wanted:g} expected at {size_label(reach[0])}"]
-    return [line, "does not rise with size" if fit.wanted_size is None else f"{fit.wanted:g}: far from these sizes"]
+        return [line, f"{fit.target_r2:g} expected at {size_label(reach[0])}"]
+    return [
+        line,
+        "does not rise with size" if fit.target_size is None else f"{fit.target_r2:g} expected far from these sizes",
+    ]
 
 
-def draw_samples_panel(axes: Axes, budget: SamplesCurve) -> None:
-    """R^2 against the training budget of the small scale, and where it levels off."""
-    points = [point for point in budget.points if point.r2 is not None]
+def draw_samples_panel(axes: Axes, curve: SamplesCurve) -> None:
+    """Draw R^2 against the number of training samples of the small scale, and where it levels off."""
+    points = [point for point in curve.points if point.r2 is not None]
     samples = [float(point.samples) for point in points]
     axes.set_xscale("log")
-    _set_log_ticks(axes, {float(point.samples): count_label(point.samples) for point in budget.points}, [])
+    _set_log_ticks(axes, {float(point.samples): count_label(point.samples) for point in curve.points}, [])
     axes.plot(samples, [point.r2 or 0.0 for point in points], color=style.BLUE, linewidth=1.3, zorder=3)
     _draw_r2(axes, samples, [(point.r2, point.r2_interval) for point in points])
-    axes.set_xlabel(f"Training samples at {shortened(budget.small, 12)}", parse_math=False)
-    last = budget.points[-1].samples
-    told = "R\u00b2 is undefined" if budget.levels_off is None else f"not level below {count_label(last)}"
-    if budget.levels_off is not None and budget.levels_off < last:
-        axes.axvline(budget.levels_off, color=style.ORANGE, linewidth=1.2, linestyle="--", zorder=2)
-        is_first = budget.levels_off == budget.points[0].samples
-        told = "level from the first on" if is_first else f"levels off at {count_label(budget.levels_off)}"
-    large = shortened(budget.large, 12)
-    _finish(axes, f"R\u00b2 with {large}, by budget", [told, f"{large} trained on {count_label(budget.large_samples)}"])
+    axes.set_xlabel(f"Training samples at {shortened(curve.small, 12)}", parse_math=False)
+    last = curve.points[-1].samples
+    note = "R\u00b2 is undefined" if curve.levels_off is None else f"no plateau below {count_label(last)}"
+    if curve.levels_off is not None and curve.levels_off < last:
+        axes.axvline(curve.levels_off, color=style.ORANGE, linewidth=1.2, linestyle="--", zorder=2)
+        is_first = curve.levels_off == curve.points[0].samples
+        note = "plateau from the first point on" if is_first else f"levels off at {count_label(curve.levels_off)}"
+    large = shortened(curve.large, 12)
+    _finish(axes, f"R\u00b2 with {large}, by samples", [note, f"{large} trained on {count_label(curve.large_samples)}"])
 
 
-def _finish(axes: Axes, title: str, told: Sequence[str]) -> None:
-    """Once all is drawn: the title, and from the quarter below the lowest R^2 to 1."""
+def _finish(axes: Axes, title: str, notes: Sequence[str]) -> None:
+    """Draw the title and set the vertical limits: from the multiple of 0.25 below the lowest R^2 to 1."""
     style.grid(axes)
-    style.panel_title(axes, title, told)
+    style.panel_title(axes, title, notes)
     low = math.floor(max(0.0, min(axes.dataLim.y0, 0.77) - 0.02) * 4) / 4
     axes.set_ylim(low, 1 + 0.03 * (1 - low))
     ticks = [tick for tick in (0, 0.25, 0.5, 0.75, 1) if tick >= low]
@@ -107,44 +110,45 @@ def _finish(axes: Axes, title: str, told: Sequence[str]) -> None:
     style.small_ticks(axes)
 
 
-def _draw_r2(axes: Axes, x: Sequence[float], found: Sequence[tuple[float | None, Interval | None]]) -> None:
-    for place, (r2, interval) in zip(x, found, strict=True):
+def _draw_r2(axes: Axes, x: Sequence[float], values: Sequence[tuple[float | None, Interval | None]]) -> None:
+    """Draw R^2 with its interval at each x; undefined values are left out."""
+    for position, (r2, interval) in zip(x, values, strict=True):
         if r2 is None:
             continue
         if interval is not None and math.isfinite(interval.low) and math.isfinite(interval.high):
-            axes.plot([place] * 2, [interval.low, interval.high], color=style.BLUE, lw=1.6, alpha=0.45, zorder=3)
-        axes.scatter([place], [r2], s=36, c=style.BLUE, ec="white", lw=0.8, zorder=4)
+            axes.plot([position] * 2, [interval.low, interval.high], color=style.BLUE, lw=1.6, alpha=0.45, zorder=3)
+        axes.scatter([position], [r2], s=36, c=style.BLUE, ec="white", lw=0.8, zorder=4)
 
 
 def _set_log_ticks(axes: Axes, labels: dict[float, str], reach: Sequence[float]) -> None:
-    """Ticks where there are points; of those too near to be read apart only the first and the last stay."""
+    """Set a tick at each point; ticks that would overlap with the first, the last or another one are left out."""
     every = sorted([*labels, *reach])
     low, high = every[0], every[-1]
     room = max((high / low) ** 0.1, 1.15)
     axes.set_xlim(low / room, high * room)
     width = math.log(high / low * room**2)
-    kept: list[float] = []
-    for place in sorted(labels, key=lambda place: (place not in (min(labels), max(labels)), place)):
-        near = min((abs(math.log(place / other)) / width for other in kept), default=1.0)
-        if near > 0.06 + 0.025 * len(labels[place]):
-            kept.append(place)
-    axes.set_xticks(kept, [shortened(labels[place], 8) for place in kept])
+    ticks: list[float] = []
+    for tick in sorted(labels, key=lambda tick: (tick not in (min(labels), max(labels)), tick)):
+        nearest = min((abs(math.log(tick / other)) / width for other in ticks), default=1.0)
+        if nearest > 0.06 + 0.025 * len(labels[tick]):
+            ticks.append(tick)
+    axes.set_xticks(ticks, [shortened(labels[tick], 8) for tick in ticks])
     axes.set_xticks([], minor=True)
 
 
 def shown_choices(report: Report) -> list[Choice]:
-    """By axis; of too many those that reverse and those with the largest effects."""
+    """Choices to draw, by axis: at most `MOST_EFFECTS`, preferring those that reverse and then the largest effects."""
     every = [choice for axis in report.axes for choice in axis.choices]
     weight = {id(c): (c.verdict == "reverses", max(abs(c.small.value), abs(c.large.value))) for c in every}
-    kept = sorted(every, key=lambda c: weight[id(c)], reverse=True)[:MOST_EFFECTS]
-    return [choice for choice in every if any(choice is other for other in kept)]
+    first = sorted(every, key=lambda c: weight[id(c)], reverse=True)[:MOST_EFFECTS]
+    return [choice for choice in every if any(choice is other for other in first)]
 
 
 def draw_effects(axes: Axes, report: Report) -> dict[str, Any]:
-    """A row a choice: its effect at the small scale (open) and at the large one (filled), and what that says.
+    """Draw one row per choice: its effects at the small (open) and at the large scale (filled), and the verdict.
 
     Returns:
-        What a legend says: words -> what is drawn so.
+        Entries of the legend: label -> artist.
     """
     choices = shown_choices(report)
     small, large = report.consistency.small, report.consistency.large
@@ -159,11 +163,11 @@ def draw_effects(axes: Axes, report: Report) -> dict[str, Any]:
     axes.axvline(0, color=style.GREY, linewidth=0.9, zorder=1)
     for row, choice in enumerate(choices):
         _draw_choice(axes, row, choice)
-    named = [shortened(f"{c.axis}: {c.level} for {c.baseline}", _LONGEST_CHOICE) for c in choices]
-    axes.set_yticks(range(len(choices)), named, parse_math=False)
+    names = [shortened(f"{c.axis}: {c.level} for {c.baseline}", _LONGEST_CHOICE) for c in choices]
+    axes.set_yticks(range(len(choices)), names, parse_math=False)
     axes.spines["left"].set_visible(False)
     lower = "; lower is better" if report.consistency.lower_is_better else ""
-    axes.set_xlabel(f"Effect in points, with its 95% interval where it has one{lower}")
+    axes.set_xlabel(f"Effect in points, with its 95% interval where available{lower}")
     style.small_ticks(axes)
     axes.tick_params(axis="y", length=0, pad=8)
     return {shortened(scale, 18): axes.scatter([], [], **look) for scale, look in ((small, _SMALL), (large, _LARGE))}
@@ -199,7 +203,7 @@ def _draw_choice(axes: Axes, row: int, choice: Choice) -> None:
 
 
 def _effect_limits(choices: Sequence[Choice]) -> tuple[float, float]:
-    """Room for the effects and zero, and for intervals as far as they are no wider than twice that."""
+    """Horizontal limits: all effects and zero, and intervals up to 0.6 times that range beyond it."""
     effects = [effect for choice in choices for effect in (choice.small, choice.large)]
     values = [0.0, *(effect.value for effect in effects)]
     span = (max(values) - min(values)) or 1.0
@@ -210,7 +214,7 @@ def _effect_limits(choices: Sequence[Choice]) -> tuple[float, float]:
 
 
 def size_label(parameters: float) -> str:
-    """2.8B for 2.8e9."""
+    """Short label of a number of parameters: 2.8B for 2.8e9."""
     for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if parameters >= unit:
             return f"{parameters / unit:.2g}{letter}" if parameters < 100 * unit else f"{parameters / unit:.0f}{letter}"
@@ -218,7 +222,7 @@ def size_label(parameters: float) -> str:
 
 
 def count_label(samples: int) -> str:
-    """500K for 500,000."""
+    """Short label of a number of samples: 500K for 500,000."""
     for unit, letter in ((1e6, "M"), (1e3, "K")):
         if samples >= unit:
             return f"{samples / unit:.3g}{letter}"

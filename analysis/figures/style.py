@@ -1,12 +1,15 @@
-"""How figures look: page, colours, heading and caption, file formats. Knows nothing of scores.
+"""Style of figures: page, colours, heading and caption, file formats. Scores are not used here.
 
-Made without pyplot: no global state, no window. matplotlib is imported inside functions, since most commands draw
-nothing. Colours are after Okabe and Ito, told apart by the colour-blind; what matters is told apart by shape too.
+Figures are created without pyplot: no global state, no window. Most of matplotlib is imported inside functions, since
+most commands draw nothing. The colours are those of Okabe and Ito, which are safe for colour-blind readers; important
+distinctions also use shapes.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure as Figure
 
 from analysis.figures.labels import text_width
 
@@ -16,16 +19,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Figure
 
 DPI = 150
+"""Dots per inch of png files."""
 WIDTH_IN = 7.0
-"""Of every figure, in inches: the text width of a page, so that it is printed at the size of its fonts."""
+"""Width of every figure in inches: the text width of a page, so that fonts are printed at their nominal sizes."""
 BLUE, ORANGE, GREEN, GREY, INK = "#0072B2", "#D55E00", "#00845A", "#8A8A8A", "#222222"
 SOFT = "#555555"
-"""Of words that stand back."""
+"""Colour of secondary text."""
 SMALL_PT, TITLE_PT, TEXT_PT = 8.5, 12.5, 9.5
-"""Font sizes in points: of labels and ticks in panels, of the heading, of the rest."""
+"""Font sizes in points: labels and ticks in panels, heading, other text."""
 _LINE_SPACING = 1.3
 _MARGIN_IN = 0.08
 _STYLE: dict[Any, Any] = {  # keys are a Literal type that differs between versions
@@ -46,34 +49,33 @@ _STYLE: dict[Any, Any] = {  # keys are a Literal type that differs between versi
 
 
 def style() -> AbstractContextManager[None]:
-    """Within it figures are drawn, laid out and saved alike."""
+    """Context manager with the settings to draw, lay out and save figures."""
     from matplotlib import rc_context
 
     return rc_context(_STYLE)
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as png (at `DPI`), pdf or svg, by the ending of the file's name.
+    """Write a figure as png (at `DPI`), pdf or svg, depending on the suffix of the path.
 
     Raises:
-        ValueError: an ending that matplotlib does not know.
+        ValueError: matplotlib does not support the suffix.
     """
     with style():
-        smaller: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if path.suffix.lower() == ".png" else {}
-        figure.savefig(path, dpi=DPI, **smaller)
+        options: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if path.suffix.lower() == ".png" else {}
+        figure.savefig(path, dpi=DPI, **options)
 
 
 def page(body_in: float, headline: str, parts: Sequence[str], caption: str = "") -> Figure:
-    """An empty figure with its heading above and a caption below; what is drawn gets the room between.
+    """An empty figure with a heading above and a caption below the area for drawing.
 
     Args:
-        body_in: height of the room between, inches.
+        body_in: height of the area for drawing, in inches.
         headline: one line, bold.
-        parts: under it, set apart by dots, on as many lines as they need.
-        caption: what a reader must know to read the figure.
+        parts: subtitle, separated by dots, on as many lines as needed.
+        caption: explanation of the symbols.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as Figure
 
     room_pt = 72 * (WIDTH_IN - 2 * _MARGIN_IN)
     under, below = _lines(parts, "   \u00b7   ", TEXT_PT, room_pt), _lines(caption.split(), " ", SMALL_PT, room_pt)
@@ -97,15 +99,14 @@ def _write(
     figure: Figure, xy: tuple[float, float], lines: Sequence[str], size: float, color: str, weight: str = "normal"
 ) -> None:
     if lines:
-        told = "\n".join(lines)
-        text = figure.text(*xy, told, fontsize=size, color=color, fontweight=weight, va="top")
+        text = figure.text(*xy, "\n".join(lines), fontsize=size, color=color, fontweight=weight, va="top")
         text.set_linespacing(_LINE_SPACING)
         text.set_parse_math(False)
         text.set_in_layout(False)
 
 
 def _lines(parts: Iterable[str], between: str, size: float, room_pt: float) -> list[str]:
-    """As many parts on a line as have room."""
+    """Parts joined to lines, each with as many parts as fit."""
     lines: list[str] = []
     for part in parts:
         longer = f"{lines[-1]}{between}{part}" if lines else part
@@ -117,20 +118,20 @@ def _lines(parts: Iterable[str], between: str, size: float, room_pt: float) -> l
 
 
 def grid(axes: Axes) -> None:
-    """Faint lines behind what is drawn."""
+    """Draw faint grid lines behind the data."""
     axes.grid(color="#EBEBEB", linewidth=0.7)
     axes.set_axisbelow(True)
 
 
 def small_ticks(axes: Axes) -> None:
-    """For panels: ticks and axis labels a size smaller."""
+    """Use the smaller font size of panels for ticks and axis labels."""
     axes.tick_params(labelsize=SMALL_PT, length=3)
     axes.xaxis.label.set_fontsize(SMALL_PT)
     axes.yaxis.label.set_fontsize(SMALL_PT)
 
 
 def panel_title(axes: Axes, title: str, notes: Sequence[str] = ()) -> None:
-    """Of one panel of several, with lines on what it says; an empty one keeps its room."""
+    """Title of one of several panels, with lines of notes below; an empty note leaves a blank line."""
     step_pt = SMALL_PT * _LINE_SPACING
     pad_pt = 6 + len(notes) * step_pt
     axes.set_title(title, loc="left", fontsize=TEXT_PT, fontweight="bold", color=INK, pad=pad_pt, parse_math=False)
@@ -150,35 +151,35 @@ def panel_title(axes: Axes, title: str, notes: Sequence[str] = ()) -> None:
 
 
 def legend(owner: Figure | Axes, entries: Mapping[str, Any], columns: int, **where: Any) -> None:
-    """Beside what it explains, where it hides nothing.
+    """Draw a legend outside of the data.
 
     Args:
-        owner: figure or axes that holds it.
-        entries: words -> what is drawn so; a tuple is drawn as one.
-        columns: side by side.
+        owner: figure or axes that contains it.
+        entries: label -> artist; a tuple of artists is drawn as one symbol.
+        columns: number of columns.
         where: matplotlib's `loc` and `bbox_to_anchor`.
     """
     look: dict[str, Any] = {"frameon": False, "handletextpad": 0.5, "columnspacing": 1.4, "borderaxespad": 0.0}
-    made = owner.legend(list(entries.values()), list(entries), ncols=columns, **look, **where)
-    for text in made.get_texts():
+    drawn = owner.legend(list(entries.values()), list(entries), ncols=columns, **look, **where)
+    for text in drawn.get_texts():
         text.set_parse_math(False)
 
 
 def legend_row(axes: Axes, entries: Mapping[str, Any]) -> None:
-    """A legend that has a row of the figure to itself."""
+    """Draw a legend in axes of its own."""
     axes.set_axis_off()
     if entries:
         legend(axes, entries, legend_columns(entries), loc="center")
 
 
 def legend_columns(entries: Iterable[str]) -> int:
-    """As many columns as the page has room for, so that rows are equally long."""
+    """Number of columns that fit on the page and balance the rows."""
     widths = [text_width(entry, SMALL_PT) + 42 for entry in entries]
     columns = max(1, min(len(widths), int(72 * WIDTH_IN / max(widths))))
     return len(widths) if sum(widths) < 72 * WIDTH_IN else -(-len(widths) // -(-len(widths) // columns))
 
 
 def lay_out(figure: Figure) -> None:
-    """Settle the layout for good, so that labels can be placed by pixels."""
+    """Compute the final layout, so that labels can be placed by pixels."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")

@@ -1,4 +1,4 @@
-"""Noise of scores and what it allows: decisions, statistical power, rank stability, test items."""
+"""Noise of scores and its consequences: decisions, statistical power, rank stability, choice of test items."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
 from .decisions import ThreeWay as ThreeWay
-from .decisions import half_from_items as half_from_items
-from .decisions import half_from_noise as half_from_noise
-from .decisions import half_from_seeds as half_from_seeds
+from .decisions import half_widths_from_items as half_widths_from_items
+from .decisions import half_widths_from_noise as half_widths_from_noise
+from .decisions import half_widths_from_seeds as half_widths_from_seeds
 from .decisions import items_for as items_for
 from .decisions import paired_seeds as paired_seeds
 from .decisions import three_way as three_way

@@ -1,7 +1,7 @@
-"""Before anything runs: which difference between designs a number of seeds can show, and how many a difference needs.
+"""Power analysis before a sweep: the difference that a number of seeds detects, and the seeds that a difference needs.
 
-Designs are compared seed by seed, since trials of one seed share the order of their data. The noise is stated, so taken
-for known (normal test, two-sided); beside it stands what a paired t test sees, which must find it from the seeds.
+Designs are compared seed by seed, since trials with the same seed share the order of their data. The stated noise is
+taken as known (normal test, two-sided); for comparison, a paired t test has to estimate it from the seeds.
 """
 
 from __future__ import annotations
@@ -11,29 +11,37 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 ALPHA = 0.05
+"""Level of the tests."""
 POWER = 0.8
+"""Probability of detecting a true difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """What a sweep can see."""
+    """Differences between designs that a sweep can detect, in points."""
 
     noise: float
-    """Standard deviation of a design's score between seeds, in points: as stated."""
+    """Stated standard deviation of a design's score between seeds."""
     seeds: int
     designs: int
     detectable: float
-    """Smallest difference of one pair, chosen beforehand, that is found with a chance of `POWER`."""
+    """Smallest difference of one pair, chosen beforehand, that is detected with a probability of `POWER`."""
     detectable_any: float
-    """The same where every design is compared with a baseline and the smallest p-value must pass Holm's first step."""
+    """As `detectable`, for every design compared with a baseline: the smallest p-value must pass Holm's first step."""
     detectable_paired: float | None
-    """As `detectable`, by a paired t test that knows nothing of the noise; None with one seed, which shows none."""
+    """As `detectable`, by a paired t test, which estimates the noise; None with one seed."""
     seeds_for_noise: int
-    """Seeds that show a difference as large as the noise."""
+    """Seeds needed to detect a difference as large as the noise."""
 
 
 def power(noise: float, seeds: int, designs: int) -> Power:
-    """What so many seeds of so many designs can see under a stated noise."""
+    """Differences that a sweep can detect under a stated noise.
+
+    Args:
+        noise: standard deviation of a design's score between seeds, in points.
+        seeds: seeds per design.
+        designs: number of designs.
+    """
     comparisons = max(1, designs - 1)
     return Power(
         noise=noise,
@@ -46,43 +54,50 @@ def power(noise: float, seeds: int, designs: int) -> Power:
     )
 
 
-def detectable(noise: float, seeds: int, alpha: float = ALPHA, chance: float = POWER) -> float:
-    """Smallest true difference of two designs that is found with this chance if the noise is known, in its unit."""
+def detectable(noise: float, seeds: int, alpha: float = ALPHA, target: float = POWER) -> float:
+    """Smallest true difference of two designs that a normal test detects, in the unit of the noise.
+
+    Args:
+        noise: standard deviation of one run, taken as known.
+        seeds: seeds per design.
+        alpha: level of the two-sided test.
+        target: power, the probability of detecting the difference.
+    """
     normal = NormalDist()
-    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(chance)) * noise * math.sqrt(2 / seeds)
+    return (normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(target)) * noise * math.sqrt(2 / seeds)
 
 
-def detectable_paired(noise: float, seeds: int, alpha: float = ALPHA, chance: float = POWER) -> float:
-    """The same for a paired t test over two or more seeds."""
+def detectable_paired(noise: float, seeds: int, alpha: float = ALPHA, target: float = POWER) -> float:
+    """As `detectable`, for a paired t test over two or more seeds."""
     low, high = 0.0, 1.0
-    while chance_to_find(high, seeds, alpha) < chance:
+    while paired_test_power(high, seeds, alpha) < target:
         high *= 2
     for _ in range(30):
         middle = (low + high) / 2
-        low, high = (middle, high) if chance_to_find(middle, seeds, alpha) < chance else (low, middle)
+        low, high = (middle, high) if paired_test_power(middle, seeds, alpha) < target else (low, middle)
     return high * math.sqrt(2) * noise
 
 
-def chance_to_find(effect: float, seeds: int, alpha: float = ALPHA) -> float:
-    """Chance that a paired two-sided t test at level alpha is significant.
+def paired_test_power(effect: float, seeds: int, alpha: float = ALPHA) -> float:
+    """Probability that a paired two-sided t test is significant.
 
     Args:
         effect: true difference / standard deviation of the difference of one seed.
-        seeds: two or more.
-        alpha: level.
+        seeds: number of seeds, two or more.
+        alpha: level of the test.
     """
     import numpy as np
-    from scipy.special import gammaincinv, ndtr, stdtrit  # a third of a second, and only plans need it
+    from scipy.special import gammaincinv, ndtr, stdtrit  # takes a third of a second, and only plans need it
 
     freedom, shift = seeds - 1, effect * math.sqrt(seeds)
     critical = float(stdtrit(freedom, 1 - alpha / 2))
-    # Over the middles of 1,000 equally likely spans of the estimated variance: scipy's own noncentral t
+    # Mean over the midpoints of 1,000 equally likely intervals of the estimated variance: scipy's noncentral t
     # (special.nctdtr) is wrong for one degree of freedom.
-    spans = (np.arange(1000) + 0.5) / 1000
-    limits = critical * np.sqrt(2 * gammaincinv(freedom / 2, spans) / freedom)
+    quantiles = (np.arange(1000) + 0.5) / 1000
+    limits = critical * np.sqrt(2 * gammaincinv(freedom / 2, quantiles) / freedom)
     return float(np.mean(ndtr(shift - limits) + ndtr(-shift - limits)))
 
 
 def seeds_needed(difference: float, noise: float) -> int:
-    """Fewest seeds with which a difference of two designs is found if the noise is known."""
+    """Fewest seeds per design with which a normal test detects a difference with a probability of `POWER`."""
     return max(1, math.ceil((detectable(noise, 1) / difference) ** 2 - 1e-9))

@@ -1,6 +1,6 @@
-"""Would the ranking at the small scale be the same with other test items and other seeds?
+"""Stability of the ranking at the small scale under other test items and other seeds.
 
-Legend: `n` designs; `I` test items; `B` imagined repetitions. Higher is better.
+Legend: `n` designs; `I` test items; `B` simulated repetitions. Higher scores are better.
 """
 
 from __future__ import annotations
@@ -15,36 +15,38 @@ if TYPE_CHECKING:
     from analysis.numbers import Floats
 
 NUM_REPETITIONS = 2000
+"""Simulated repetitions of the small scale."""
 _SEED = 20241218
 Cause = Literal["test items", "seeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """The ranking at the small scale, repeated in imagination."""
+    """Ranks of the designs over simulated repetitions of the small scale."""
 
     causes: tuple[Cause, ...]
-    """What was drawn anew: test items (all designs on the same ones), the noise of a run, or both."""
+    """What is drawn in each repetition: test items (the same ones for all designs), noise between seeds, or both."""
     best: str
+    """Name of the best design at the small scale."""
     chance: float
-    """Share of repetitions in which the best design is the best again; equals share."""
+    """Share of repetitions in which the best design is the best again; tied designs share a repetition."""
     ranks: tuple[tuple[str, int, int], ...]
-    """Design, and the ranks between which it lies in 95 of 100 repetitions; best first."""
+    """Design, lowest and highest rank of its central 95 % of repetitions; best design first."""
 
 
 def stability(
     designs: Sequence[str], x_n: Floats, error_n: Floats | None, items: tuple[Floats, Floats] | None
 ) -> Stability | None:
-    """Draw the items with replacement, as a paired bootstrap over questions does, and add noise between seeds.
+    """Rank the designs again on items drawn with replacement (a paired bootstrap), with added noise between seeds.
 
     Args:
         designs: their names.
-        x_n: scores at the small scale.
-        error_n: standard deviation of each mean over its seeds, in points; None where nothing tells it.
-        items: scores of the designs on each item (n x I) and the number of questions of each item (I).
+        x_n: scores at the small scale, in points.
+        error_n: standard error of each mean over its seeds, in points; None if unknown.
+        items: scores of the designs on each item (n x I) and the number of questions of each item (I); None if unknown.
 
     Returns:
-        None where neither is known.
+        None if both `error_n` and `items` are None.
     """
     if error_n is None and items is None:
         return None
@@ -55,8 +57,8 @@ def stability(
         counts_BI = (
             rng.multinomial(len(weight_I), np.full(len(weight_I), 1 / len(weight_I)), NUM_REPETITIONS) * weight_I
         )
-        moved_Bn = counts_BI @ score_nI.T / counts_BI.sum(axis=1, keepdims=True)
-        drawn_Bn = drawn_Bn + moved_Bn - score_nI @ weight_I / weight_I.sum()
+        resampled_Bn = counts_BI @ score_nI.T / counts_BI.sum(axis=1, keepdims=True)
+        drawn_Bn = drawn_Bn + resampled_Bn - score_nI @ weight_I / weight_I.sum()
     if error_n is not None:
         drawn_Bn = drawn_Bn + rng.standard_normal(drawn_Bn.shape) * error_n
     best_B = drawn_Bn == drawn_Bn.max(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Statistics of arrays: agreement between two rankings, a fitted line, uncertainty. Arrays in, numbers out."""
+"""Statistics of arrays: agreement between two rankings, a fitted line, uncertainty. Score tables are not used here."""
 
 import lazy_loader
 

@@ -1,14 +1,14 @@
-"""How far two score lists over the same designs agree: numbers from arrays, no tables, no intervals.
+"""Agreement of two lists of scores over the same designs: numbers from arrays, without tables or intervals.
 
-Legend: `n` designs; `B` reweightings. x_n and y_n are scores at the small and at the large scale; weights_Bn says how
-often each design is counted, once in the data itself, zero or more times in a resample. Every statistic is written
-once, for weights; the plain form counts each design once.
+Legend: `n` designs; `B` reweightings; `g` distinct scores. x_n and y_n are scores at the small and at the large scale;
+weights_Bn is how often each design is counted: once in the data themselves, zero or more times in a resample. Every
+statistic is implemented once, for weights; the plain form counts each design once.
 
-One tie rule for all: scores tie when they are equal (means over seeds are rounded to 12 digits first, see table.py). A
-pair that is tied at either scale is neither concordant nor discordant; where a share is asked for, it counts half. A
-design and its copy in a resample are no pair. Where a tie decides who is promoted, it is broken against us.
+One rule for ties: scores tie if they are equal (means over seeds are rounded to 12 digits first, see table.py). A pair
+that is tied at either scale is neither concordant nor discordant; in a share of pairs, it counts half. A design and its
+copy in a resample are not a pair. A tie that decides which designs are promoted is broken in the least favourable way.
 
-A statistic that its data leave undefined is NaN: correlations of scores that are all equal.
+A statistic that is undefined is NaN, such as a correlation of scores that are all equal.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ Floats: TypeAlias = NDArray[np.float64]
 NUM_SHUFFLES = 4999
 _SHUFFLE_SEED = 20241219
 Weighted: TypeAlias = Callable[[Floats, Floats, Floats], Floats]
-"""x_n, y_n, weights_Bn -> one value a reweighting, B"""
+"""x_n, y_n, weights_Bn -> one value per reweighting, B"""
 
 
 def r2(x_n: Floats, y_n: Floats) -> float:
-    """Squared Pearson correlation, the R^2 of Apollo (arXiv 2412.10360, Figure 15). Blind to the sign of the slope."""
+    """Squared Pearson correlation, the R^2 of Apollo (arXiv 2412.10360, Figure 15); ignores the sign of the slope."""
     return once(weighted_r2, x_n, y_n)
 
 
@@ -38,7 +38,7 @@ def spearman(x_n: Floats, y_n: Floats) -> float:
 
 
 def kendall(x_n: Floats, y_n: Floats) -> float:
-    """Tau-b: (concordant - discordant) / sqrt(pairs untied in x * pairs untied in y) (Kendall 1945)."""
+    """Kendall's tau-b: (concordant - discordant) / sqrt(pairs untied in x * pairs untied in y) (Kendall 1945)."""
     return once(weighted_kendall, x_n, y_n)
 
 
@@ -48,7 +48,7 @@ def decision_accuracy(x_n: Floats, y_n: Floats) -> float:
 
 
 def tau_a(x_n: Floats, y_n: Floats) -> float:
-    """(concordant - discordant) / all pairs: 2 * decision accuracy - 1, not raised by ties as tau-b is."""
+    """Kendall's tau-a, (concordant - discordant) / all pairs = 2 * decision accuracy - 1. Ties lower it."""
     return 2 * decision_accuracy(x_n, y_n) - 1
 
 
@@ -69,13 +69,13 @@ def weighted_r2(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
 
 
 def weighted_spearman(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
-    """`spearman` under each reweighting; ranks are exact integers here, counted from the middle and doubled."""
+    """`spearman` under each reweighting; ranks are doubled and centred, so they are exact integers."""
     rank_x_Bn, rank_y_Bn = _ranks(x_n, weights_Bn), _ranks(y_n, weights_Bn)
-    across, squares_x, squares_y = (
-        np.einsum("bn,bn,bn->b", weights_Bn, one, other)
-        for one, other in ((rank_x_Bn, rank_y_Bn), (rank_x_Bn, rank_x_Bn), (rank_y_Bn, rank_y_Bn))
+    products_B, squares_x_B, squares_y_B = (
+        np.einsum("bn,bn,bn->b", weights_Bn, a_Bn, b_Bn)
+        for a_Bn, b_Bn in ((rank_x_Bn, rank_y_Bn), (rank_x_Bn, rank_x_Bn), (rank_y_Bn, rank_y_Bn))
     )
-    return _divide(across, np.sqrt(squares_x * squares_y))
+    return _divide(products_B, np.sqrt(squares_x_B * squares_y_B))
 
 
 def weighted_kendall(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
@@ -92,7 +92,7 @@ def weighted_decision_accuracy(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> 
 def weighted_rmse(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
     """Residual standard deviation about the least-squares line, sqrt(squares / (designs - 2)), under each reweighting.
 
-    NaN with fewer than three designs counted, or if they have one x.
+    NaN with fewer than three designs, or if they all have the same x.
     """
     size_B = weights_Bn.sum(axis=1)
     share_Bn = weights_Bn / size_B[:, None]
@@ -112,17 +112,20 @@ WEIGHTED: Mapping[str, Weighted] = {
 
 
 def once(statistic: Weighted, x_n: Floats, y_n: Floats) -> float:
-    """A statistic of the data themselves: each design counted once."""
+    """A statistic of the data themselves, each design counted once; NaN if undefined."""
     return float(statistic(x_n, y_n, np.ones((1, len(x_n))))[0])
 
 
 def permutation_p(x_n: Floats, y_n: Floats) -> float:
-    """Chance that designs shuffled among each other would agree as well or better by Spearman's correlation.
+    """Probability that shuffled designs agree as well or better, by Spearman's correlation.
 
-    One-sided, over `NUM_SHUFFLES` shuffles and the data themselves (Phipson and Smyth 2010), so never zero. NaN where
-    the correlation is undefined.
+    One-sided, over `NUM_SHUFFLES` shuffles and the data themselves (Phipson and Smyth 2010), so never zero. NaN if the
+    correlation is undefined.
     """
-    order, once_1n = np.lexsort((y_n, x_n)), np.ones((1, len(x_n)))  # by score: names and rows must not matter
+    order, once_1n = (
+        np.lexsort((y_n, x_n)),
+        np.ones((1, len(x_n))),
+    )  # sorted by score: the order of rows must not matter
     rank_x_n, rank_y_n = (_ranks(values_n[order], once_1n)[0] for values_n in (x_n, y_n))
     if not rank_x_n.any() or not rank_y_n.any():
         return float("nan")
@@ -132,18 +135,18 @@ def permutation_p(x_n: Floats, y_n: Floats) -> float:
 
 
 def jackknife(statistic: Weighted, x_n: Floats, y_n: Floats) -> Floats:
-    """The statistic without each design in turn, n values; NaN where it is undefined then."""
+    """The statistic without each design in turn, n values; NaN where it becomes undefined."""
     return statistic(x_n, y_n, 1.0 - np.eye(len(x_n)))
 
 
 def _concordance(x_n: Floats, y_n: Floats, weights_Bn: Floats) -> Floats:
-    """Concordant pairs less discordant ones, each as often as it was drawn. The one sum that takes n^2 steps."""
+    """Weighted number of concordant pairs minus that of discordant ones. The only sum that takes n^2 steps."""
     order_nn = np.sign(x_n[:, None] - x_n) * np.sign(y_n[:, None] - y_n)
     return np.asarray(np.einsum("bn,bn->b", weights_Bn @ order_nn, weights_Bn) / 2.0)
 
 
 def _groups(x_n: Floats, weights_Bn: Floats) -> tuple[Floats, NDArray[np.intp]]:
-    """Weight of each distinct score, in ascending order, and the place of each design's among them."""
+    """Weight of each distinct score in ascending order (B x g), and the index of each design's score among them (n)."""
     order_n = np.argsort(x_n, kind="stable")
     _, start_g = np.unique(x_n[order_n], return_index=True)
     group_n = np.unique(x_n, return_inverse=True)[1]
@@ -151,42 +154,42 @@ def _groups(x_n: Floats, weights_Bn: Floats) -> tuple[Floats, NDArray[np.intp]]:
 
 
 def _ranks(x_n: Floats, weights_Bn: Floats) -> Floats:
-    """Weight of the designs below each one less that of those above."""
+    """Doubled, centred ranks, B x n: the weight of the designs below each one minus that of the designs above."""
     weight_Bg, group_n = _groups(x_n, weights_Bn)
     up_to_Bg = np.cumsum(weight_Bg, axis=1)
     return np.asarray((2 * up_to_Bg - weight_Bg - up_to_Bg[:, -1:])[:, group_n])
 
 
 def _untied(x_n: Floats, weights_Bn: Floats) -> Floats:
-    """Pairs with unlike scores, each as often as it was drawn."""
+    """Weighted number of pairs with different scores."""
     weight_Bg, _ = _groups(x_n, weights_Bn)
     return np.asarray((weights_Bn.sum(axis=1) ** 2 - (weight_Bg**2).sum(axis=1)) / 2.0)
 
 
 def _unit(x_n: Floats) -> Floats:
-    """Centred, largest distance 1: keeps squares away from overflow and cancellation."""
+    """Scores, centred and scaled to a largest distance of 1, to avoid overflow and cancellation in squares."""
     dx_n: Floats = x_n - x_n.mean()
     return dx_n / max(float(np.abs(dx_n).max()), float(np.finfo(np.float64).tiny))
 
 
 def _constant(x_n: Floats, weights_Bn: Floats) -> NDArray[np.bool_]:
-    """Whether all counted designs have one score. By comparison, since a variance seldom comes out as zero."""
+    """Whether all designs with a weight have the same score (a variance is rarely exactly zero, due to rounding)."""
     counted_Bn = weights_Bn > 0
     highest = np.where(counted_Bn, x_n, -np.inf).max(axis=1)
     lowest = np.where(counted_Bn, x_n, np.inf).min(axis=1)
     return np.asarray(highest == lowest)
 
 
-def _divide(above: Floats, below: Floats) -> Floats:
-    """NaN where nothing is below."""
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    """The quotient; NaN where the denominator is not positive."""
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
 def defined(value: float) -> float | None:
-    """None for what is undefined: JSON has no NaN."""
+    """The value, or None if it is NaN or infinite: JSON has neither."""
     return float(value) if math.isfinite(value) else None
 
 
 def twelve_digits(value: float) -> float:
-    """A difference of two scores that were given with two decimals should read like one."""
+    """The value rounded to 12 digits: a difference of scores with two decimals then prints with two decimals."""
     return float(f"{value:.12g}")

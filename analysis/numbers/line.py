@@ -1,6 +1,6 @@
 """Least squares: coefficients with their errors, influence of each observation, prediction of a new one.
 
-CheckedPromotion to the certified values of NIST's reference sets Norris and Longley (tests/analysis/test_line.py).
+Checked against the certified values of NIST's reference sets Norris and Longley (tests/analysis/numbers/test_line.py).
 
 Legend: `n` observations (designs); `p` regressors.
 """
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from analysis.numbers.agreement import Floats
 
 LEVEL = 0.95
+"""Level of all intervals."""
 NORMAL_QUANTILE = 1.959964
-"""Of the 95 % interval where the error is known: `t_quantile` of endless degrees of freedom."""
+"""Quantile of the 95 % interval for a known error: `t_quantile` at infinite degrees of freedom."""
 _ROUNDING = 1e-13
-"""Residuals below this share of the largest score are what rounding leaves."""
+"""Residuals below this share of the largest score are attributed to rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Fit:
     errors_p: Floats
     """Standard errors under equal variances: residual_sd * sqrt(diag (X'X)^-1)."""
     robust_errors_p: Floats
-    """HC3 (MacKinnon and White 1985): the jackknife's, right under unequal variances too; infinite at leverage 1."""
+    """HC3 (MacKinnon and White 1985): jackknife errors, also valid under unequal variances; infinite at leverage 1."""
     residuals_n: Floats
     leverage_n: Floats
     """Diagonal of the hat matrix: the weight of an observation in its own prediction; they sum to p."""
@@ -52,12 +53,12 @@ class Fit:
 
 
 def least_squares(x_np: Floats, y_n: Floats) -> Fit | None:
-    """Fit y on the columns of x (give a column of ones for an intercept).
+    """Fit y on the columns of x; include a column of ones for an intercept.
 
-    By QR on columns scaled to length 1, so that regressors of unlike size keep their digits.
+    Uses QR on columns scaled to length 1, so that regressors of different magnitudes keep their precision.
 
     Returns:
-        None if the columns are linearly dependent, or nothing is left to estimate the residuals from (n <= p).
+        None if the columns are linearly dependent, or no degrees of freedom remain for the residuals (n <= p).
     """
     n, p = x_np.shape
     lengths_p = np.sqrt((x_np**2).sum(axis=0))
@@ -86,10 +87,10 @@ def least_squares(x_np: Floats, y_n: Floats) -> Fit | None:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """Least squares of y on one x, fitted around the mean of x so that no digits are lost."""
+    """Least squares of y on a single x, fitted around the mean of x to keep precision."""
 
     slope: float
-    """Points of y for one point of x."""
+    """Change of y, in points, per point of x."""
     intercept: float
     """y at x = 0, often far outside the data."""
     slope_se: float
@@ -109,15 +110,15 @@ class Line:
         return len(self.leverage_n) - 2
 
     def at(self, x: Floats | float) -> Floats:
-        """Points on the line."""
+        """Fitted y at each x."""
         return np.asarray(self.intercept + self.slope * np.asarray(x, dtype=np.float64))
 
     def band(self, x: Floats | float) -> Floats:
-        """Half-width of the pointwise 95 % band of the line itself."""
+        """Half-width of the pointwise 95 % confidence band of the line."""
         return self._half_width(x, of_line=True)
 
     def prediction(self, x: Floats | float) -> Floats:
-        """Half-width of the 95 % interval for one new design: t(n - 2) s sqrt(1 + 1/n + (x - mean)^2 / squares)."""
+        """Half-width of a new design's 95 % prediction interval: t(n - 2) s sqrt(1 + 1/n + (x - mean)^2 / squares)."""
         return self._half_width(x, of_line=False)
 
     def _half_width(self, x: Floats | float, *, of_line: bool) -> Floats:
@@ -138,10 +139,12 @@ def fitted_line(x_n: Floats, y_n: Floats) -> Line | None:
     fit = least_squares(np.column_stack([np.ones_like(x_n), x_n - mean]), y_n - base)
     if fit is None:
         return None
-    if fit.residual_sd <= _ROUNDING * float(np.abs(y_n).max()):  # all points on the line, but for rounding
+    if fit.residual_sd <= _ROUNDING * float(np.abs(y_n).max()):  # all points on the line, up to rounding
         fit = replace(fit, residual_sd=0.0, errors_p=0 * fit.errors_p, robust_errors_p=0 * fit.errors_p)
     (level, slope), (level_se, slope_se), robust = fit.coefficients_p, fit.errors_p, fit.robust_errors_p
-    gain_n = 1 / len(x_n) - mean * (x_n - mean) / float(((x_n - mean) ** 2).sum())  # intercept as a sum over y
+    gain_n = 1 / len(x_n) - mean * (x_n - mean) / float(
+        ((x_n - mean) ** 2).sum()
+    )  # the intercept is a weighted sum over y
     with np.errstate(divide="ignore", invalid="ignore"):
         left_out_n = np.where(fit.leverage_n < 1 - 1e-9, fit.residuals_n / (1 - fit.leverage_n), np.inf)
         robust_intercept = float(np.sqrt(((gain_n * left_out_n) ** 2).sum()))
@@ -161,7 +164,7 @@ def fitted_line(x_n: Floats, y_n: Floats) -> Line | None:
 
 
 def t_quantile(freedom: float, level: float = LEVEL) -> float:
-    """Two-sided quantile of Student's t: 95 % of its draws are nearer to zero."""
-    from scipy.special import stdtrit  # scipy takes a third of a second
+    """Two-sided quantile of Student's t: by default, 95 % of its draws are closer to zero."""
+    from scipy.special import stdtrit  # importing scipy takes a third of a second
 
     return float(stdtrit(freedom, (1 + level) / 2))

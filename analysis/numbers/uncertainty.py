@@ -1,11 +1,11 @@
-"""How sure a number is: 95 % intervals, resamples of the designs. Knows arrays, not score tables.
+"""Uncertainty of statistics: 95 % intervals, resamples of the designs. Works on arrays, not on score tables.
 
-Which interval for which statistic was decided by measuring coverage (`make coverage`, docs/statistics.md): one that
-stands on theory for normal scores alone is too narrow where some designs collapsed; a bootstrap alone, BCa too, is too
-narrow for 8 to 20 designs. So both errors are taken into account: the error by theory and that of the jackknife, the
-larger of the two for statistics of the scores themselves, their root mean square for statistics of ranks.
+The interval of each statistic was chosen by measured coverage (`make coverage`, docs/statistics.md): theory for normal
+scores alone gives intervals that are too narrow if some designs collapsed; a bootstrap alone, BCa included, is too
+narrow for 8 to 20 designs. Therefore two errors are combined, that of theory and that of the jackknife: the larger one
+for statistics of the scores themselves, their root mean square for statistics of ranks.
 
-Legend: `n` designs; `B` resamples; weights_Bn says how often each design was drawn (see agreement.py).
+Legend: `n` designs; `B` resamples; weights_Bn is how often each design was drawn (see agreement.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NUM_RESAMPLES = 4999
 FEWEST_FOR_INTERVAL = 5
-"""Designs below which no interval is given: the error of Kendall's tau is that of n - 4 designs."""
+"""Designs below which there is no interval: the variance of Kendall's tau is 0.437 / (n - 4)."""
 METHODS = {
     "r2": "Fisher's z of r, the larger of 1/sqrt(n-3) and the jackknife's error; squared",
     "slope": "t(n-2), the larger of the least-squares and the HC3 error",
@@ -35,13 +35,13 @@ METHODS = {
     "rmse": "t(n-2) on the logarithm, the larger of 1/sqrt(2(n-2)) and the jackknife's error",
     "spearman": "Fisher's z, root mean square of Bonett and Wright's and the jackknife's error",
     "kendall": "Fisher's z, root mean square of Fieller's and Hoeffding's error",
-    "decision_accuracy": "that of Kendall's tau-a: (1 + tau) / 2",
-    "regret": "of its expectation: Gaussian copula at the ends of the interval of Kendall's tau",
-    "recall": "of its expectation: Gaussian copula at the ends of the interval of Kendall's tau",
+    "decision_accuracy": "the interval of Kendall's tau-a, as (1 + tau) / 2",
+    "regret": "expected value by a Gaussian copula at the ends of the interval of Kendall's tau",
+    "recall": "expected value by a Gaussian copula at the ends of the interval of Kendall's tau",
 }
-"""Statistic -> how its interval is made, as docs/statistics.md explains."""
-_UNSEEN = -math.log((1 - LEVEL) / 2)
-"""Swapped neighbours that may be expected where none was seen: exp(-3.69) is 2.5 %."""
+"""Statistic -> method of its interval, as explained in docs/statistics.md."""
+_MAX_EXPECTED_SWAPS = -math.log((1 - LEVEL) / 2)
+"""Upper limit of the expected number of swapped neighbours if none was observed: exp(-3.69) is 2.5 %."""
 _SEED = 20241213
 _NORMAL = NormalDist()
 
@@ -55,18 +55,18 @@ class Interval:
 
 
 def r2_interval(r: float, left_out_n: Floats) -> Interval | None:
-    """Of the squared correlation.
+    """Interval of the squared correlation.
 
     Args:
         r: Pearson's correlation, with its sign.
-        left_out_n: the same without each design.
+        left_out_n: the same without each design in turn.
 
     Returns:
-        None below `FEWEST_FOR_INTERVAL` designs, where r is undefined or a single design makes it defined, or where all
+        None below `FEWEST_FOR_INTERVAL` designs, if r is undefined or defined only due to a single design, or if all
         points lie on a line.
     """
     n = len(left_out_n)
-    if n < FEWEST_FOR_INTERVAL or not _is_known(r, left_out_n) or 1 - abs(r) < 1e-12:
+    if n < FEWEST_FOR_INTERVAL or not _is_defined(r, left_out_n) or 1 - abs(r) < 1e-12:
         return None
     error = max(1 / math.sqrt(n - 3), _jackknife_error(left_out_n) / (1 - r * r))
     low, high = _around(r, error)
@@ -75,11 +75,11 @@ def r2_interval(r: float, left_out_n: Floats) -> Interval | None:
 
 
 def designs_for(r2: float, half_width: float) -> int:
-    """Fewest designs whose interval of R^2 reaches at most so far down, were R^2 as it is and scores normal.
+    """Fewest designs for a distance from R^2 to the lower end of its interval, for normal scores.
 
     Args:
-        r2: above 0 and below 1.
-        half_width: wanted distance of the lower end, 0 to 1.
+        r2: R^2, assumed to be the true one, above 0 and below 1.
+        half_width: largest distance allowed, 0 to 1.
     """
     r, tail = math.sqrt(r2), _NORMAL.inv_cdf((1 + LEVEL) / 2)
     lowest = math.sqrt(max(0.0, r2 - half_width))
@@ -87,51 +87,82 @@ def designs_for(r2: float, half_width: float) -> int:
 
 
 def spearman_interval(rho: float, left_out_n: Floats) -> Interval | None:
-    """Of Spearman's correlation; Bonett and Wright 2000: variance (1 + rho^2 / 2) / (n - 3) on Fisher's scale."""
+    """Interval of Spearman's correlation, with variance (1 + rho^2 / 2) / (n - 3) on Fisher's scale.
+
+    Source: Bonett and Wright 2000.
+
+    Args:
+        rho: Spearman's correlation.
+        left_out_n: the same without each design in turn.
+
+    Returns:
+        None below `FEWEST_FOR_INTERVAL` designs, or if rho is undefined or defined only due to a single design.
+    """
     n = len(left_out_n)
-    if n < FEWEST_FOR_INTERVAL or not _is_known(rho, left_out_n):
+    if n < FEWEST_FOR_INTERVAL or not _is_defined(rho, left_out_n):
         return None
-    swapped = 6 / (n**3 - n)  # what half a swap of neighbours takes from a perfect order
-    return _of_ranks(rho, left_out_n, (1 + rho * rho / 2) / (n - 3), swapped)
+    swapped = 6 / (n**3 - n)  # half of what swapping two neighbours subtracts from a perfect order
+    return _rank_interval(rho, left_out_n, (1 + rho * rho / 2) / (n - 3), swapped)
 
 
 def kendall_interval(tau: float, left_out_n: Floats) -> Interval | None:
-    """Of Kendall's tau, a or b; Fieller, Hartley and Pearson 1957: variance 0.437 / (n - 4) on Fisher's scale."""
+    """Interval of Kendall's tau, a or b, with variance 0.437 / (n - 4) on Fisher's scale.
+
+    Source: Fieller, Hartley and Pearson 1957.
+
+    Args:
+        tau: Kendall's tau.
+        left_out_n: the same without each design in turn.
+
+    Returns:
+        None below `FEWEST_FOR_INTERVAL` designs, or if tau is undefined or defined only due to a single design.
+    """
     n = len(left_out_n)
-    if n < FEWEST_FOR_INTERVAL or not _is_known(tau, left_out_n):
+    if n < FEWEST_FOR_INTERVAL or not _is_defined(tau, left_out_n):
         return None
     swapped = 2 / (n * (n - 1))
-    # Of a mean over pairs the jackknife's error is (n - 1) / (n - 2) times that of Hoeffding 1948, 2 sd(q) / sqrt(n)
-    # where q is a design's own share of concordant pairs: too large for few designs.
+    # For a mean over pairs, the jackknife's error is (n - 1) / (n - 2) times that of Hoeffding 1948, 2 sd(q) / sqrt(n)
+    # with q the share of concordant pairs of each design: too large for few designs.
     hoeffding_n = left_out_n.mean() + (left_out_n - left_out_n.mean()) * (n - 2) / (n - 1)
-    return _of_ranks(tau, hoeffding_n, 0.437 / (n - 4), swapped)
+    return _rank_interval(tau, hoeffding_n, 0.437 / (n - 4), swapped)
 
 
-def _is_known(estimate: float, left_out_n: Floats) -> bool:
-    """Defined, and not by a single design: without it all others would have one score."""
+def _is_defined(estimate: float, left_out_n: Floats) -> bool:
+    """Whether a statistic is defined, also without any one design (all others could have the same score)."""
     return math.isfinite(estimate) and bool(np.isfinite(left_out_n).all())
 
 
-def _of_ranks(estimate: float, left_out_n: Floats, variance: float, swapped: float) -> Interval:
-    """A perfect order, or a reversed one, has an error too: it is read half a swap of neighbours nearer to zero.
+def _rank_interval(estimate: float, left_out_n: Floats, variance: float, swapped: float) -> Interval:
+    """Interval of a rank correlation, from the root mean square of the errors of theory and of the jackknife.
 
-    Its end is where no swap at all would be seen in one study of forty.
+    A perfect or reversed order has an error too: its correlation is moved towards zero by half a swap of neighbours,
+    and the interval ends where a study without any swap has a probability of 2.5 %.
+
+    Args:
+        estimate: the correlation.
+        left_out_n: the same without each design in turn.
+        variance: by theory, on Fisher's scale.
+        swapped: half of what swapping two neighbours subtracts from a perfect order.
     """
     size = min(abs(estimate), 1 - swapped)
     error = math.sqrt((variance + (_jackknife_error(left_out_n) / (1 - size * size)) ** 2) / 2)
     low, high = _around(math.copysign(size, estimate), error)
     if abs(estimate) > 1 - swapped / 2:
-        far = max(-1.0, 1 - 2 * _UNSEEN * swapped)
+        far = max(-1.0, 1 - 2 * _MAX_EXPECTED_SWAPS * swapped)
         low, high = (min(low, far), 1.0) if estimate > 0 else (-1.0, max(high, -far))
     return Interval(min(low, estimate), max(high, estimate))
 
 
 def line_intervals(line: Line, left_out_rmse_n: Floats) -> dict[str, Interval | None]:
-    """Of slope, intercept and rmse; each None where a single design decides it alone, or all points lie on a line.
+    """Intervals of slope, intercept and rmse.
 
     Args:
         line: the fit.
-        left_out_rmse_n: its residual standard deviation without each design.
+        left_out_rmse_n: its residual standard deviation without each design in turn.
+
+    Returns:
+        Statistic -> interval; None below `FEWEST_FOR_INTERVAL` designs, if a single design determines the statistic, or
+        if all points lie on a line.
     """
     if line.freedom + 2 < FEWEST_FOR_INTERVAL or line.residual_sd <= 0:
         return dict.fromkeys(("slope", "intercept", "rmse"))
@@ -153,21 +184,25 @@ def _plus_minus(estimate: float, half: float) -> Interval | None:
 
 
 def _around(r: float, error: float) -> tuple[float, float]:
-    """A correlation -+ 1.96 errors on Fisher's z scale (Fisher 1921)."""
+    """Ends of a correlation -+ 1.96 errors on Fisher's z scale (Fisher 1921)."""
     z, tail = math.atanh(r), _NORMAL.inv_cdf((1 + LEVEL) / 2)
     return math.tanh(z - tail * error), math.tanh(z + tail * error)
 
 
 def _jackknife_error(left_out_n: Floats) -> float:
-    """Standard error from what the statistic is without each design (Tukey 1958)."""
+    """Standard error by the jackknife, from the statistic without each design in turn (Tukey 1958)."""
     n = len(left_out_n)
     return math.sqrt((n - 1) / n * float(((left_out_n - left_out_n.mean()) ** 2).sum()))
 
 
 def bootstrap_weights(n: int, resamples: int = NUM_RESAMPLES) -> Floats:
-    """weights_Bn of so many resamples with replacement, the same ones on every call.
+    """Weights of resamples with replacement, B x n, the same ones on every call.
 
-    A resample with fewer than three different designs is left out: two points correlate perfectly, whatever they are.
+    Resamples with fewer than three different designs are left out: any two points correlate perfectly.
+
+    Args:
+        n: designs.
+        resamples: number of resamples drawn.
     """
     counts_Bn = np.random.default_rng(_SEED).multinomial(n, np.full(n, 1.0 / n), size=resamples)
     weights_Bn: Floats = counts_Bn[(counts_Bn > 0).sum(axis=1) >= 3].astype(np.float64)
@@ -177,16 +212,16 @@ def bootstrap_weights(n: int, resamples: int = NUM_RESAMPLES) -> Floats:
 def bca_interval(statistic: Callable[[Floats], Floats], weights_Bn: Floats) -> Interval | None:
     """Bias-corrected and accelerated bootstrap (Efron 1987; Efron and Tibshirani 1993, section 14.3).
 
-    Resamples in which the statistic is undefined are left out. The estimate itself is always inside: where the bias
-    correction would push an end past it, the interval ends at the estimate.
+    Resamples in which the statistic is undefined are left out. The interval always includes the estimate: where the
+    bias correction would move an end past it, the interval ends at the estimate.
 
     Args:
         statistic: weights_Bn -> B values, NaN where undefined.
         weights_Bn: from `bootstrap_weights`.
 
     Returns:
-        None if the bootstrap has nothing to say: too few designs, a statistic that is undefined in the data or in
-        more than half of the resamples, or the same in all of them (a perfect order stays perfect in every resample).
+        None below `FEWEST_FOR_INTERVAL` designs, or if the statistic is undefined in the data, undefined in more than
+        half of the resamples, or the same in all of them (a perfect order stays perfect in every resample).
     """
     n = weights_Bn.shape[1]
     estimate = float(statistic(np.ones((1, n)))[0])
@@ -207,12 +242,12 @@ def _acceleration(jackknife_n: Floats) -> float:
     """Skewness of the jackknife over 6; designs whose removal leaves the statistic undefined are left out."""
     values = jackknife_n[np.isfinite(jackknife_n)]
     deviation = values.mean() - values if len(values) else np.zeros(1)
-    spread = float((deviation**2).sum())
-    return float((deviation**3).sum()) / (6 * spread**1.5) if spread > 0 else 0.0
+    squares = float((deviation**2).sum())
+    return float((deviation**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
 
 
 def _corrected(shifted: float, bias: float, acceleration: float) -> float:
-    """The quantile of the resamples to read in place of the nominal one."""
+    """The quantile of the resamples that replaces the nominal one."""
     room = 1 - acceleration * shifted
     if room <= 0:  # the limit as the acceleration grows
         return 1.0 if shifted > 0 else 0.0

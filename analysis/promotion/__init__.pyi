@@ -1,11 +1,11 @@
-from .backtest import SHARE as SHARE
+from .backtest import SUBSET_SHARE as SUBSET_SHARE
 from .backtest import Backtest as Backtest
 from .backtest import Replay as Replay
 from .backtest import Replayed as Replayed
 from .backtest import policies as policies
 from .backtest import replay as replay
 from .candidate_designs import Candidates as Candidates
-from .candidate_designs import candidates as candidates
+from .candidate_designs import find_candidates as find_candidates
 from .predicted import Prediction as Prediction
 from .predicted import PredictionCheck as PredictionCheck
 from .predicted import against_observed as against_observed
@@ -16,10 +16,10 @@ from .selection import Candidate as Candidate
 from .selection import Policy as Policy
 from .selection import Rule as Rule
 from .selection import Selection as Selection
-from .selection import chances as chances
+from .selection import calibration_designs as calibration_designs
 from .selection import choose as choose
+from .selection import probabilities_of_best as probabilities_of_best
 from .selection import select as select
-from .selection import spread as spread
 from .sequential import Advice as Advice
 from .sequential import advise as advise
 from .transfer import Transfer as Transfer

@@ -1,4 +1,4 @@
-"""Predictions that were made before a design was trained, against what it then scored."""
+"""Predictions of large-scale scores, compared with the scores that were observed later."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What was foretold of one design at the large scale."""
+    """The predicted score of one design at the large scale."""
 
     design: str
     predicted: float
-    """Points; a difference to the mean of all candidates if no score at the large scale was known then."""
+    """Points; the difference from the mean of all candidates if no score at the large scale was known then."""
     half_width: float
-    """Of the 95 % prediction interval of a run."""
+    """Half-width of the 95 % prediction interval of a run, in points."""
     is_promoted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One prediction and what came of it, in points of the large scale."""
+    """One prediction and the score observed later, in points of the large scale."""
 
     design: str
     predicted: float
@@ -31,20 +31,20 @@ class Outcome:
 
     @property
     def is_inside(self) -> bool:
-        """Whether the score lies in its interval."""
+        """Whether the observed score lies in the prediction interval."""
         return abs(self.observed - self.predicted) <= self.half_width
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionCheck:
-    """How predictions fared."""
+    """Predictions compared with observed scores."""
 
     outcomes: tuple[Outcome, ...]
     """Highest prediction first."""
     level: float | None
-    """What was added to relative predictions, so that their mean is that of the scores; None if they had a level."""
+    """Points added to relative predictions, so that their mean is that of the scores; None for absolute predictions."""
     inside: int
-    """Scores within their 95 % interval."""
+    """Number of scores within their 95 % interval."""
     rmse: float
     """Root mean square of observed - predicted, in points."""
 
@@ -56,12 +56,17 @@ class PredictionCheck:
 def against_observed(
     predictions: list[Prediction], observed: Mapping[str, float], *, is_relative: bool
 ) -> PredictionCheck | None:
-    """Hold predictions against the scores of the designs that were trained since.
+    """Compare predictions with the scores of the designs that were trained since.
 
-    A level that was not foretold is taken from the scores themselves, so that their spread alone is tested.
+    Relative predictions take their level from the scores themselves, so that only the differences are checked.
+
+    Args:
+        predictions: of one promotion.
+        observed: design -> its mean score at the large scale.
+        is_relative: whether predictions are differences from the mean of all candidates.
 
     Returns:
-        None as long as none was trained; with relative predictions, fewer than two.
+        None until a design was trained; until two were, if predictions are relative.
     """
     trained = sorted((p for p in predictions if p.design in observed), key=lambda p: -p.predicted)
     if len(trained) < (2 if is_relative else 1):

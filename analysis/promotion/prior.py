@@ -1,4 +1,4 @@
-"""What published studies tell of transfer, before a study has large-scale scores of its own."""
+"""Priors of the transfer model, from published studies, for studies with few large-scale scores of their own."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """What is taken for known of transfer before the study's own large-scale scores."""
+    """Parameters of the transfer model that are assumed before the study's own large-scale scores."""
 
     rate: float
-    """Fall of ln(correlation) for one unit of ln(size ratio)."""
+    """Decrease of ln(correlation) for one unit of ln(size ratio)."""
     noise_share: float
-    """Variance of one run's noise / variance of the designs' qualities, where no seeds tell it."""
+    """Variance of one run's noise / variance of the designs' qualities, where no design has several seeds."""
     growth: float
-    """Rise of ln(spread of scores) for one unit of ln(size)."""
+    """Increase of ln(standard deviation of scores) for one unit of ln(size)."""
     weight: float
-    """Designs that it counts as beside the study's own at the large scale."""
+    """Number of designs at the large scale that the prior is worth, beside the study's own."""
     source: str
+    """Where the parameters come from, for people."""
 
 
 PRIOR_WEIGHT = 2.5
-"""A published study of other designs and data counts as so many of one's own. Chosen by `make coverage`: with 5, 3 and
-2.5 alike the chance to be the best is calibrated; with 2.5 `--regret` also holds where the true R^2 is 0.5 and the
-prior says 0.80, for some more designs trained (docs/statistics.md)."""
+"""Number of a study's own designs that a published study of other designs and data is worth. Chosen by `make coverage`:
+with 5, 3 and 2.5 the probability to be the best is calibrated; with 2.5 `--regret` also holds where the true R^2 is 0.5
+and the prior says 0.80, at the cost of some more trained designs (docs/statistics.md)."""
 
 
 @cache
@@ -45,16 +46,17 @@ def published_prior() -> Prior:
 
 
 def vague_prior() -> Prior:
-    """For studies that are part of the published prior themselves, which may not foretell their own answer.
+    """The prior for studies that the published prior was fitted to: their own scores must not predict themselves.
 
-    Assumed: R^2 of 0.63 over tenfold size without noise, no growth of the spread; it counts as much as a published one.
+    Assumed: R^2 of 0.63 over tenfold size without noise, and no growth of the standard deviation. Its weight is that of
+    the published prior.
     """
     source = "assumed: R2 0.63 over tenfold size"
     return Prior(rate=0.1, noise_share=0.05, growth=0.0, weight=PRIOR_WEIGHT, source=source)
 
 
 def fit_prior(table: ScoreTable, weight: float, source: str) -> Prior:
-    """Least squares: -ln(correlation) of each pair of scales against ln(size ratio), ln(spread) against ln(size)."""
+    """Least squares: -ln(correlation) of each pair of scales on ln(size ratio), ln(standard deviation) on ln(size)."""
     means = {scale: table.per_design(scale)["mean"] for scale in table.scales}
     ratios, falls = [], []
     for small, large in combinations(table.scales, 2):
@@ -67,7 +69,7 @@ def fit_prior(table: ScoreTable, weight: float, source: str) -> Prior:
     growth, _ = np.polyfit(sizes, [math.log(float(means[scale].std())) for scale in table.scales], 1)
     return Prior(
         rate=max(float(rate), 0.01),
-        noise_share=max(math.expm1(float(start)), 0.01),  # two scales' noise: each takes half of the fall, squared
+        noise_share=max(math.expm1(float(start)), 0.01),  # at equal sizes, noise alone makes r = 1 / (1 + noise_share)
         growth=float(growth),
         weight=weight,
         source=source,

@@ -1,8 +1,8 @@
-from .factors import UNTOLD as UNTOLD
+from .factors import NO_VALUE as NO_VALUE
 from .factors import blocks as blocks
+from .factors import factors_as_text as factors_as_text
 from .factors import level_named as level_named
-from .factors import told as told
-from .factors import written as written
+from .factors import value_as_text as value_as_text
 from .rankings import OUTLIER_SDS as OUTLIER_SDS
 from .rankings import far_below as far_below
 from .rankings import ranking as ranking

@@ -1,6 +1,6 @@
-"""The axes of a study's designs as text: how values are written, and which designs differ in one axis alone.
+"""The axes of a study's designs as text, and sets of designs that differ in a single axis.
 
-Legend: `n` designs; `m` those of them that have a partner; `P` pairs.
+Legend: `n` designs; `m` designs that have a partner; `P` pairs.
 """
 
 from __future__ import annotations
@@ -17,31 +17,39 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-UNTOLD = "not told"
-"""How an axis without a value is written: designs to which an axis does not apply are alike in it."""
+NO_VALUE = "not set"
+"""Text of an axis without a value. Designs to which an axis does not apply share this level of it."""
 
 
-def told(factors: pd.DataFrame, designs: Iterable[str]) -> pd.DataFrame:
-    """The axes of those designs that have a value of any, as text, in the order given."""
+def factors_as_text(factors: pd.DataFrame, designs: Iterable[str]) -> pd.DataFrame:
+    """Axis values of designs as text.
+
+    Args:
+        factors: design -> its value of each axis, as in `ScoreTable.factors`.
+        designs: their names.
+
+    Returns:
+        One row per design, in the order of `designs`; designs without any value are left out.
+    """
     rows = factors.reindex([design for design in designs if design in factors.index])
     rows = rows[rows.notna().any(axis="columns")] if len(rows.columns) else rows.iloc[:0]
     return pd.DataFrame(
-        {name: [written(value) for value in rows[name]] for name in rows}, index=rows.index, dtype="str"
+        {name: [value_as_text(value) for value in rows[name]] for name in rows}, index=rows.index, dtype="str"
     )
 
 
-def written(value: object) -> str:
-    """A value as people write it: 2 and 2.0 are one, 1e-05 is not rounded."""
+def value_as_text(value: object) -> str:
+    """Text of an axis value: 2 and 2.0 are the same, 1e-05 is not rounded, a missing value is `NO_VALUE`."""
     if isinstance(value, Real) and not isinstance(value, bool | np.bool_):
         number = float(value)
         if number != number:
-            return UNTOLD
+            return NO_VALUE
         return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
-    return UNTOLD if value is None or value is pd.NA or value is pd.NaT else str(value)
+    return NO_VALUE if value is None or value is pd.NA or value is pd.NaT else str(value)
 
 
 def levels_of(column: Iterable[str]) -> list[str]:
-    """The values of an axis: numbers by size, before words by letter."""
+    """Distinct values of an axis, sorted: numbers by size, then words alphabetically."""
 
     def order(value: str) -> tuple[bool, float, str]:
         number = _number(value)
@@ -50,13 +58,17 @@ def levels_of(column: Iterable[str]) -> list[str]:
     return sorted(set(column), key=order)
 
 
-def level_named(wanted: str, levels: Sequence[str]) -> str | None:
-    """The value that is meant: as written, or as the same number, or but for upper and lower case."""
-    if wanted in levels:
-        return wanted
-    number = _number(wanted)
-    same = [v for v in levels if (number is not None and _number(v) == number) or v.casefold() == wanted.casefold()]
-    return same[0] if len(same) == 1 else None
+def level_named(name: str, levels: Sequence[str]) -> str | None:
+    """The level with a name: the same text, else the same number, else the same text in another case.
+
+    Returns:
+        None if no level matches, or several do.
+    """
+    if name in levels:
+        return name
+    number = _number(name)
+    matches = [v for v in levels if (number is not None and _number(v) == number) or v.casefold() == name.casefold()]
+    return matches[0] if len(matches) == 1 else None
 
 
 def _number(text: str) -> float | None:
@@ -69,56 +81,57 @@ def _number(text: str) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Designs in sets that differ in one axis alone. Sorted by block, within it by level."""
+    """Designs in blocks: within a block, they differ in a single axis. Sorted by block, then by level."""
 
     levels: tuple[str, ...]
     design_m: NDArray[np.intp]
-    """Places in the factors' rows."""
+    """Indices into the rows of the factors."""
     block_m: NDArray[np.intp]
+    """Number of the block of each design."""
     level_m: NDArray[np.intp]
-    """Places in `levels`."""
+    """Indices into `levels`."""
     confused: tuple[str, ...]
-    """Designs left out since the axes do not tell them from another one."""
+    """Designs left out because another design has the same value of every axis."""
 
     def every_pair(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Both designs of each pair within a block, the lower level first, P of each."""
+        """All pairs within blocks, as two arrays of P indices into the factors' rows: lower level, higher level."""
         ones, others = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
         most = int(np.bincount(self.block_m).max()) if len(self.block_m) else 0
         for step in range(1, most):
-            together = self.block_m[step:] == self.block_m[:-step]
-            ones.append(self.design_m[:-step][together])
-            others.append(self.design_m[step:][together])
+            in_one_block = self.block_m[step:] == self.block_m[:-step]
+            ones.append(self.design_m[:-step][in_one_block])
+            others.append(self.design_m[step:][in_one_block])
         return np.concatenate(ones), np.concatenate(others)
 
     def against(self, level: int, baseline: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Designs with one level and their partners with another, P of each."""
+        """Pairs of two levels, as two arrays of P indices into the factors' rows: with `level`, with `baseline`."""
         one, other = self.level_m == level, self.level_m == baseline
         _, i, j = np.intersect1d(self.block_m[one], self.block_m[other], assume_unique=True, return_indices=True)
         return self.design_m[one][i], self.design_m[other][j]
 
 
 def blocks(factors: pd.DataFrame, axis: str) -> Blocks:
-    """Sets of designs that differ in `axis` alone.
+    """Blocks of designs that differ in `axis` alone.
 
     Args:
-        factors: from `told`.
+        factors: from `factors_as_text`.
         axis: one of its columns.
     """
     others = [name for name in factors if name != axis]
     levels = levels_of(factors[axis])
-    level_n = np.asarray(factors[axis].map({level: place for place, level in enumerate(levels)}), dtype=np.intp)
+    level_n = np.asarray(factors[axis].map({level: index for index, level in enumerate(levels)}), dtype=np.intp)
     block_n = np.zeros(len(factors), dtype=np.intp)
     if others:
         block_n = np.asarray(factors.groupby(others, sort=False).ngroup(), dtype=np.intp)
     _, cell_n, counts = np.unique(block_n * len(levels) + level_n, return_inverse=True, return_counts=True)
-    alone_n = counts[cell_n] == 1
-    partners_n = np.bincount(block_n[alone_n], minlength=len(factors))[block_n]
-    kept = np.flatnonzero(alone_n & (partners_n > 1))
-    kept = kept[np.lexsort((level_n[kept], block_n[kept]))]
+    is_unique_n = counts[cell_n] == 1
+    size_n = np.bincount(block_n[is_unique_n], minlength=len(factors))[block_n]
+    design_m = np.flatnonzero(is_unique_n & (size_n > 1))
+    design_m = design_m[np.lexsort((level_n[design_m], block_n[design_m]))]
     return Blocks(
         levels=tuple(levels),
-        design_m=kept,
-        block_m=block_n[kept],
-        level_m=level_n[kept],
-        confused=tuple(map(str, factors.index[~alone_n])),
+        design_m=design_m,
+        block_m=block_n[design_m],
+        level_m=level_n[design_m],
+        confused=tuple(map(str, factors.index[~is_unique_n])),
     )

@@ -1,4 +1,4 @@
-"""Designs at one scale: who is best, who failed to learn."""
+"""Designs at one scale: their ranking, and those that failed to learn."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import pandas as pd
 from analysis.tables.table import ScoreTable
 
 OUTLIER_SDS = 3.0
-FEWEST = 5
+"""Robust standard deviations below the median from which a design counts as collapsed."""
+FEWEST_DESIGNS = 5
+"""Designs below which none is called collapsed."""
 _MAD_TO_SD = 1.4826  # median absolute deviation to standard deviation, for normal scores
 
 
 def ranking(table: ScoreTable, scale: str, metric: str | None = None, modality: str = "video") -> pd.DataFrame:
-    """Designs at one scale, best first; equal means share the better rank and are listed by name.
+    """Designs at one scale, best first; equal means share the better rank and are sorted by name.
 
     Returns:
         Columns scale, rank, design, mean, sd (over seeds, NaN for a single one), seeds (their number), then the mean
         of every other category of the benchmark, under its full name `benchmark/category` (NaN where not scored).
+
+    Raises:
+        TableError: no such metric, or no trials at the scale.
     """
     chosen = table.select(metric, modality)
     frame = chosen.per_design(scale).drop(columns="samples")
@@ -35,23 +40,24 @@ def ranking(table: ScoreTable, scale: str, metric: str | None = None, modality: 
 
 
 def collapsed(table: ScoreTable, scale: str, metric: str | None = None, modality: str = "video") -> tuple[str, ...]:
-    """Designs that failed to learn at a scale: worse than the median by over 3 robust standard deviations.
+    """Designs that failed to learn at a scale: worse than the median by more than 3 robust standard deviations.
 
     The robust standard deviation is 1.4826 times the median absolute deviation (Hampel's identifier, one-sided), which
-    up to half of the designs cannot mask. Where more than half of them tie it is zero, and none is called collapsed.
+    outliers cannot mask up to half of the designs. If more than half of them tie it is zero, and no design is reported.
 
-    The rule sees scores alone and finds failures that stand apart from the whole table. On `apollo` it finds none: the
-    weakest, v07 at 7B, lies 2.0 such deviations below the median, as the three data mixes spread the scores widely; and
-    v05, which is not one of the three that collapsed (v07, v14, v21), lies below two of them there, so that no cut on
-    scores could tell. Designs that are poor for their data mix are known from their configs: name them to `without`.
+    The rule uses scores alone and detects failures far from the rest of the table. On `apollo` it detects none: the
+    weakest, v07 at 7B, lies 2.0 such deviations below the median, because the scores differ widely between the three
+    data mixes; and v05, which is not one of the three that collapsed (v07, v14, v21), lies below two of them there, so
+    no threshold on scores can separate them. Designs that are poor due to their data mix can be identified by their
+    configs: pass them to `without`.
     """
     chosen = table.select(metric, modality)
     return far_below(chosen.per_design(scale)["mean"], lower_is_better=chosen.lower_is_better)
 
 
 def far_below(mean: pd.Series[float], *, lower_is_better: bool) -> tuple[str, ...]:
-    """The rule of `collapsed` on scores by design; of fewer than five, none can stand apart."""
-    if len(mean) < FEWEST:
+    """The rule of `collapsed`, applied to scores by design; empty with fewer than `FEWEST_DESIGNS` designs."""
+    if len(mean) < FEWEST_DESIGNS:
         return ()
     distance = mean - mean.median()
     robust_sd = _MAD_TO_SD * float(distance.abs().median())

@@ -1,6 +1,6 @@
-"""The score table, the only currency of `analysis`: its columns, its checks, and the published tables.
+"""The score table, the input of all of `analysis`: its columns, its checks, and the published tables.
 
-A table refuses what it cannot read; the one thing it leaves out is a score that is NaN, and that it counts.
+A table refuses rows that are invalid. Rows whose score is NaN are the only ones left out, and they are counted.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
 COLUMNS = ("study", "design", "scale", "seed", "samples", "benchmark", "category", "modality", "score")
-"""One row is the score of one trial on one category of one benchmark, asked in one modality."""
+"""Columns. One row is the score of one trial on one category of one benchmark, evaluated in one modality."""
 
 KEY = COLUMNS[:-1]
-"""What may occur once only."""
+"""Columns that identify a row; each combination occurs at most once."""
 
 _TEXT = ("study", "design", "scale", "benchmark", "category", "modality")
 _MULTIPLE = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
@@ -40,25 +40,30 @@ _APOLLO_FACTORS = {
     "data_mixture": "data_mix",
     "vision_inferred": "vision",
 }
-"""Column of Tables 14 and 15 -> axis. Whether vision was trained is inferred: the tables leave it out."""
+"""Column of Tables 14 and 15 -> axis. Whether vision was trained is inferred: the tables do not state it."""
 
 
 class TableError(ValueError):
-    """A score table that cannot be read, or a question it holds no answer to."""
+    """An invalid score table, or a selection that matches none of its rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """Scores, checked. Rows are in the order of their key, whatever order they came in."""
+    """Validated scores. Rows are sorted by `KEY`, in whichever order they were passed.
+
+    Raises:
+        TableError: a column is missing, a cell is invalid, or a trial has two scores of one metric; the message names
+            the rows and the rule.
+    """
 
     frame: pd.DataFrame
-    """`COLUMNS`, no other. `samples` is a nullable integer: unknown for published studies. Scores are finite."""
+    """`COLUMNS` and no others. `samples` is a nullable integer: unknown for published studies. Scores are finite."""
     lower_is_better: bool = False
     """True for losses and error rates."""
     factors: pd.DataFrame = field(default_factory=pd.DataFrame)
-    """Design -> its value of each axis; empty, or partly missing, where that is not known."""
+    """Design -> its value of each axis; empty, or partly missing, if the values are unknown."""
     dropped: pd.DataFrame = field(init=False)
-    """The rows whose score was NaN: trials that finished without this score. Kept apart, so that they are counted."""
+    """Rows whose score is NaN: trials that finished without this score. Stored separately, so that they are counted."""
 
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.frame.columns]
@@ -78,99 +83,135 @@ class ScoreTable:
 
     @property
     def study(self) -> str:
-        """The one study of this table."""
+        """Name of the study.
+
+        Raises:
+            TableError: the table has no rows, or several studies.
+        """
         studies = self.frame["study"].unique().tolist()
         if len(studies) != 1:
             raise TableError(
-                f"one study at a time: the table holds {_join(studies)}; narrow it with only(study=...)"
+                f"one study at a time: the table contains {_join(studies)}; narrow it with only(study=...)"
                 if studies
-                else "the table holds no scores: no trial of it has finished"
+                else "the table contains no scores: no trial has finished"
             )
         return str(studies[0])
 
     @property
     def metric(self) -> str:
-        """The one metric this table was narrowed to, of one study in one modality."""
-        named = self.frame[["study", "benchmark", "category", "modality"]].drop_duplicates()
-        if len(named) != 1:
-            raise TableError(f"one metric of one study at a time, got {len(named)}: select() first")
-        return "/".join(named[["benchmark", "category"]].iloc[0])
+        """The metric, `benchmark/category`, of a table narrowed to one by `select`.
+
+        Raises:
+            TableError: the table has several metrics, studies or modalities.
+        """
+        metrics = self.frame[["study", "benchmark", "category", "modality"]].drop_duplicates()
+        if len(metrics) != 1:
+            raise TableError(f"one metric of one study at a time, got {len(metrics)}: select() first")
+        return "/".join(metrics[["benchmark", "category"]].iloc[0])
 
     @property
     def scales(self) -> tuple[str, ...]:
-        """Labels, smallest first."""
+        """Labels of the scales, smallest first."""
         return tuple(sorted(self.frame["scale"].unique().tolist(), key=scale_order))
 
     def metrics(self, modality: str = "video") -> tuple[str, ...]:
-        """Every `benchmark/category` that was scored in this modality."""
+        """Every `benchmark/category` with scores in a modality, sorted."""
         rows = self.frame[self.frame["modality"] == modality]
         return tuple(sorted((rows["benchmark"] + "/" + rows["category"]).unique().tolist()))
 
     def only(self, *, study: str | None = None, samples: int | None = None) -> ScoreTable:
-        """The rows of one study, or of one training budget (in samples)."""
-        wanted = {name: value for name, value in (("study", study), ("samples", samples)) if value is not None}
-        narrowed = self._narrow(wanted)
+        """The rows of one study, of one number of training samples, or of both.
+
+        Raises:
+            TableError: there are none; the message lists the studies or numbers of samples.
+        """
+        values = {name: value for name, value in (("study", study), ("samples", samples)) if value is not None}
+        narrowed = self._narrow(values)
         if narrowed.frame.empty:
-            asked = _join(f"{name} {value}" for name, value in wanted.items())
-            there = (f"{name} {_join(self.frame[name].dropna().unique()) or 'unknown'}" for name in wanted)
-            raise TableError(f"no scores of {asked}; there are: {'; '.join(there)}")
+            selection = _join(f"{name} {value}" for name, value in values.items())
+            available = (f"{name} {_join(self.frame[name].dropna().unique()) or 'unknown'}" for name in values)
+            raise TableError(f"no scores with {selection}; there are: {'; '.join(available)}")
         return narrowed
 
     def select(self, metric: str | None = None, modality: str = "video") -> ScoreTable:
-        """The rows of one metric, `benchmark/category`; without a name, of the only one, or the only overall one."""
+        """The rows of one metric in one modality.
+
+        Args:
+            metric: `benchmark/category`; None for the only metric of the table, or the only overall one.
+            modality: input of the questions, such as video, frame or text.
+
+        Raises:
+            TableError: no such scores, or several overall metrics; the message lists the metrics.
+        """
         name = metric if metric is not None else self._only_overall(modality)
-        there = self.metrics(modality)
-        if name not in there:
+        available = self.metrics(modality)
+        if name not in available:
             modalities = _join(self.frame["modality"].unique())
             raise TableError(
-                f"no scores for {name} from {modality} in study {self.study};"
-                f" there are: {_join(there) if there else f'none from {modality}, only from {modalities}'}"
+                f"no scores for {name} with modality {modality} in study {self.study};"
+                f" there are: {_join(available) if available else f'other modalities only ({modalities})'}"
             )
         benchmark, category = name.split("/", 1)
         return self._narrow({"benchmark": benchmark, "category": category, "modality": modality})
 
     def at(self, scale: str) -> pd.DataFrame:
-        """The rows of one scale."""
+        """The rows of one scale.
+
+        Raises:
+            TableError: there are none; the message lists the scales.
+        """
         rows = self.frame[self.frame["scale"] == scale]
         if rows.empty:
             raise TableError(f"no trials at {scale} in study {self.study}; there are: {_join(self.scales)}")
         return rows
 
     def per_seed(self, scale: str) -> pd.DataFrame:
-        """Scores of the one metric this table was narrowed to: designs down, seeds across, NaN where not run."""
+        """Scores of one metric by seed; the table must be narrowed to the metric.
+
+        Returns:
+            Designs as rows, seeds as columns, NaN for trials that were not run.
+
+        Raises:
+            TableError: no trials at the scale, several metrics, or a design with several numbers of training samples.
+        """
         rows = self.at(scale)
-        assert self.metric  # refuses where there are several
-        self._refuse_mixed_budgets(rows, scale)
+        assert self.metric  # the property raises if there are several
+        self._refuse_mixed_samples(rows, scale)
         return rows.pivot(index="design", columns="seed", values="score")
 
     def per_design(self, scale: str) -> pd.DataFrame:
-        """Means over seeds of the one metric this table was narrowed to.
+        """Means of one metric over seeds; the table must be narrowed to the metric.
 
         Returns:
             Indexed by design, sorted: `mean` (in units of the score), `sd` (over seeds, NaN for one), `seeds`
-            (their number), `samples` (the training budget of the design at this scale, may be missing).
+            (their number), `samples` (number of training samples of the design at this scale, may be missing).
+
+        Raises:
+            TableError: as `per_seed`.
         """
         scores = self.per_seed(scale)
-        # 12 digits: designs that answer equally many questions must tie exactly, in whatever order seeds are summed.
+        # 12 digits: designs with equally many right answers must tie exactly, in whichever order seeds are summed.
         mean = scores.mean(axis=1).map(lambda value: float(f"{value:.12g}"))
         samples = self.at(scale).groupby("design")["samples"].first()
         return pd.DataFrame({"mean": mean, "sd": scores.std(axis=1), "seeds": scores.count(axis=1), "samples": samples})
 
-    def _narrow(self, wanted: Mapping[str, object]) -> ScoreTable:
-        def chosen(rows: pd.DataFrame) -> pd.DataFrame:
-            for column, value in wanted.items():
+    def _narrow(self, values: Mapping[str, object]) -> ScoreTable:
+        """The rows with a value in each of some columns."""
+
+        def matching(rows: pd.DataFrame) -> pd.DataFrame:
+            for column, value in values.items():
                 rows = rows[(rows[column] == value).fillna(False)]
             return rows.reset_index(drop=True)
 
-        return self._with_rows(chosen(self.frame), chosen(self.dropped))
+        return self._with_rows(matching(self.frame), matching(self.dropped))
 
     def without(self, designs: Collection[str]) -> ScoreTable:
-        """All rows but those of some designs."""
+        """All rows except those of some designs."""
         frame, dropped = (rows[~rows["design"].isin(list(designs))] for rows in (self.frame, self.dropped))
         return self._with_rows(frame.reset_index(drop=True), dropped.reset_index(drop=True))
 
     def _with_rows(self, frame: pd.DataFrame, dropped: pd.DataFrame) -> ScoreTable:
-        """Some of the rows, which have been checked and sorted: looking at each of them again takes long."""
+        """A table of some of the rows. They are valid and sorted already, so the slow checks are skipped."""
         table = object.__new__(ScoreTable)
         values = {"lower_is_better": self.lower_is_better, "factors": self.factors, "frame": frame, "dropped": dropped}
         for name, value in values.items():
@@ -178,31 +219,31 @@ class ScoreTable:
         return table
 
     def _only_overall(self, modality: str) -> str:
-        there = self.metrics(modality)
-        overall = [name for name in there if name.endswith("/overall")] if len(there) > 1 else list(there)
+        available = self.metrics(modality)
+        overall = [name for name in available if name.endswith("/overall")] if len(available) > 1 else list(available)
         if len(overall) != 1:
             raise TableError(
-                f"which score? study {self.study} has no single overall one from {modality};"
-                f" name one of: {_join(there) or 'none'}"
+                f"metric required: study {self.study} has no unique overall score with modality {modality};"
+                f" choose one of: {_join(available) or 'none'}"
             )
         return overall[0]
 
-    def _refuse_mixed_budgets(self, rows: pd.DataFrame, scale: str) -> None:
-        """A mean over unlike budgets would be the score of no trial."""
+    def _refuse_mixed_samples(self, rows: pd.DataFrame, scale: str) -> None:
+        """Refuse means over trials that were trained on different numbers of samples: they describe no trial."""
         if rows["samples"].nunique(dropna=False) < 2:
             return
-        budgets = rows.groupby("design")["samples"].nunique(dropna=False)
-        mixed = budgets[budgets > 1]
+        numbers = rows.groupby("design")["samples"].nunique(dropna=False)
+        mixed = numbers[numbers > 1]
         if not mixed.empty:
             raise TableError(
-                f"design {mixed.index[0]} was trained at {scale} on several budgets"
-                f" ({_join(rows[rows['design'] == mixed.index[0]]['samples'].unique())} samples);"
-                " narrow the table to one with only(samples=...)"
+                f"design {mixed.index[0]} was trained at {scale} on different numbers of samples"
+                f" ({_join(rows[rows['design'] == mixed.index[0]]['samples'].unique())});"
+                " narrow the table to one of them with only(samples=...)"
             )
 
 
 def scale_size(label: str) -> float:
-    """Parameters behind a label such as 0.15M, 7B or Qwen2.5-7B; infinite for one that does not end in a size."""
+    """Number of parameters in a label such as 0.15M, 7B or Qwen2.5-7B; infinite if the label does not end in a size."""
     match = _SIZE.fullmatch(label.strip())
     return float(match[1]) * _MULTIPLE[match[2].upper()] if match else math.inf
 
@@ -213,7 +254,14 @@ def scale_order(label: str) -> tuple[float, str]:
 
 
 def published(name: str) -> ScoreTable:
-    """The tables of a paper as a study. So far `apollo`: 21 designs at 4 scales, one seed (percent correct)."""
+    """The tables of a paper as a study.
+
+    Args:
+        name: `apollo`, the only one so far: 21 designs at 4 scales, one seed, scores in percent correct.
+
+    Raises:
+        TableError: no study of this name is included.
+    """
     if name != "apollo":
         raise TableError(f"no published study {name}; there is: apollo")
     folder = Path(__file__).parents[1] / "published" / "apollo"
@@ -241,26 +289,26 @@ def published(name: str) -> ScoreTable:
 
 
 def _check(frame: pd.DataFrame) -> None:
-    """Refuse what has no one reading; NaN scores pass, they are dropped later."""
+    """Refuse cells that are missing, of a wrong type or ambiguous; NaN scores pass and are dropped later."""
     for column in _TEXT:
-        named = _cells(frame[column], lambda cell: isinstance(cell, str) and bool(cell))
-        _refuse(frame, ~named, f"{column} must be a name")
-    slash = _cells(frame["benchmark"], lambda cell: "/" in str(cell))
-    _refuse(frame, slash, "benchmark must hold no slash: a metric is written benchmark/category")
+        is_name = _cells(frame[column], lambda cell: isinstance(cell, str) and bool(cell))
+        _refuse(frame, ~is_name, f"{column} must be a name")
+    has_slash = _cells(frame["benchmark"], lambda cell: "/" in str(cell))
+    _refuse(frame, has_slash, "benchmark must not contain a slash: a metric is written benchmark/category")
     _refuse(frame, ~_cells(frame["seed"], _is_whole), "seed must be a whole number")
-    known = frame["samples"].notna()
-    _refuse(frame, known & ~_cells(frame["samples"], _is_whole), "samples must be a whole number, or missing")
-    _refuse(frame, ~_cells(frame["score"], _is_number), "score must be a number: mend the evaluation's output")
-    _refuse(frame, _cells(frame["score"], _is_infinite), "score is infinite: use NaN where there is no score")
+    has_samples = frame["samples"].notna()
+    _refuse(frame, has_samples & ~_cells(frame["samples"], _is_whole), "samples must be a whole number, or missing")
+    _refuse(frame, ~_cells(frame["score"], _is_number), "score must be a number: fix the evaluation's output")
+    _refuse(frame, _cells(frame["score"], _is_infinite), "score is infinite: use NaN for a missing score")
     twice = frame[frame.duplicated(list(KEY), keep=False)]
-    clashes = twice.sort_values(list(KEY))  # so that the rows that clash are named side by side
-    every = pd.Series(True, index=clashes.index)
-    _refuse(clashes, every, "one trial has two scores for the same metric: keep one of them")
+    clashes = twice.sort_values(list(KEY))  # so that the message names conflicting rows side by side
+    all_rows = pd.Series(True, index=clashes.index)
+    _refuse(clashes, all_rows, "one trial has two scores for the same metric: keep one of them")
 
 
 def _cells(column: pd.Series[Any], test: Callable[[object], bool]) -> pd.Series[bool]:
-    """A test of each cell; of each distinct one where the column's type keeps apart what the test does."""
-    if column.dtype == object:  # 1, 1.0 and True are one to pandas
+    """Result of a test for each cell. Distinct cells are tested once, unless the column mixes types."""
+    if column.dtype == object:  # pandas takes 1, 1.0 and True for the same value
         return column.map(test).astype(bool)
     codes, distinct = pd.factorize(column, use_na_sentinel=False)
     return pd.Series([test(cell) for cell in distinct], dtype=bool).take(codes).set_axis(column.index)
@@ -281,13 +329,13 @@ def _is_whole(cell: object) -> bool:
 
 
 def _refuse(frame: pd.DataFrame, bad: pd.Series[bool], rule: str) -> None:
-    """Name the first rows that break the rule."""
+    """Raise a TableError with the rule and the first rows that break it, if any do."""
     if not bad.any():
         return
     rows = frame[bad]
-    named = [f"row {index}: " + ", ".join(str(cell) for cell in row) for index, row in rows.head(3).T.items()]
+    examples = [f"row {index}: " + ", ".join(str(cell) for cell in row) for index, row in rows.head(3).T.items()]
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-    raise TableError(f"{rule} ({'; '.join(named)}{more})")
+    raise TableError(f"{rule} ({'; '.join(examples)}{more})")
 
 
 def _join(names: Iterable[object]) -> str:

@@ -1,4 +1,3 @@
 from .assembly import build as build
-from .assembly import build_encoder as build_encoder
 from .assembly import build_resampler as build_resampler
 from .video_lmm import VideoLMM as VideoLMM

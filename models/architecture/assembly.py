@@ -11,76 +11,12 @@ from transformers.utils.logging import disable_progress_bar
 from models.architecture.llm import load_llm, load_tokenizer, refuse_unpackable
 from models.architecture.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
 from models.architecture.video_lmm import ImagePath, VideoLMM
-from models.design import (
-    ClipTower,
-    ConvPool,
-    CustomEncoder,
-    Design,
-    Dinov2,
-    Encoder,
-    InternVideo2,
-    LanguageBindImage,
-    LanguageBindVideo,
-    MlpPool,
-    Perceiver,
-    Resampler,
-    Siglip,
-    Siglip2,
-    Split,
-    TrialConfig,
-    Unified,
-    VideoMae,
-    Vjepa,
-    Vjepa2,
-)
-from models.encoders import (
-    ClipEncoder,
-    CombinedEncoder,
-    Dinov2Encoder,
-    InternVideo2Encoder,
-    LanguageBindImageEncoder,
-    LanguageBindVideoEncoder,
-    Siglip2Encoder,
-    SiglipEncoder,
-    VideoMaeEncoder,
-    VisionEncoder,
-    Vjepa2Encoder,
-    VjepaEncoder,
-    load_custom,
-)
+from models.design import ConvPool, Design, MlpPool, Perceiver, Resampler, Split, TrialConfig, Unified
+from models.encoders import CombinedEncoder, build_encoder
 from models.ladder import scale_card_of
 from models.video import largest, pooled_shape
 
 Grid = tuple[int, int, int]
-
-
-def build_encoder(config: Encoder) -> VisionEncoder:
-    """The encoder with its weights."""
-    match config:
-        case Siglip():
-            return SiglipEncoder(config)
-        case Siglip2():
-            return Siglip2Encoder(config)
-        case ClipTower():
-            return ClipEncoder(config)
-        case Dinov2():
-            return Dinov2Encoder(config)
-        case VideoMae():
-            return VideoMaeEncoder(config)
-        case Vjepa2():
-            return Vjepa2Encoder(config)
-        case Vjepa():
-            return VjepaEncoder(config)
-        case LanguageBindImage():
-            return LanguageBindImageEncoder(config)
-        case LanguageBindVideo():
-            return LanguageBindVideoEncoder(config)
-        case InternVideo2():
-            return InternVideo2Encoder(config)
-        case CustomEncoder():
-            return load_custom(config)
-        case _:
-            assert_never(config)
 
 
 def build_resampler(config: Resampler, features: int, width: int, grid: Grid, tokens: int) -> nn.Module:

@@ -1,20 +1,13 @@
-"""Loading the LLM: strict, and refused where its files, or its kind of model, are not what a trial needs.
+"""Loading the LLM: strictly, and refused where its files, or its model type, are not what a trial needs.
 
-No code from a checkpoint is ever run: neither from a pickle nor from the modelling files that some folders bring.
+No code from a checkpoint is ever run: neither from a pickle nor from modelling files in the folder.
 """
 
 from __future__ import annotations
 
-import pickle
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -23,18 +16,26 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
 
 from models.architecture.video_lmm import VideoLMM
 from models.data import Branch, Row, collate
-from models.weights import CheckpointError, abbreviated, locate, locate_tokenizer, why_not_here
+from models.weights import (
+    CheckpointError,
+    fetch_hint,
+    first_line,
+    locate,
+    locate_tokenizer,
+    misfit_of,
+    one_sentence_errors,
+    why_not_here,
+)
 
-LAYERS = {"full_attention", "sliding_attention"}
-"""Kinds of layers that `VideoLMM` can tell who sees whom."""
-GOOD = "take an LLM such as Qwen2, Qwen3, Llama, Mistral, Gemma 3 (text) or GPT-2"
-TOKENIZER = "tokenizer.json and tokenizer_config.json"
+LAYER_TYPES = {"full_attention", "sliding_attention"}
+"""Layer types for which `VideoLMM` can build an attention mask."""
+SUPPORTED_LLMS_HINT = "take an LLM such as Qwen2, Qwen3, Llama, Mistral, Gemma 3 (text) or GPT-2"
+TOKENIZER_FILES = "tokenizer.json and tokenizer_config.json"
 TOLERANCE = 0.01
-"""Nats by which log-probabilities of packed questions may differ from those of each alone; fp32 differs by 1e-3."""
+"""Largest difference in nats between log-probabilities of packed questions and of each alone; 1e-3 in fp32."""
 
 
 def load_llm(weights: str) -> PreTrainedModel:
@@ -50,19 +51,22 @@ def load_llm(weights: str) -> PreTrainedModel:
     reason = why_not_here(weights)
     if reason is not None:
         raise CheckpointError(reason)
-    with _refusals(weights):
+    with one_sentence_errors(weights, option="llm"):
         config = AutoConfig.from_pretrained(locate(weights), trust_remote_code=False)
-        _refuse_kind(weights, config)
+        _refuse_model_type(weights, config)
         llm, info = AutoModelForCausalLM.from_pretrained(
             locate(weights),
             config=config,
             dtype=torch.float32,
             attn_implementation="sdpa",
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, with both shapes
+            ignore_mismatched_sizes=True,  # reported below, with both shapes
             trust_remote_code=False,
         )
-    _refuse_misfits(weights, info)
+    problem = misfit_of(info, list(info["unexpected_keys"]))
+    if problem:
+        hint = fetch_hint(weights, "both", option="llm")
+        raise CheckpointError(f"{weights}: the weights do not fit config.json: the file {problem}; {hint}")
     return llm
 
 
@@ -72,26 +76,26 @@ def load_tokenizer(weights: str, llm: PreTrainedModel) -> PreTrainedTokenizerBas
     Raises:
         CheckpointError: there is none, or it is another model's.
     """
-    with _refusals(weights, TOKENIZER):
+    with one_sentence_errors(weights, option="llm", files=TOKENIZER_FILES):
         tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer(weights), trust_remote_code=False)
     rows = llm.get_input_embeddings().num_embeddings
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
-        reason = "no tokenizer lies with the LLM"  # transformers makes up an empty one of that kind of model
+        reason = "the folder has no tokenizer"  # transformers makes up an empty one of that model type
     elif tokenizer.vocab_size > rows:
         reason = f"the tokenizer has {tokenizer.vocab_size} tokens where the LLM has {rows}, so it is another model's"
     else:
         return tokenizer
-    raise CheckpointError(f"{weights}: {reason}; {_mend(weights, TOKENIZER)}")
+    raise CheckpointError(f"{weights}: {reason}; {fetch_hint(weights, TOKENIZER_FILES, option='llm')}")
 
 
 def refuse_unpackable(weights: str, model: VideoLMM) -> None:
-    """Refuse an LLM that answers packed questions otherwise than each of them alone, or otherwise than itself.
+    """Refuse an LLM that does not answer packed questions as it answers each of them alone.
 
-    That is so where it takes no mask of who sees whom (Mamba, BLOOM), and where more than the output layer lies between
-    hidden states and logits (Cohere, Granite).
+    Such an LLM takes no attention mask (Mamba, BLOOM), or has more than the output layer between hidden states and
+    logits (Cohere, Granite).
 
     Raises:
-        CheckpointError: it does.
+        CheckpointError: the answers differ, or the LLM cannot be run on a pack.
     """
     prefix, questions = (5, 6, 7, 8), ((9, 10, 11), (12, 13))
     rows = model.llm.get_input_embeddings().num_embeddings
@@ -103,86 +107,31 @@ def refuse_unpackable(weights: str, model: VideoLMM) -> None:
             packed = model(collate([Row(list(prefix), branches, None)]))
             alone = [model.llm(torch.tensor([prefix + ids]), use_cache=False).logits[0, -1] for ids in questions]
     except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
-        raise _unfit(weights, model.llm, _first_line(error)) from None
-    apart = (packed - torch.stack(alone).float().log_softmax(-1)).abs().max().item()
-    if not apart <= TOLERANCE:
-        raise _unfit(weights, model.llm, f"log-probabilities differ by {apart:.2g} nats")
+        raise _unfit(weights, model.llm, first_line(error)) from None
+    difference = (packed - torch.stack(alone).float().log_softmax(-1)).abs().max().item()
+    if not difference <= TOLERANCE:
+        raise _unfit(weights, model.llm, f"log-probabilities differ by {difference:.2g} nats")
 
 
 def _unfit(weights: str, llm: PreTrainedModel, reason: str) -> CheckpointError:
     return CheckpointError(
         f"{weights} is of model type {llm.config.model_type!r}, which does not answer packed questions as it answers "
-        f"them alone ({reason}); {GOOD}"
+        f"them alone ({reason}); {SUPPORTED_LLMS_HINT}"
     )
 
 
-def _refuse_kind(weights: str, config: Any) -> None:
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    others = sorted(set(getattr(config, "layer_types", None) or ()) - LAYERS)
-    if kind is None:
+def _refuse_model_type(weights: str, config: Any) -> None:
+    model = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    other_types = sorted(set(getattr(config, "layer_types", None) or ()) - LAYER_TYPES)
+    if model is None:
         reason = "which is no causal LM"
     elif config.get_text_config() is not config:
-        reason = "which holds more than an LLM of text"
-    elif not kind._supports_sdpa:
+        reason = "which contains more than an LLM for text"
+    elif not model._supports_sdpa:
         reason = "which transformers cannot run with torch's attention (sdpa), which takes the mask of packs"
-    elif others:
-        reason = f"with layers of kind {' and '.join(others)}, where {' and '.join(sorted(LAYERS))} are known"
+    elif other_types:
+        supported = " and ".join(sorted(LAYER_TYPES))
+        reason = f"with layers of type {' and '.join(other_types)}, where {supported} are supported"
     else:
         return
-    raise CheckpointError(f"{weights} is of model type {config.model_type!r}, {reason}; {GOOD}")
-
-
-def _refuse_misfits(weights: str, info: dict[str, Any]) -> None:
-    shapes = sorted(
-        f"{name} ({tuple(found)} instead of {tuple(wanted)})" for name, found, wanted in info["mismatched_keys"]
-    )
-    for what, names in (
-        ("miss", sorted(info["missing_keys"])),
-        ("have in another shape", shapes),
-        ("hold besides", sorted(info["unexpected_keys"])),
-    ):
-        if names:
-            raise CheckpointError(
-                f"{weights}: the weights do not fit config.json, they {what} {abbreviated(names)}; {_mend(weights, 'both')}"
-            )
-
-
-@contextmanager
-def _refusals(weights: str, files: str = "config.json and model.safetensors") -> Iterator[None]:
-    """What transformers raises about files, in a sentence with the mend."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of torch, about pickles that it then refuses
-            logging.set_verbosity_error()  # what does not fit is told by `_refuse_misfits`
-            yield
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"{weights}: its pickle holds more than tensors and was not read, as it could run code; "
-            f"{_mend(weights, 'model.safetensors')}"
-        ) from None
-    except (SafetensorError, EOFError) as error:
-        raise CheckpointError(
-            f"{weights}: the weights are damaged or truncated ({_first_line(error)}); "
-            f"{_mend(weights, 'model.safetensors')}"
-        ) from None
-    except (OSError, ValueError, RuntimeError, ImportError, StrictDataclassError) as error:
-        if "trust_remote_code" in str(error):
-            raise CheckpointError(f"{weights} brings code of its own, which is never run; {GOOD}") from None
-        raise CheckpointError(f"{weights} cannot be loaded ({_first_line(error)}); {_mend(weights, files)}") from None
-
-
-def _mend(weights: str, files: str) -> str:
-    place = locate(weights)
-    if Path(place).exists():
-        return f"fetch {files} again from where the model is published, into {place}"
-    return (
-        f"fetch {files} from https://huggingface.co/{weights} and name their folder as `llm`, or put it below "
-        "$ABLATE_WEIGHTS"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(" .:") if lines else type(error).__name__
+    raise CheckpointError(f"{weights} is of model type {config.model_type!r}, {reason}; {SUPPORTED_LLMS_HINT}")

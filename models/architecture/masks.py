@@ -1,4 +1,7 @@
-"""Attention masks in the form that transformers' models add to their scores."""
+"""Attention masks in the additive form that the models of transformers expect.
+
+Shapes: B sequence, L position.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,30 @@ from transformers import PreTrainedModel
 from models.data import Batch
 
 
-def _masks(llm: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
-    """What attention adds to its scores, (B, 1, L, L); by the kind of layer where some look back over a window alone.
+def attention_masks(llm: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    """Additive attention masks (B, 1, L, L); one per layer type where some layers have a sliding window.
 
-    transformers leaves a mask as it is given, so that the window is ours to cut: by positions, as packed branches all
-    start behind their prefix.
+    transformers does not apply the window to a mask that it gets, so it is applied here: by token positions, since
+    packed branches all start behind their prefix.
     """
     window = getattr(llm.config, "sliding_window", None)
     if window is None:
         return _additive(batch.attends_BLL, dtype)
-    near = batch.attends_BLL & (batch.positions_BL[:, :, None] - batch.positions_BL[:, None] < window)
+    within_window = batch.attends_BLL & (batch.positions_BL[:, :, None] - batch.positions_BL[:, None] < window)
     if not getattr(llm.config, "layer_types", None):
-        return _additive(near, dtype)
-    return {"full_attention": _additive(batch.attends_BLL, dtype), "sliding_attention": _additive(near, dtype)}
+        return _additive(within_window, dtype)
+    return {
+        "full_attention": _additive(batch.attends_BLL, dtype),
+        "sliding_attention": _additive(within_window, dtype),
+    }
 
 
 def _additive(attends_BLL: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 or minus infinity. Made once: of a boolean mask every layer would make one of its own and keep it for the
-    backward pass, gigabytes for a long video."""
+    """0 where attention is allowed, minus infinity elsewhere: (B, 1, L, L).
+
+    From a boolean mask every layer would compute this tensor itself and keep it for the backward pass, which takes
+    gigabytes for a long video.
+    """
     return torch.zeros(attends_BLL.shape, dtype=dtype, device=attends_BLL.device).masked_fill_(
         ~attends_BLL, -torch.inf
     )[:, None]

@@ -1,6 +1,6 @@
-"""Resamplers: features of a clip -> a fixed number of tokens as wide as the LLM.
+"""Resamplers: features of a clip -> a fixed number of tokens of the LLM's width.
 
-Shapes: B clip, T, H, W place of the grid, F = T * H * W feature, R resampled token, D width of the LLM, V width of
+Shapes: B clip, T, H, W cell of the grid, F = T * H * W feature, R resampled token, D width of the LLM, V width of
 features.
 """
 
@@ -16,7 +16,7 @@ from models.design import Perceiver
 
 
 class ScaledNorm(nn.Module):
-    """LayerNorm followed by one more learned scale (spelled `wheight` in Apollo's checkpoints)."""
+    """LayerNorm followed by another learned scale (spelled `wheight` in Apollo's checkpoints)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -24,12 +24,15 @@ class ScaledNorm(nn.Module):
         self.wheight = nn.Parameter(torch.ones(width))
 
     def forward(self, x_BRD: Tensor) -> Tensor:
-        """Normalise the last dimension; the shape stays."""
+        """Normalise the last dimension: (B, R, D) -> (B, R, D)."""
         return self.norm(x_BRD) * self.wheight
 
 
 class CrossAttention(nn.Module):
-    """Latents ask; features and latents together answer. Grouped keys and values, no bias, no positions."""
+    """Attention of latents to features: queries come from the latents, keys and values from features and latents.
+
+    Grouped keys and values; no bias, no position embeddings.
+    """
 
     def __init__(self, width: int, config: Perceiver) -> None:
         super().__init__()
@@ -38,20 +41,21 @@ class CrossAttention(nn.Module):
         self.k_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
         self.v_proj = nn.Linear(width, self.kv_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(self.heads * self.head_dim, width, bias=False)
-        for asked in (self.q_proj, self.k_proj):
-            # Logits of variance 1. By torch's default it is 1/9: latents then see the mean of all features at first,
-            # and in some seeds did not come to tell small things apart (docs/tiny-study.md).
-            nn.init.normal_(asked.weight, std=width**-0.5)
+        for proj in (self.q_proj, self.k_proj):
+            # Attention logits of variance 1. With torch's default the variance is 1/9: latents then start with the
+            # mean of all features, and in some seeds they never learned to tell small objects apart
+            # (docs/tiny-study.md).
+            nn.init.normal_(proj.weight, std=width**-0.5)
 
     def forward(self, latents_BRD: Tensor, context_BFD: Tensor) -> Tensor:
-        """Returns (B, R, D)."""
-        both = torch.cat([context_BFD, latents_BRD], dim=1)
+        """Latents (B, R, D) and features (B, F, D) -> (B, R, D)."""
+        kv_inputs = torch.cat([context_BFD, latents_BRD], dim=1)
         q, k, v = (
             proj(x).unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
             for proj, x, heads in (
                 (self.q_proj, latents_BRD, self.heads),
-                (self.k_proj, both, self.kv_heads),
-                (self.v_proj, both, self.kv_heads),
+                (self.k_proj, kv_inputs, self.kv_heads),
+                (self.v_proj, kv_inputs, self.kv_heads),
             )
         )
         out = scaled_dot_product_attention(q, k, v, enable_gqa=self.heads != self.kv_heads)
@@ -59,7 +63,7 @@ class CrossAttention(nn.Module):
 
 
 class GatedMlp(nn.Module):
-    """SiLU-gated MLP, four times as wide inside, no bias."""
+    """SiLU-gated MLP with an inner width of 4 D, without bias."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -68,7 +72,7 @@ class GatedMlp(nn.Module):
         self.down_proj = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, x_BRD: Tensor) -> Tensor:
-        """Returns (B, R, D)."""
+        """(B, R, D) -> (B, R, D)."""
         return self.down_proj(silu(self.gate_proj(x_BRD)) * self.up_proj(x_BRD))
 
 
@@ -84,16 +88,17 @@ class PerceiverLayer(nn.Module):
         self.mlp = GatedMlp(width)
 
     def forward(self, latents_BRD: Tensor, context_BFD: Tensor) -> Tensor:
-        """Returns (B, R, D)."""
-        asked = self.input_latents_norm(latents_BRD)
-        latents_BRD = latents_BRD + self.self_attn(asked, self.input_context_norm(context_BFD))
+        """Latents (B, R, D) and features (B, F, D) -> (B, R, D)."""
+        queries_BRD = self.input_latents_norm(latents_BRD)
+        latents_BRD = latents_BRD + self.self_attn(queries_BRD, self.input_context_norm(context_BFD))
         return latents_BRD + self.mlp(self.post_attention_layernorm(latents_BRD))
 
 
 class Latents(nn.Module):
-    """Learned latents and the layers in which they attend.
+    """Learned latents and their Perceiver layers.
 
-    Latents start small and random: it is not known how Apollo's started, and equal latents would stay equal.
+    Latents are initialised with small random values: Apollo's initialisation is not published, and equal latents would
+    stay equal.
     """
 
     def __init__(self, config: Perceiver, width: int, tokens: int) -> None:
@@ -103,7 +108,7 @@ class Latents(nn.Module):
         self.norm = ScaledNorm(width)
 
     def forward(self, context_BFD: Tensor) -> Tensor:
-        """Returns (B, R, D)."""
+        """Features (B, F, D) -> (B, R, D)."""
         latents_BRD = self.latents.expand(len(context_BFD), -1, -1)
         for layer in self.layers:
             latents_BRD = layer(latents_BRD, context_BFD)
@@ -119,12 +124,12 @@ class PerceiverResampler(nn.Module):
         self.resampler = Latents(config, width, tokens)
 
     def forward(self, features_BTHWV: Tensor) -> Tensor:
-        """Features of clips -> (B, R, D)."""
+        """Features (B, T, H, W, V) -> (B, R, D)."""
         return self.resampler(self.proj(features_BTHWV.flatten(1, 3)))
 
 
 class MlpPoolResampler(nn.Module):
-    """Two-layer MLP on each feature, then average pooling of the clip's grid (Apollo, Table 1)."""
+    """Two-layer MLP on each feature, then average pooling over the clip's grid (Apollo, Table 1)."""
 
     def __init__(self, features: int, width: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -133,14 +138,15 @@ class MlpPoolResampler(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, features_BTHWV: Tensor) -> Tensor:
-        """Features of clips -> (B, R, D)."""
+        """Features (B, T, H, W, V) -> (B, R, D)."""
         return pool(self.proj(gelu(self.rise(features_BTHWV))), self.shape)
 
 
 class ConvPoolResampler(nn.Module):
-    """Two 3x3 convolutions over the grid of each instant, then average pooling of the clip's (Apollo, Table 1).
+    """Two 3x3 convolutions over the grid of each instant, then average pooling over the clip's grid (Apollo, Table 1).
 
-    The paper says "2-layer 2D conv"; kernel, stride and activation are not printed. Ours keep the grid's size.
+    The paper says "2-layer 2D conv"; kernel, stride and activation are not published. These convolutions keep the size
+    of the grid.
     """
 
     def __init__(self, features: int, width: int, shape: tuple[int, int, int]) -> None:
@@ -150,12 +156,12 @@ class ConvPoolResampler(nn.Module):
         self.proj = nn.Conv2d(width, width, kernel_size=3, padding=1)
 
     def forward(self, features_BTHWV: Tensor) -> Tensor:
-        """Features of clips -> (B, R, D)."""
+        """Features (B, T, H, W, V) -> (B, R, D)."""
         instants = features_BTHWV.flatten(0, 1).movedim(-1, 1)
         x = self.proj(gelu(self.rise(instants))).movedim(1, -1)
         return pool(x.unflatten(0, features_BTHWV.shape[:2]), self.shape)
 
 
 def pool(x_BTHWD: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Adaptive average of a grid to `shape` in time, height and width, in that order: (B, R, D)."""
+    """Adaptive average pooling of a grid to `shape` (time, height, width), cells in that order: (B, R, D)."""
     return adaptive_avg_pool3d(x_BTHWD.movedim(-1, 1), shape).flatten(2).transpose(1, 2)

@@ -1,7 +1,7 @@
-"""The composition: encoders -> resampler -> spliced into text -> LLM.
+"""The video-LMM: encoders -> resampler -> visual tokens spliced into text -> LLM.
 
-Shapes: B sequence, L place in it, C clip of the whole batch, N frame, T, H, W place of the grid of features, V width
-of features, D width of the LLM, K target token.
+Shapes: B sequence, L position in it, C clip of the whole batch, N frame, T, H, W cell of the grid of features, V width
+of features, R resampled token, D width of the LLM, K target token.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models.architecture.masks import _masks
+from models.architecture.masks import attention_masks
 from models.data import Batch
 from models.encoders import CombinedEncoder
 
 
 class ImagePath(nn.Module):
-    """The path of images in a split design (Apollo, Table 8): which encoders see them, and their resampler."""
+    """The separate path of images in a split design (Apollo, Table 8): encoders and resampler."""
 
     def __init__(self, encoders: tuple[int, ...], resampler: nn.Module) -> None:
         super().__init__()
         self.encoders = encoders
-        """Places of the encoders of images."""
+        """Indices of the encoders that take images."""
         self.resampler = resampler
 
 
 class VideoLMM(nn.Module):
-    """A video large multimodal model of three parts that learn at their own rates."""
+    """A video large multimodal model of three parts with learning rates of their own: vision, connector, LLM."""
 
     def __init__(
         self,
@@ -43,32 +43,36 @@ class VideoLMM(nn.Module):
         self.image_path = image_path
 
     def parts(self) -> dict[str, nn.Module]:
-        """The parts by the names that a schedule's learning rates use."""
+        """The parts, by their names in a schedule's learning rates: `vision`, `connector`, `llm`."""
         connectors = [self.resampler, *([self.image_path.resampler] if self.image_path else [])]
         return {"vision": self.encoder, "connector": nn.ModuleList(connectors), "llm": self.llm}
 
     def forward(self, batch: Batch) -> Tensor:
-        """Log-probabilities of the vocabulary where a target is to be predicted, (K, vocabulary)."""
+        """Log-probabilities of the next token at each position that predicts a target: (K, vocabulary).
+
+        Raises:
+            ValueError: the resamplers return more or fewer tokens than the sequences have positions for.
+        """
         embeddings = self.llm.get_input_embeddings()(batch.ids_BL)
         if batch.clips is not None:
             tokens = self.resampler(self.encoder(batch.clips))
-            embeddings = _filled(embeddings, batch.is_video_BL, tokens)
+            embeddings = _fill(embeddings, batch.is_video_BL, tokens)
         if batch.images is not None:
-            assert self.image_path is not None, "images have a path of their own in a split design alone"
+            assert self.image_path is not None, "only a split design has a separate image path"
             features = self.encoder.of_images(self.image_path.encoders, batch.images)
-            embeddings = _filled(embeddings, batch.is_image_BL, self.image_path.resampler(features))
+            embeddings = _fill(embeddings, batch.is_image_BL, self.image_path.resampler(features))
         hidden = self.llm.base_model(
             inputs_embeds=embeddings,
-            attention_mask=_masks(self.llm, batch, embeddings.dtype),
+            attention_mask=attention_masks(self.llm, batch, embeddings.dtype),
             position_ids=batch.positions_BL,
             use_cache=False,
         ).last_hidden_state
-        # The head runs only where something is predicted: with a real vocabulary it is most of the memory.
+        # The head runs only at positions that predict a target: with a real vocabulary it takes most of the memory.
         logits = self.llm.get_output_embeddings()(hidden.flatten(0, 1)[batch.target_at_K])
         return logits.float().log_softmax(-1)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy of the target tokens."""
+        """Mean cross-entropy of the target tokens, in nats."""
         return nn.functional.nll_loss(self(batch), batch.targets_K)
 
     def trainable(self) -> Iterator[nn.Parameter]:
@@ -76,16 +80,16 @@ class VideoLMM(nn.Module):
         return (p for p in self.parameters() if p.requires_grad)
 
 
-def _filled(embeddings_BLD: Tensor, where_BL: Tensor, tokens_CRD: Tensor) -> Tensor:
-    """Sequences with visual tokens at their places.
+def _fill(embeddings_BLD: Tensor, where_BL: Tensor, tokens_CRD: Tensor) -> Tensor:
+    """Embeddings (B, L, D) with visual tokens at the positions of their placeholders, in order.
 
     Raises:
-        ValueError: there are more or fewer tokens than places.
+        ValueError: the number of tokens differs from the number of placeholders.
     """
-    room = int(where_BL.sum())
-    if tokens_CRD.shape[:2].numel() != room:
+    placeholders = int(where_BL.sum())
+    if tokens_CRD.shape[:2].numel() != placeholders:
         raise ValueError(
-            f"the resampler made {tokens_CRD.shape[0]} x {tokens_CRD.shape[1]} visual tokens where the sequences have "
-            f"room for {room}"
+            f"the resampler returned {tokens_CRD.shape[0]} x {tokens_CRD.shape[1]} visual tokens, but the sequences "
+            f"have {placeholders} placeholders for them"
         )
     return embeddings_BLD.masked_scatter(where_BL[..., None], tokens_CRD.to(embeddings_BLD.dtype))

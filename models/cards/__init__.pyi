@@ -4,4 +4,4 @@ from .llms import SCALES as SCALES
 from .llms import LlmCard as LlmCard
 from .llms import llm_card as llm_card
 from .llms import misspelt as misspelt
-from .tower_shapes import EncoderCard as EncoderCard
+from .tower_cards import EncoderCard as EncoderCard

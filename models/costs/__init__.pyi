@@ -3,7 +3,8 @@ from .flops import Load as Load
 from .flops import Model as Model
 from .flops import training_flops as training_flops
 from .memory import ON_CPU as ON_CPU
-from .memory import PLACES_AT_ONCE as PLACES_AT_ONCE
+from .memory import POSITIONS_PER_MICRO_BATCH as POSITIONS_PER_MICRO_BATCH
 from .memory import Memory as Memory
+from .memory import TrainingStep as TrainingStep
 from .memory import on_gpus as on_gpus
 from .memory import training_memory as training_memory

@@ -1,9 +1,9 @@
-"""What one training step computes and keeps: FLOPs and memory by formula, from sizes alone. No torch here.
+"""FLOPs of a training step by formula, from the sizes of the model and of a sample. No torch here.
 
-A multiplication with its addition counts as two FLOPs; attention is counted in full, as a masked one is computed. The
-formulas are compared with torch's counter and with the memory that real steps take by `python -m benchmarks.budget`.
+A multiplication with its addition counts as two FLOPs. Attention is counted in full, since masked positions are
+computed too. `python -m benchmarks.costs` compares the formulas with torch's counter.
 
-Legend: n places of a sequence, F features of a clip, R tokens of a clip, h width of the LLM.
+Legend: n positions of a sequence, F features of a clip, R tokens of a clip, h width of the LLM.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Learning:
 
     @classmethod
     def of(cls, lr: LearningRates) -> Learning:
-        """Those with a learning rate above 0."""
+        """The parts with a learning rate above 0."""
         return cls(vision=lr.vision > 0, connector=lr.connector > 0, llm=lr.llm > 0)
 
     @property
@@ -37,22 +37,22 @@ class Learning:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What one sample puts through the model."""
+    """Inputs and targets of one sample."""
 
     clips: float
-    """Clips that take the video's path."""
+    """Clips on the video path."""
     images: float = 0
-    """Images that take a path of their own."""
+    """Images on a separate image path."""
     visual: float
     """Visual tokens in the LLM's sequence."""
     text: float
-    """Other tokens in it."""
+    """Other tokens in the LLM's sequence."""
     targets: float
-    """Tokens to be predicted."""
+    """Target tokens."""
 
     @property
     def length(self) -> float:
-        """Places of the LLM's sequence."""
+        """Positions of the LLM's sequence."""
         return self.visual + self.text
 
 
@@ -63,16 +63,16 @@ def resampler_params(config: Resampler, features: int, width: int, tokens: int) 
     """Parameters of a resampler.
 
     Args:
-        config: which.
+        config: kind and sizes of the resampler.
         features: width of the encoders' features.
         width: width of the LLM.
-        tokens: that it makes of a clip.
+        tokens: number of tokens of a clip.
     """
     h = width
     match config:
         case Perceiver():
-            inner, kept = config.heads * config.head_dim, config.kv_heads * config.head_dim
-            layer = 2 * inner * h + 2 * kept * h + 12 * h * h + 9 * h
+            inner, kv_inner = config.heads * config.head_dim, config.kv_heads * config.head_dim
+            layer = 2 * inner * h + 2 * kv_inner * h + 12 * h * h + 9 * h
             return features * h + h + tokens * h + config.depth * layer + 3 * h
         case MlpPool():
             return features * h + h + h * h + h
@@ -85,22 +85,22 @@ def resampler_params(config: Resampler, features: int, width: int, tokens: int) 
 
 @dataclass(frozen=True, kw_only=True)
 class Forward:
-    """FLOPs of one forward pass, by how a backward pass multiplies them."""
+    """FLOPs of one forward pass, grouped by the factor with which they enter the backward pass."""
 
     first: float = 0
-    """Of layers that look at the part's input: it gets a gradient only if something before learns."""
+    """FLOPs of layers that read the part's input, which gets a gradient only if an earlier part learns."""
     linear: float = 0
-    """Of other layers with weights."""
+    """FLOPs of other layers with weights."""
     attention: float = 0
-    """Of products between activations."""
+    """FLOPs of products between activations."""
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """FLOPs of all layers."""
         return self.first + self.linear + self.attention
 
     def times(self, count: float) -> Forward:
-        """Of so many inputs."""
+        """FLOPs of `count` inputs."""
         return Forward(first=self.first * count, linear=self.linear * count, attention=self.attention * count)
 
     def backward(self, *, learns: bool, upstream: bool) -> float:
@@ -108,7 +108,7 @@ class Forward:
 
         Args:
             learns: whether the part's weights get gradients.
-            upstream: whether something before it does.
+            upstream: whether the weights of an earlier part do.
         """
         if not (learns or upstream):
             return 0
@@ -116,8 +116,10 @@ class Forward:
 
 
 def encoder_forward(card: EncoderCard) -> Forward:
-    """One clip through the blocks of a tower that are run; of an encoder of the user's own, whose blocks nobody knows,
-    every weight at every place of its grid."""
+    """FLOPs of one clip in the blocks of a tower that are run.
+
+    For a custom encoder, whose architecture is unknown, every weight is applied at every cell of its grid.
+    """
     if card.kind == "custom":
         return Forward(linear=2 * card.params_run * card.tokens_run)
     n, d = card.tokens_run, card.width
@@ -126,39 +128,39 @@ def encoder_forward(card: EncoderCard) -> Forward:
     if card.arrangement == "frame and time":
         linear += 2 * n * 4 * d * d
         attention += 4 * n * card.frames * d
-    places = math.prod(card.grid) / card.sequences
-    pixels = 2 * places * 3 * card.tubelet * card.patch**2 * d
+    patches = math.prod(card.grid) / card.sequences
+    pixels = 2 * patches * 3 * card.tubelet * card.patch**2 * d
     blocks = card.blocks_run
     return Forward(first=pixels, linear=blocks * linear, attention=blocks * attention).times(card.sequences)
 
 
 def resampler_forward(config: Resampler, features: int, width: int, tokens: int, grid: tuple[int, int, int]) -> Forward:
-    """One clip through a resampler."""
-    places, h = math.prod(grid), width
+    """FLOPs of one clip in a resampler."""
+    cells, h = math.prod(grid), width
     match config:
         case Perceiver():
-            inner, kept = config.heads * config.head_dim, config.kv_heads * config.head_dim
-            both = places + tokens
-            linear = 2 * h * (2 * tokens * inner + 2 * both * kept) + 2 * tokens * 12 * h * h
-            attention = 4 * tokens * both * inner
+            inner, kv_inner = config.heads * config.head_dim, config.kv_heads * config.head_dim
+            context = cells + tokens
+            linear = 2 * h * (2 * tokens * inner + 2 * context * kv_inner) + 2 * tokens * 12 * h * h
+            attention = 4 * tokens * context * inner
             return Forward(
-                first=2 * places * features * h, linear=config.depth * linear, attention=config.depth * attention
+                first=2 * cells * features * h, linear=config.depth * linear, attention=config.depth * attention
             )
         case MlpPool():
-            return Forward(first=2 * places * features * h, linear=2 * places * h * h)
+            return Forward(first=2 * cells * features * h, linear=2 * cells * h * h)
         case ConvPool():
-            return Forward(first=18 * places * features * h, linear=18 * places * h * h)
+            return Forward(first=18 * cells * features * h, linear=18 * cells * h * h)
 
 
 def llm_forward(card: LlmCard, length: float) -> Forward:
-    """One sequence through the decoder's layers, without the output layer."""
-    inner, kept = card.heads * card.head_dim, card.kv_heads * card.head_dim
-    matrices = 2 * card.hidden * (inner + kept) + 3 * card.hidden * card.mlp
+    """FLOPs of one sequence in the decoder's layers, without the output layer."""
+    inner, kv_inner = card.heads * card.head_dim, card.kv_heads * card.head_dim
+    matrices = 2 * card.hidden * (inner + kv_inner) + 3 * card.hidden * card.mlp
     return Forward(linear=card.layers * 2 * length * matrices, attention=card.layers * 4 * length**2 * inner)
 
 
 def head_forward(card: LlmCard, targets: float) -> Forward:
-    """The output layer, at the places that predict a target alone."""
+    """FLOPs of the output layer, which runs only at the positions that predict a target."""
     return Forward(linear=2 * targets * card.hidden * card.vocab)
 
 
@@ -168,14 +170,14 @@ class Model:
 
     encoders: tuple[EncoderCard, ...]
     takes: tuple[int, ...]
-    """How many frames of a clip each encoder sees."""
+    """Number of frames of a clip that each encoder takes."""
     resampler: Resampler
     grid: tuple[int, int, int]
-    """Of the combined features of a clip."""
+    """Grid of the combined features of a clip: time, height, width."""
     tokens_per_clip: int
     llm: LlmCard
     image_encoders: tuple[int, ...] = ()
-    """Places of the encoders on the image's own path; none where there is no such path."""
+    """Indices of the encoders on the separate image path; empty without one."""
     tokens_per_image: int = 0
 
     @property
@@ -185,17 +187,17 @@ class Model:
 
     @property
     def image_features(self) -> int:
-        """Width of the features on the image's own path; 0 where there is no such path."""
-        return sum(self.encoders[place].width for place in self.image_encoders)
+        """Width of the combined features on the separate image path; 0 without one."""
+        return sum(self.encoders[index].width for index in self.image_encoders)
 
     @property
     def image_grid(self) -> tuple[int, int, int]:
-        """Of the combined features on the image's own path."""
-        return largest([self.encoders[place].grid for place in self.image_encoders])
+        """Grid of the combined features on the separate image path."""
+        return largest([self.encoders[index].grid for index in self.image_encoders])
 
     @property
     def params(self) -> dict[str, int]:
-        """Parameters of each part: those that the encoders load, all of the resamplers and the LLM."""
+        """Number of parameters of each part: those that the encoders run, all of the resamplers and the LLM."""
         connector = resampler_params(self.resampler, self.features, self.llm.hidden, self.tokens_per_clip)
         if self.image_encoders:
             connector += resampler_params(self.resampler, self.image_features, self.llm.hidden, self.tokens_per_image)
@@ -206,18 +208,18 @@ class Model:
         }
 
     def forward(self, load: Load) -> dict[str, Forward]:
-        """FLOPs of a sample's forward pass, by part."""
+        """FLOPs of a sample's forward pass, by part: `vision`, `connector`, `llm`, `head`."""
         vision = [
             encoder_forward(card).times(load.clips * (takes if card.frames == 1 else 1))
             for card, takes in zip(self.encoders, self.takes, strict=True)
-        ] + [encoder_forward(self.encoders[place]).times(load.images) for place in self.image_encoders]
+        ] + [encoder_forward(self.encoders[index]).times(load.images) for index in self.image_encoders]
         h = self.llm.hidden
         connector = [
             resampler_forward(self.resampler, self.features, h, self.tokens_per_clip, self.grid).times(load.clips)
         ]
         if self.image_encoders:
-            own = resampler_forward(self.resampler, self.image_features, h, self.tokens_per_image, self.image_grid)
-            connector.append(own.times(load.images))
+            image = resampler_forward(self.resampler, self.image_features, h, self.tokens_per_image, self.image_grid)
+            connector.append(image.times(load.images))
         return {
             "vision": _sum(vision),
             "connector": _sum(connector),
@@ -237,17 +239,17 @@ def _sum(parts: list[Forward]) -> Forward:
 def training_flops(model: Model, load: Load, learning: Learning, *, checkpointing: bool = False) -> float:
     """FLOPs of one sample's forward and backward pass.
 
-    A part that does not learn and has nothing before it that does is only run forward; a frozen LLM behind a
-    learning connector passes gradients on, which is half of its backward pass. Checkpointing runs the LLM's layers
-    forward once more, each up to its last matrix, whose output no gradient needs, and encoders that learn.
+    A part is only run forward if neither it nor an earlier part learns; a frozen LLM after a connector that learns
+    passes gradients on, which is half of its backward pass. Checkpointing runs encoders that learn and the LLM's
+    layers forward once more, each layer except for its last matrix, whose output no gradient needs.
     """
     parts = model.forward(load)
-    connected = learning.vision or learning.connector
+    upstream = learning.vision or learning.connector
     total = sum(part.total for part in parts.values())
     total += parts["vision"].backward(learns=learning.vision, upstream=False)
     total += parts["connector"].backward(learns=learning.connector, upstream=learning.vision)
     for name in ("llm", "head"):
-        total += parts[name].backward(learns=learning.llm, upstream=connected)
+        total += parts[name].backward(learns=learning.llm, upstream=upstream)
     if checkpointing and learning.anything:
         llm = model.llm
         total += parts["llm"].total - llm.layers * 2 * load.length * llm.hidden * llm.mlp

@@ -1,4 +1,4 @@
-"""What a trial trains on and is tested on: manifests, mixing, chat templates, batches."""
+"""Training and test data of a trial: manifests, mixing, chat templates, batches."""
 
 import lazy_loader
 

@@ -4,11 +4,12 @@ from .batch import Row as Row
 from .batch import collate as collate
 from .corpus import Corpus as Corpus
 from .integration import VIDEO_TOKEN as VIDEO_TOKEN
+from .integration import timestamp as timestamp
 from .manifest import Kind as Kind
 from .manifest import ManifestError as ManifestError
 from .manifest import Question as Question
-from .manifest import Record as Record
 from .manifest import TestItem as TestItem
+from .manifest import TrainingSample as TrainingSample
 from .manifest import load_test as load_test
 from .manifest import load_train as load_train
 from .template import Prompter as Prompter

@@ -1,4 +1,7 @@
-"""Rows of token ids with visual tokens, collated into a padded batch with its attention mask."""
+"""Rows of token ids with visual tokens, collated into a padded batch with its attention mask.
+
+Shapes: B row, L position in it, C clip of the whole batch, K target token.
+"""
 
 from __future__ import annotations
 
@@ -12,34 +15,34 @@ from torch import Tensor
 from models.data.integration import IMAGE_TOKEN, VIDEO_TOKEN
 
 Visual = tuple[Tensor, ...]
-"""The same clips as each encoder takes them: uint8 frames (C, N, height, width, 3), or features (C, T, H, W, V) of a
-frozen encoder."""
+"""The same clips for each encoder: uint8 frames (C, N, height, width, 3), or features (C, T, H, W, V) of a frozen
+encoder."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences padded to one length; visual tokens are places that the resampler's output fills in order."""
+    """Rows padded to one length; the resampler's output fills the positions of visual tokens in order."""
 
     ids_BL: Tensor
-    """Token ids; anything at the places of visual tokens and of padding."""
+    """Token ids; 0 at visual tokens and padding."""
     is_video_BL: Tensor
-    """True where a token of the video's path stands."""
+    """True at visual tokens of the video path."""
     is_image_BL: Tensor
-    """True where a token of the image's own path stands."""
+    """True at visual tokens of a separate image path."""
     positions_BL: Tensor
-    """Position of each token: branches that share a prefix all start behind it."""
+    """Position of each token for its embedding: branches that share a prefix all start behind it."""
     attends_BLL: Tensor
-    """True where a token (middle) may attend to another (last)."""
+    """Attention mask: True where a token (second dimension) may attend to another (last dimension)."""
     clips: Visual | None
-    """What takes the video's path; None where nothing does."""
+    """Clips on the video path; None without any."""
     images: Visual | None
-    """What takes the image's own path, by the encoders of images alone; None where nothing does."""
+    """Images on a separate image path, for each encoder of images; None without any."""
     target_at_K: Tensor
-    """Flat place (b * L + l) whose output predicts each target token."""
+    """Flat position (b * L + l) whose output predicts each target token."""
     targets_K: Tensor
-    """Token ids to be predicted."""
+    """Ids of the target tokens."""
     padding: float
-    """Share of places that is padding."""
+    """Share of positions that are padding."""
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -58,47 +61,52 @@ Arrays = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True)
 class Branch:
-    """Token ids behind a prefix, and what is to be predicted where."""
+    """Token ids behind a prefix, and the targets among them."""
 
     ids: tuple[int, ...]
     targets: tuple[tuple[int, int], ...]
-    """(place, token): the output at this place of `ids` is to predict this token."""
+    """(position, token): the output at this position of `ids` predicts this token."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a batch."""
+    """One row of a batch: a prefix, and branches that share it."""
 
     prefix: list[int]
+    """Token ids, with `VIDEO_TOKEN` or `IMAGE_TOKEN` at visual tokens."""
     branches: list[Branch]
     clips: Arrays | None
-    """What takes the video's path, as each encoder takes it; None where nothing does."""
+    """Clips on the video path; None without any."""
     images: Arrays | None = None
-    """What takes the image's own path, as each encoder of images takes it; None where nothing does."""
+    """Images on a separate image path, for each encoder of images; None without any."""
 
     @property
     def length(self) -> int:
-        """Places that it takes."""
+        """Number of positions."""
         return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
 
 
-def collate(sequences: list[Row]) -> Batch:
-    """Pad sequences to the longest and lay out who sees whom. Every place sees itself, padding too."""
-    length = max(s.length for s in sequences)
-    shape = (len(sequences), length)
+def collate(rows: list[Row]) -> Batch:
+    """Pad rows to the longest and build their attention mask.
+
+    A prefix is causal; a branch attends to the prefix and causally to itself. Every position attends to itself, padding
+    too.
+    """
+    length = max(row.length for row in rows)
+    shape = (len(rows), length)
     ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     segment = np.full(shape, -1)  # 0 prefix, 1... branches, -1 padding
     targets: list[tuple[int, int]] = []
-    for row, sequence in enumerate(sequences):
-        start = len(sequence.prefix)
-        ids[row, :start], segment[row, :start] = sequence.prefix, 0
-        positions[row, :start] = np.arange(start)
+    for b, row in enumerate(rows):
+        start = len(row.prefix)
+        ids[b, :start], segment[b, :start] = row.prefix, 0
+        positions[b, :start] = np.arange(start)
         at = start
-        for number, branch in enumerate(sequence.branches, 1):
+        for number, branch in enumerate(row.branches, 1):
             end = at + len(branch.ids)
-            ids[row, at:end], segment[row, at:end] = branch.ids, number
-            positions[row, at:end] = np.arange(start, start + end - at)
-            targets += [(row * length + at + place, token) for place, token in branch.targets]
+            ids[b, at:end], segment[b, at:end] = branch.ids, number
+            positions[b, at:end] = np.arange(start, start + end - at)
+            targets += [(b * length + at + position, token) for position, token in branch.targets]
             at = end
     return Batch(
         ids_BL=torch.from_numpy(np.maximum(ids, 0)),
@@ -106,9 +114,9 @@ def collate(sequences: list[Row]) -> Batch:
         is_image_BL=torch.from_numpy(ids == IMAGE_TOKEN),
         positions_BL=torch.from_numpy(positions),
         attends_BLL=torch.from_numpy(_attends(segment)),
-        clips=_stack([s.clips for s in sequences if s.clips is not None]),
-        images=_stack([s.images for s in sequences if s.images is not None]),
-        target_at_K=torch.tensor([place for place, _ in targets]),
+        clips=_stack([row.clips for row in rows if row.clips is not None]),
+        images=_stack([row.images for row in rows if row.images is not None]),
+        target_at_K=torch.tensor([position for position, _ in targets]),
         targets_K=torch.tensor([token for _, token in targets]),
         padding=float((segment < 0).mean()),
     )
@@ -116,10 +124,10 @@ def collate(sequences: list[Row]) -> Batch:
 
 def _attends(segment_BL: np.ndarray) -> np.ndarray:
     length = segment_BL.shape[1]
-    earlier = np.tri(length, dtype=bool)
-    asks, answers = segment_BL[:, :, None], segment_BL[:, None, :]
-    sees: np.ndarray = earlier & ((answers == 0) | (answers == asks)) & (asks >= 0) & (answers >= 0)
-    return sees | np.eye(length, dtype=bool)
+    causal = np.tri(length, dtype=bool)
+    queries, keys = segment_BL[:, :, None], segment_BL[:, None, :]
+    attends: np.ndarray = causal & ((keys == 0) | (keys == queries)) & (queries >= 0) & (keys >= 0)
+    return attends | np.eye(length, dtype=bool)
 
 
 def _stack(clips: list[Arrays]) -> tuple[torch.Tensor, ...] | None:

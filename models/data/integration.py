@@ -1,4 +1,4 @@
-"""Token integration: what stands around the video tokens of each clip (Apollo, Table 2)."""
+"""Token integration: text around the visual tokens of each clip (Apollo, Table 2)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from models.design import Integration
 from models.video import Clip
 
 VIDEO_TOKEN = -1
-"""Stands in a list of token ids for one token of the resampler's output."""
+"""Placeholder in a list of token ids for one token of the resampler's output."""
 IMAGE_TOKEN = -2
-"""Likewise for one of an image that has a path of its own."""
+"""The same for an image on a separate image path."""
 
 
 def timestamp(seconds: float) -> str:
-    """`MM:SS`, minutes going on past 59."""
+    """`MM:SS`, with minutes above 59 for an hour or more."""
     whole = int(seconds)
     return f"{whole // 60:02d}:{whole % 60:02d}"
 
@@ -28,15 +28,15 @@ def splice(
     is_video: bool = True,
     token: int = VIDEO_TOKEN,
 ) -> list[int]:
-    """Token ids of a video (or of an image, which has no timestamps), with placeholders for visual tokens.
+    """Token ids of a video, or of an image, which gets no timestamps, with placeholders for visual tokens.
 
     Args:
         clips: the sampled clips, in order.
-        tokens_per_clip: tokens that the resampler makes of each.
-        config: which of the four forms.
-        encode: text -> token ids, without special tokens of its own.
-        is_video: whether time means anything.
-        token: the placeholder.
+        tokens_per_clip: number of visual tokens of each clip.
+        config: separators and timestamps.
+        encode: text -> token ids, without adding special tokens.
+        is_video: whether timestamps apply.
+        token: placeholder of a visual token.
     """
     ids: list[int] = []
     for clip in clips:

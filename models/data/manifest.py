@@ -1,6 +1,6 @@
-"""Reading manifests: LLaVA-style JSON for training, multiple-choice questions for testing (docs/data.md).
+"""Manifests: LLaVA-style JSON for training, multiple-choice questions for testing (docs/data.md).
 
-No torch here: specs and plans check data with it too.
+No torch here, since specs and plans check data too.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any, Literal
 
 Kind = Literal["text", "image", "multi_image", "video"]
 _PLACEHOLDER = re.compile(r"^<(?:image|video)>\n|\n<(?:image|video)>$|<(?:image|video)>", re.MULTILINE)
-"""Where a medium stands in a turn, with its line if it has one to itself. Media come before the text in any case."""
+"""Placeholder of a medium in a turn, with its line break if it has a line of its own. Media always precede the text."""
 
 
 class ManifestError(ValueError):
-    """A manifest or its media are not as docs/data.md says; names file, record and the mend."""
+    """A manifest or its media are not in the format of docs/data.md; the message names file, record and fix."""
 
 
 @dataclass(frozen=True)
-class Record:
-    """One training sample: a conversation about a video, an image or several, or about nothing but text."""
+class TrainingSample:
+    """A conversation about a video, about one or several images, or without media."""
 
     id: str
     kind: Kind
     media: tuple[str, ...]
-    """Paths below the data folder, in order: none for text, one for an image or a video, more for `multi_image`."""
+    """Paths in the data folder, in order: none for text, one for an image or a video, more for `multi_image`."""
     turns: tuple[tuple[str, str], ...]
-    """Questions and answers; placeholders removed."""
+    """Questions and answers, without placeholders."""
     independent: bool
-    """Whether no turn refers to an earlier one, so that each may be asked alone."""
+    """Whether no turn refers to an earlier one, so that turns can be trained on separately."""
     duration_s: float | None = None
-    """Of a video, where the manifest tells it: plans then need not open files."""
+    """Duration of a video, if the manifest contains it; plans then need not open the file."""
 
 
 @dataclass(frozen=True)
@@ -44,40 +44,41 @@ class Question:
     text: str
     options: tuple[str, ...]
     answer: int
+    """Index of the right option."""
     category: str
     task: str
 
 
 @dataclass(frozen=True)
 class TestItem:
-    """A video (or an image, or several) and the questions about it."""
+    """A video, or one or several images, and the questions about it."""
 
     __test__ = False  # not a pytest class
 
     id: str
     kind: Kind
     media: tuple[str, ...]
-    """As a record's."""
+    """Paths relative to the data folder, in order."""
     questions: tuple[Question, ...]
 
 
-def load_train(folder: Path) -> list[Record]:
-    """Records of `train.json`.
+def load_train(folder: Path) -> list[TrainingSample]:
+    """Training samples of `train.json` in a data folder.
 
     Raises:
-        ManifestError: a record is not in the format, or its media are missing.
+        ManifestError: the file cannot be read, a record is not in the format, or media are missing.
     """
     file = folder / "train.json"
-    records = [_record(file, number, data) for number, data in enumerate(_load(file))]
-    _check_media(folder, file, [path for record in records for path in record.media])
-    return records
+    samples = [_sample(file, number, data) for number, data in enumerate(_load(file))]
+    _check_media(folder, file, [path for sample in samples for path in sample.media])
+    return samples
 
 
 def load_test(folder: Path) -> list[TestItem]:
-    """Items of `test.json`.
+    """Test items of `test.json` in a data folder.
 
     Raises:
-        ManifestError: an item is not in the format, or its media are missing.
+        ManifestError: the file cannot be read, an item is not in the format, or media are missing.
     """
     file = folder / "test.json"
     items = [_item(file, number, data) for number, data in enumerate(_load(file))]
@@ -89,50 +90,48 @@ def _load(file: Path) -> list[dict[str, Any]]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ManifestError(
-            f"cannot read {file}: {error.strerror}; docs/data.md says what a data folder holds"
-        ) from None
+        raise ManifestError(f"cannot read {file}: {error.strerror}; docs/data.md describes a data folder") from None
     except ValueError as error:
         raise ManifestError(f"{file} is not valid JSON: {error}") from None
     if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
-        raise ManifestError(f"{file} must be a list of records with at least one; docs/data.md has an example")
+        raise ManifestError(f"{file} must be a list of at least one record; docs/data.md has an example")
     return data
 
 
 def _kind_and_media(file: Path, number: int, data: dict[str, Any]) -> tuple[Kind, tuple[str, ...]]:
     if "video" in data and "image" in data:
-        raise _bad(file, number, data, "has `video` and `image`; give one of them")
+        raise _bad(file, number, data, "has both `video` and `image`; give one of them")
     if "video" in data:
         video = data["video"]
         if not isinstance(video, str) or not video:
             raise _bad(file, number, data, f"`video` must be a path, not {video!r}")
         return "video", (video,)
     if "image" in data:
-        given = data["image"]
-        images = given if isinstance(given, list) else [given]
+        value = data["image"]
+        images = value if isinstance(value, list) else [value]
         if not images or not all(isinstance(path, str) and path for path in images):
-            raise _bad(file, number, data, f"`image` must be a path or a list of at least one path, not {given!r}")
+            raise _bad(file, number, data, f"`image` must be a path or a list of at least one path, not {value!r}")
         return ("image" if len(images) == 1 else "multi_image"), tuple(images)
     return "text", ()
 
 
-def _record(file: Path, number: int, data: dict[str, Any]) -> Record:
+def _sample(file: Path, number: int, data: dict[str, Any]) -> TrainingSample:
     try:
         turns = data["conversations"]
-        people = [turn["from"] for turn in turns]
+        speakers = [turn["from"] for turn in turns]
         texts = [str(turn["value"]) for turn in turns]
     except (KeyError, TypeError) as error:
         raise _bad(file, number, data, f"needs `conversations` of `from` and `value` ({error!r})") from None
-    if not people or people != ["human", "gpt"] * (len(people) // 2):
+    if not speakers or speakers != ["human", "gpt"] * (len(speakers) // 2):
         raise _bad(file, number, data, "`conversations` must alternate human, gpt and end with gpt")
     kind, media = _kind_and_media(file, number, data)
-    asked = texts[::2] if kind == "text" else [_PLACEHOLDER.sub("", text) for text in texts[::2]]
-    pairs = tuple(zip(asked, texts[1::2], strict=True))
+    questions = texts[::2] if kind == "text" else [_PLACEHOLDER.sub("", text) for text in texts[::2]]
+    pairs = tuple(zip(questions, texts[1::2], strict=True))
     duration_s = data.get("duration")
     if duration_s is not None and not (type(duration_s) in (int, float) and 0 < duration_s < 1e6):
         raise _bad(file, number, data, "`duration` must be a number of seconds above 0")
     independent = bool(data.get("independent", False))
-    return Record(str(data.get("id", number)), kind, media, pairs, independent, duration_s)
+    return TrainingSample(str(data.get("id", number)), kind, media, pairs, independent, duration_s)
 
 
 def _item(file: Path, number: int, data: dict[str, Any]) -> TestItem:
@@ -155,7 +154,7 @@ def _item(file: Path, number: int, data: dict[str, Any]) -> TestItem:
         ) from None
     for question in questions:
         if len(question.options) < 2 or not 0 <= question.answer < len(question.options):
-            raise _bad(file, number, data, f"question {question.id}: `answer` must be the place of an option, from 0")
+            raise _bad(file, number, data, f"question {question.id}: `answer` must be the index of an option, from 0")
         if not all(option.strip() for option in question.options):
             raise _bad(file, number, data, f"question {question.id}: an option is empty")
         if question.category == "overall":
@@ -165,15 +164,15 @@ def _item(file: Path, number: int, data: dict[str, Any]) -> TestItem:
     return TestItem(str(data.get("id", number)), kind, media, questions)
 
 
-def _bad(file: Path, number: int, data: dict[str, Any], what: str) -> ManifestError:
-    return ManifestError(f"{file}: record {number} (id {data.get('id', '?')}): {what}; docs/data.md has an example")
+def _bad(file: Path, number: int, data: dict[str, Any], problem: str) -> ManifestError:
+    return ManifestError(f"{file}: record {number} (id {data.get('id', '?')}): {problem}; docs/data.md has an example")
 
 
 def _check_media(folder: Path, file: Path, media: list[str]) -> None:
-    wanted = dict.fromkeys(media)
-    missing = [path for path in wanted if not (folder / path).is_file()]
+    paths = dict.fromkeys(media)
+    missing = [path for path in paths if not (folder / path).is_file()]
     if missing:
         raise ManifestError(
-            f"{file}: {len(missing)} of {len(wanted)} media files are missing below {folder}, first {missing[0]}; "
+            f"{file}: {len(missing)} of {len(paths)} media files are missing below {folder}, first {missing[0]}; "
             "paths are relative to the data folder"
         )

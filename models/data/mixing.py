@@ -1,4 +1,4 @@
-"""Records drawn in the proportions of a mix."""
+"""Training samples drawn in the proportions of a mix. No torch here."""
 
 from __future__ import annotations
 
@@ -6,32 +6,40 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from models.data.manifest import Kind, ManifestError, Record
+from models.data.manifest import Kind, ManifestError, TrainingSample
 from models.design import Mix
 
 KINDS: tuple[Kind, ...] = ("text", "image", "video", "multi_image")
-"""In this order a stage's samples are dealt; a new kind goes last, so that seeds keep their meaning."""
+"""Order in which the kinds of a stage are drawn; a new kind goes last, so that the same seed draws the same samples."""
 
 
-def draw(records: list[Record], mix: Mix, count: int, rng: np.random.Generator) -> Iterator[Record]:
-    """`count` records in the mix's exact proportions, in random order; each kind is gone through before it repeats.
+def draw(samples: list[TrainingSample], mix: Mix, count: int, rng: np.random.Generator) -> Iterator[TrainingSample]:
+    """Draw samples in random order, with the exact proportions of the mix.
+
+    Within a kind every sample is drawn once before any is drawn again.
+
+    Args:
+        samples: all training samples.
+        mix: share of each kind.
+        count: number of samples to draw.
+        rng: source of randomness.
 
     Raises:
-        ManifestError: a kind with a share has no record.
+        ManifestError: the mix has a share of a kind of which there is no sample.
     """
     shares = {kind: getattr(mix, kind) for kind in KINDS}
-    decks = {kind: [r for r in records if r.kind == kind] for kind in shares}
+    decks = {kind: [sample for sample in samples if sample.kind == kind] for kind in shares}
     for kind, share in shares.items():
         if share > 0 and not decks[kind]:
             raise ManifestError(f"the mix asks for {share:.0%} {kind}, but train.json has no {kind} record")
-    wanted = np.array(list(shares.values()))
-    counts = np.floor(wanted * count).astype(int)
-    counts[int(np.argmax(counts + wanted))] += count - counts.sum()  # the largest share where counts tie
+    weights = np.array(list(shares.values()))
+    counts = np.floor(weights * count).astype(int)
+    counts[int(np.argmax(counts + weights))] += count - counts.sum()  # the largest share if counts are equal
     order = rng.permutation(np.repeat(np.arange(len(shares)), counts))
     streams = [_endless(deck, rng) for deck in decks.values()]
     return (next(streams[kind]) for kind in order)
 
 
-def _endless(deck: list[Record], rng: np.random.Generator) -> Iterator[Record]:
+def _endless(deck: list[TrainingSample], rng: np.random.Generator) -> Iterator[TrainingSample]:
     while True:
         yield from (deck[i] for i in rng.permutation(len(deck)))

@@ -5,12 +5,18 @@ from __future__ import annotations
 from models.data.batch import Batch, Row, collate
 
 
-def micro_batches(rows: list[Row], places: int) -> list[Batch]:
-    """Rows of similar length together, as many as `places` hold with their padding; a longer row goes alone."""
-    portions: list[list[Row]] = []
+def micro_batches(rows: list[Row], max_positions: int) -> list[Batch]:
+    """Micro-batches of rows of similar length.
+
+    Args:
+        rows: rows of a batch, in any order.
+        max_positions: number of positions of a micro-batch, including padding; a longer row is a micro-batch of its
+            own.
+    """
+    groups: list[list[Row]] = []
     for row in sorted(rows, key=lambda row: row.length):
-        if portions and (len(portions[-1]) + 1) * row.length <= places:
-            portions[-1].append(row)
+        if groups and (len(groups[-1]) + 1) * row.length <= max_positions:
+            groups[-1].append(row)
         else:
-            portions.append([row])
-    return [collate(portion) for portion in portions]
+            groups.append([row])
+    return [collate(group) for group in groups]

@@ -1,8 +1,8 @@
-"""Conversations -> token ids: a prefix that ends with the video, and branches that each ask one thing of it.
+"""Conversations -> token ids: a prefix that ends with the video, and one branch for each question about it.
 
-Branches of one sequence see the prefix and themselves, not each other; their positions all start behind
-the prefix. So many questions about one video cost its tokens once, in training as in testing, and each is
-answered as if it were asked alone.
+The branches of a row attend to the prefix and to themselves, not to each other, and their positions all start behind
+the prefix. So the tokens of a video are computed once for all questions about it, in training and in testing, and each
+question is answered as if it were the only one.
 """
 
 from __future__ import annotations
@@ -12,44 +12,44 @@ from typing import Never
 from transformers import PreTrainedTokenizerBase
 
 from models.data.batch import Branch
-from models.data.manifest import Question, Record
+from models.data.manifest import Question, TrainingSample
 
-_MARK, _SAID = "<video>", "<said>"
-"""Stand for a question and an answer while a template is taken apart; without spaces, which some templates trim."""
+_QUESTION, _ANSWER = "<video>", "<said>"
+"""Placeholders of a question and an answer while a template is split; without spaces, which some templates trim."""
 PLAIN_TEMPLATE = (
     "{% for m in messages %}{{ 'User: ' if m['role'] == 'user' else 'Assistant: ' }}{{ m['content'] }}"
     "{{ '\n' if m['role'] == 'user' else eos_token + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant: {% endif %}"
 )
-"""For a tokenizer that brings no chat template: a base model's."""
+"""Template of a tokenizer without a chat template, such as a base model's."""
 
 
 class Prompter:
-    """Renders the tokenizer's chat template, split where the video goes; every piece is encoded once."""
+    """Renders the tokenizer's chat template, split at the position of the video; every piece is encoded once."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Take the template apart.
+        """Split the template.
 
         Raises:
-            ValueError: it cannot be: what it writes of a turn depends on later ones.
+            ValueError: the template renders a turn differently when later turns follow, so it cannot be split.
         """
         self._tokenizer = tokenizer
-        self._known: dict[str, list[int]] = {}
-        self._answers: dict[str, list[int]] = {}
-        before, self._closing = self._parted(self._render([_user(_MARK)], answer_next=True), _MARK)
+        self._token_cache: dict[str, list[int]] = {}
+        self._answer_cache: dict[str, list[int]] = {}
+        before, self._closing = self._split(self._render([_user(_QUESTION)], answer_next=True), _QUESTION)
         self.opening: list[int] = self.encode(before)
-        # A later turn opens without what stands once at the top, such as a system message.
-        said = [_user(""), {"role": "assistant", "content": _SAID}]
-        _, end = self._parted(self._render(said, answer_next=False), _SAID)
-        more, _ = self._parted(self._render([*said, _user(_MARK)], answer_next=True), _MARK)
-        _, between = self._parted(more, _SAID)
-        self._reopening: list[int] = self.encode(self._without(end, between))
+        # The opening of a later turn lacks text that is rendered only once at the top, such as a system message.
+        turn = [_user(""), {"role": "assistant", "content": _ANSWER}]
+        _, end = self._split(self._render(turn, answer_next=False), _ANSWER)
+        two_turns, _ = self._split(self._render([*turn, _user(_QUESTION)], answer_next=True), _QUESTION)
+        _, between = self._split(two_turns, _ANSWER)
+        self._reopening: list[int] = self.encode(self._remove_prefix(between, end))
 
     def encode(self, text: str) -> list[int]:
-        """Token ids without special tokens of the tokenizer's own."""
-        if text not in self._known:
-            self._known[text] = self._tokenizer.encode(text, add_special_tokens=False)
-        return self._known[text]
+        """Token ids of a text, without added special tokens."""
+        if text not in self._token_cache:
+            self._token_cache[text] = self._tokenizer.encode(text, add_special_tokens=False)
+        return self._token_cache[text]
 
     def _render(self, messages: list[dict[str, str]], *, answer_next: bool) -> str:
         template = None if self._tokenizer.chat_template else PLAIN_TEMPLATE
@@ -58,62 +58,67 @@ class Prompter:
             chat_template=template,
             add_generation_prompt=answer_next,
             tokenize=False,
-            enable_thinking=False,  # Qwen3's: an answer follows at once, in training as in testing
+            enable_thinking=False,  # for Qwen3: the answer follows at once, in training and in testing
         )
 
-    def _parted(self, text: str, mark: str) -> tuple[str, str]:
-        before, found, after = text.partition(mark)
-        return (before, after) if found else self._refused()
+    def _split(self, text: str, placeholder: str) -> tuple[str, str]:
+        before, separator, after = text.partition(placeholder)
+        return (before, after) if separator else self._refuse_template()
 
-    def _without(self, start: str, text: str) -> str:
-        return text[len(start) :] if text.startswith(start) else self._refused()
+    def _remove_prefix(self, text: str, prefix: str) -> str:
+        return text[len(prefix) :] if text.startswith(prefix) else self._refuse_template()
 
-    def _refused(self) -> Never:
+    def _refuse_template(self) -> Never:
         raise ValueError(
             f"the chat template of {self._tokenizer.name_or_path} changes earlier turns when later ones follow, so "
             "questions cannot share a video; give the tokenizer a plain template (tokenizer_config.json, chat_template)"
         )
 
-    def asked(self, question: str) -> list[int]:
-        """What follows the prefix when this is asked."""
+    def question_ids(self, question: str) -> list[int]:
+        """Token ids of a question, up to the start of its answer."""
         return self.encode(question + self._closing)
 
-    def answered(self, answer: str) -> list[int]:
-        """What the assistant is to say, its end included."""
-        if answer not in self._answers:
+    def answer_ids(self, answer: str) -> list[int]:
+        """Token ids of an answer, including the end of the assistant's turn."""
+        if answer not in self._answer_cache:
             prompt = self._render([_user("")], answer_next=True)
             whole = self._render([_user(""), {"role": "assistant", "content": answer}], answer_next=False)
-            self._answers[answer] = self.encode(self._without(prompt, whole))
-        return self._answers[answer]
+            self._answer_cache[answer] = self.encode(self._remove_prefix(whole, prompt))
+        return self._answer_cache[answer]
 
-    def training_branches(self, record: Record, chosen: list[int]) -> list[Branch]:
-        """Branches of a conversation: one for each chosen turn where turns are independent, else one for all."""
-        if record.independent:
-            return [self._dialogue([record.turns[i]]) for i in chosen]
-        return [self._dialogue([record.turns[i] for i in sorted(chosen)])]
+    def training_branches(self, sample: TrainingSample, turns: list[int]) -> list[Branch]:
+        """Branches of a conversation: one for each turn if turns are independent, else one for all turns.
+
+        Args:
+            sample: the conversation.
+            turns: indices of the turns to use.
+        """
+        if sample.independent:
+            return [self._dialogue([sample.turns[i]]) for i in turns]
+        return [self._dialogue([sample.turns[i] for i in sorted(turns)])]
 
     def _dialogue(self, turns: list[tuple[str, str]]) -> Branch:
         ids: list[int] = []
         targets: list[tuple[int, int]] = []
         for number, (question, answer) in enumerate(turns):
-            ids += self.asked(question) if number == 0 else [*self._reopening, *self.asked(question)]
-            said = self.answered(answer)
-            targets += [(len(ids) + i - 1, token) for i, token in enumerate(said)]
-            ids += said
+            question_ids, answer_ids = self.question_ids(question), self.answer_ids(answer)
+            ids += question_ids if number == 0 else [*self._reopening, *question_ids]
+            targets += [(len(ids) + i - 1, token) for i, token in enumerate(answer_ids)]
+            ids += answer_ids
         return Branch(tuple(ids), tuple(targets))
 
     def option_branches(self, question: Question) -> list[Branch]:
-        """Branches whose targets are the tokens of each option, option by option.
+        """Branches whose targets are the tokens of the options, in the order of the options.
 
-        Where each option is a single token, the question alone predicts them all.
+        If every option is a single token, one branch predicts all of them; else each option has a branch.
         """
-        asked = self.asked(question.text)
+        question_ids = self.question_ids(question.text)
         options = [self.encode(option) for option in question.options]
-        last = len(asked) - 1
+        last = len(question_ids) - 1
         if all(len(option) == 1 for option in options):
-            return [Branch(tuple(asked), tuple((last, option[0]) for option in options))]
+            return [Branch(tuple(question_ids), tuple((last, option[0]) for option in options))]
         return [
-            Branch((*asked, *option[:-1]), tuple((last + i, token) for i, token in enumerate(option)))
+            Branch((*question_ids, *option[:-1]), tuple((last + i, token) for i, token in enumerate(option)))
             for option in options
         ]
 

@@ -1,15 +1,6 @@
+from .base import IMAGENET as IMAGENET
 from .base import VisionEncoder as VisionEncoder
 from .base import pad_rgb as pad_rgb
-from .clip import ClipEncoder as ClipEncoder
+from .building import build_encoder as build_encoder
 from .combine import CombinedEncoder as CombinedEncoder
-from .custom import load_custom as load_custom
-from .dinov2 import Dinov2Encoder as Dinov2Encoder
-from .internvideo2 import InternVideo2Encoder as InternVideo2Encoder
-from .languagebind import LanguageBindImageEncoder as LanguageBindImageEncoder
-from .languagebind import LanguageBindVideoEncoder as LanguageBindVideoEncoder
-from .siglip import SiglipEncoder as SiglipEncoder
-from .siglip2 import Siglip2Encoder as Siglip2Encoder
 from .stored_features import store_features as store_features
-from .videomae import VideoMaeEncoder as VideoMaeEncoder
-from .vjepa import VjepaEncoder as VjepaEncoder
-from .vjepa2 import Vjepa2Encoder as Vjepa2Encoder

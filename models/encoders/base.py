@@ -1,4 +1,4 @@
-"""What every vision encoder offers to the rest of the model, and what all of them do to pixels first."""
+"""The base of all vision encoders: their attributes, and how frames are resized and normalised."""
 
 from __future__ import annotations
 
@@ -8,43 +8,39 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of RGB in [0, 1]; likewise the two below."""
-CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-
-Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+from models.families import HALF, IMAGENET, Statistics
 
 
 class VisionEncoder(nn.Module, metaclass=ABCMeta):
-    """Clips -> features. Resizing and normalisation are the encoder's own affair.
+    """Clips -> features. An encoder resizes and normalises frames itself.
 
-    A subclass sets the first four attributes below in its `__init__`.
+    A subclass sets the first four attributes below in its `__init__`. Published encoders take the other three from
+    their record in models/families.py.
     """
 
     frames: int
-    """Frames of one clip that it takes."""
+    """Frames of one clip."""
     grid: tuple[int, int, int]
     """Features of one clip in time, height and width: T, H, W."""
     width: int
-    """Width of its features: D."""
+    """Width of the features: D."""
     resolution: int
-    """Height and width in pixels at which frames are best read; others are resized."""
+    """Height and width in pixels at which frames are best read; frames of another size are resized."""
     normalisation: ClassVar[Statistics] = IMAGENET
-    """Mean and deviation of RGB in [0, 1]."""
+    """Mean and standard deviation of RGB in [0, 1]."""
     interpolation: ClassVar[Literal["bicubic", "bilinear"]] = "bicubic"
-    """How frames are resized."""
+    """Interpolation by which frames are resized."""
     antialias: ClassVar[bool] = True
-    """Whether frames are smoothed where they shrink: Apollo's towers for videos were run without (cv2's linear)."""
+    """Whether frames are smoothed where they shrink."""
 
     @abstractmethod
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
         """uint8 RGB clips (B, `frames`, any height, any width, 3) -> features (B, T, H, W, D)."""
 
     def pixels(self, clips_BNHWC: Tensor, size: int) -> Tensor:
-        """Frames as towers take them: float (B, N, 3, size, size), normalised.
+        """Normalised frames: uint8 clips (B, N, H, W, 3) -> float (B, N, 3, size, size).
 
-        Frames of another size are resized without keeping their shape; models/data/corpus.py pads them to squares first.
+        Frames of another size are resized without keeping their aspect ratio: models/data/corpus.py pads them first.
         """
         frames_FCHW = clips_BNHWC.flatten(0, 1).movedim(-1, 1).float()
         if frames_FCHW.shape[-2:] != (size, size):
@@ -60,6 +56,6 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
 
 
 def pad_rgb(normalisation: Statistics) -> tuple[int, int, int]:
-    """What frames are padded with to a square: the tower's mean colour, cut to whole numbers (as Apollo pads)."""
+    """Colour with which frames are padded to a square: the tower's mean, rounded down (as Apollo pads)."""
     red, green, blue = (int(255 * channel) for channel in normalisation[0])
     return red, green, blue

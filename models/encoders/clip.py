@@ -6,19 +6,22 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from models.design import ClipTower
-from models.encoders.base import CLIP, VisionEncoder
+from models.encoders.base import VisionEncoder
 from models.encoders.transformers_towers import load_tower, read_config
+from models.families import FAMILIES
 from models.weights import blocks_read
+
+FAMILY = FAMILIES["clip"]
 
 
 class ClipEncoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, without the class token."""
 
-    normalisation = CLIP
+    normalisation, interpolation, antialias = FAMILY.pixels
 
     def __init__(self, config: ClipTower) -> None:
         super().__init__()
-        sizes: CLIPVisionConfig = read_config(CLIPVisionModel, config.weights, ("clip", "clip_vision_model"))
+        sizes: CLIPVisionConfig = read_config(CLIPVisionModel, config.weights, FAMILY)
         self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
         sizes.num_hidden_layers = max(1, self.blocks)
         self.tower = load_tower(

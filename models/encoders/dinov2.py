@@ -1,8 +1,8 @@
 """DINOv2 (Oquab et al., arXiv 2304.07193), run frame by frame at 224 pixels; transformers' model.
 
-The published positions are those of a 37 x 37 grid. They are brought to 16 x 16 once, on loading, by the scale
-(16 + 0.1) / 37 that transformers used when the study ran: newer versions ask for the size 16 instead, which samples the
-table elsewhere (12% apart on a smooth random one).
+The published positions are those of a 37 x 37 grid. They are resized to 16 x 16 once, on loading, by the scale
+(16 + 0.1) / 37 that transformers used when the study ran: newer versions pass the size 16 instead, which samples the
+table at other points (12% apart on a smooth random one).
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ from transformers import Dinov2Config, Dinov2Model
 from models.design import Dinov2
 from models.encoders.base import VisionEncoder
 from models.encoders.transformers_towers import load_tower, read_config
+from models.families import FAMILIES
 from models.weights import blocks_read
 
-READ_AT, CROP = 256, 224
-"""Pixels to which the published processor resizes, and the middle part that it keeps."""
+FAMILY = FAMILIES["dinov2"]
 
 
 class Dinov2Encoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, without the class token."""
 
+    normalisation, interpolation, antialias = FAMILY.pixels
+
     def __init__(self, config: Dinov2) -> None:
         super().__init__()
-        sizes: Dinov2Config = read_config(Dinov2Model, config.weights, ("dinov2",))
+        sizes: Dinov2Config = read_config(Dinov2Model, config.weights, FAMILY)
         self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
         sizes.num_hidden_layers = max(1, self.blocks)
         self.tower = load_tower(
@@ -37,15 +39,18 @@ class Dinov2Encoder(VisionEncoder):
             foreign=("classifier.",),
             blocks=("encoder.layer.", "dinov2.encoder.layer."),
         )
-        side = CROP // sizes.patch_size
+        assert FAMILY.crop is not None
+        self.resolution, self.size = FAMILY.crop
+        side = self.size // sizes.patch_size
         table = self.tower.embeddings.position_embeddings
         self.tower.embeddings.position_embeddings = nn.Parameter(resized_positions(table.detach(), side))
-        self.frames, self.grid, self.width, self.resolution = 1, (1, side, side), sizes.hidden_size, READ_AT
+        self.frames, self.grid, self.width = 1, (1, side, side), sizes.hidden_size
 
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
         """See `VisionEncoder`."""
-        margin = (READ_AT - CROP) // 2
-        pixels = self.pixels(clips_BNHWC, READ_AT)[:, 0, :, margin : margin + CROP, margin : margin + CROP]
+        start = (self.resolution - self.size) // 2
+        middle = slice(start, start + self.size)
+        pixels = self.pixels(clips_BNHWC, self.resolution)[:, 0, :, middle, middle]
         states = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[self.blocks]
         return states[:, 1:].unflatten(1, self.grid[1:])[:, None]
 

@@ -1,6 +1,6 @@
 """InternVideo2, stage 2 (Wang et al., arXiv 2403.15377), with the names of its published file; plain torch.
 
-Shapes: B clip, N frame, L place (class token, then time, height and width in that order), D width.
+Shapes: B clip, N frame, L position (class token, then time, height and width in that order), D width.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
 from models.design import InternVideo2
 from models.encoders.base import VisionEncoder
+from models.families import FAMILIES
 from models.weights import (
     INTERNVIDEO2,
     InternVideo2Sizes,
@@ -27,27 +28,27 @@ from models.weights import (
 
 
 class RmsNorm(nn.Module):
-    """Divide by the root of the mean square, then scale."""
+    """Division by the root mean square, then a learned scale."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """Normalise the last dimension; the shape stays."""
+        """Normalise the last dimension: (B, L, D) -> (B, L, D)."""
         scaled = x_BLD.float() * torch.rsqrt(x_BLD.float().square().mean(-1, keepdim=True) + 1e-6)
         return self.weight * scaled.to(x_BLD.dtype)
 
 
 class LayerScale(nn.Module):
-    """A learned scale of what a block adds."""
+    """A learned scale of a residual branch."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """Computed in fp32; the shape stays."""
+        """(B, L, D) -> (B, L, D), computed in fp32."""
         return (x_BLD.float() * self.gamma.float()).to(x_BLD.dtype)
 
 
@@ -69,7 +70,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers with a GELU between."""
+    """Two linear layers with a GELU between them."""
 
     def __init__(self, sizes: InternVideo2Sizes) -> None:
         super().__init__()
@@ -82,7 +83,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each on a normed input, scaled and added."""
+    """Attention, then MLP, each on a normed input, scaled, and with a residual connection."""
 
     def __init__(self, sizes: InternVideo2Sizes) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Patches of single frames; `proj` is its only name in the file."""
+    """Patches of single frames; the file names only `proj`."""
 
     def __init__(self, width: int, patch: int) -> None:
         super().__init__()
@@ -110,24 +111,24 @@ class PatchEmbed(nn.Module):
 
 
 class InternVideo2Tower(nn.Module):
-    """The part of the published tower that makes features: without the heads that only its training used."""
+    """The published tower without the heads that only its training used."""
 
     def __init__(self, sizes: InternVideo2Sizes) -> None:
         super().__init__()
         self.sizes = sizes
-        places = sizes.side**2
+        in_frame = sizes.side**2
         self.cls_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
-        self.pos_embed = nn.Parameter(torch.zeros(1, sizes.frames * places + 1, sizes.width))
-        self.img_pos_embed = nn.Parameter(torch.zeros(1, places + 1, sizes.width))
+        self.pos_embed = nn.Parameter(torch.zeros(1, sizes.frames * in_frame + 1, sizes.width))
+        self.img_pos_embed = nn.Parameter(torch.zeros(1, in_frame + 1, sizes.width))
         self.patch_embed = PatchEmbed(sizes.width, sizes.patch)
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
 
     def forward(self, pixels_BCNHW: Tensor, *, is_image: bool = False) -> Tensor:
-        """Places (B, L, D) after the last block, class token first. There is no final norm.
+        """Hidden states (B, L, D) after the last block, class token first. There is no final norm.
 
         Args:
-            pixels_BCNHW: frames.
-            is_image: take the table of single images for the positions, which the study never did.
+            pixels_BCNHW: normalised frames (B, 3, N, height, width).
+            is_image: use the position table of single images, which the study never did.
         """
         patches = self.patch_embed(pixels_BCNHW)
         positions = self.img_pos_embed if is_image else self.positions(pixels_BCNHW.shape[2])
@@ -137,21 +138,23 @@ class InternVideo2Tower(nn.Module):
         return x_BLD
 
     def positions(self, frames: int) -> Tensor:
-        """Stored positions, brought to another number of frames linearly in time; the class token's is kept."""
+        """Positions (1, L, D) for clips of `frames` frames: the stored ones, interpolated linearly in time.
+
+        The class token's position is unchanged.
+        """
         if frames == self.sizes.frames:
             return self.pos_embed
-        places = self.sizes.side**2
-        table = self.pos_embed[:, 1:].unflatten(1, (self.sizes.frames, places))  # (1, N, P, D)
+        in_frame = self.sizes.side**2
+        table = self.pos_embed[:, 1:].unflatten(1, (self.sizes.frames, in_frame))  # (1, N, P, D)
         in_time = table.permute(0, 2, 3, 1).flatten(1, 2)  # (1, P * D, N)
-        longer = interpolate(in_time, size=frames, mode="linear").unflatten(1, (places, -1)).permute(0, 3, 1, 2)
+        longer = interpolate(in_time, size=frames, mode="linear").unflatten(1, (in_frame, -1)).permute(0, 3, 1, 2)
         return torch.cat([self.pos_embed[:, :1], longer.flatten(1, 2)], dim=1)
 
 
 class InternVideo2Encoder(VisionEncoder):
     """uint8 RGB clips -> patches of each frame, of one block, without the class token."""
 
-    interpolation = "bilinear"
-    antialias = False
+    normalisation, interpolation, antialias = FAMILIES["internvideo2"].pixels
 
     def __init__(self, config: InternVideo2) -> None:
         super().__init__()

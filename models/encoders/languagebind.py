@@ -1,7 +1,7 @@
 """LanguageBind's towers for images and videos (Zhu et al., arXiv 2310.01852), with the names of the published files.
 
-A CLIP vision transformer; the one for videos has an attention over time in each block (V1.5, fully fine-tuned). Shapes:
-B clip, N frame, L place in a frame (class token first), D width.
+A CLIP vision transformer; the video tower attends over time too in each block (V1.5, fully fine-tuned). Shapes: B clip,
+N frame, F frame of all clips, L position in a frame (class token first), D width.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, gelu, scaled_dot_product_attention
 
 from models.design import LanguageBindImage, LanguageBindVideo
-from models.encoders.base import CLIP, VisionEncoder
+from models.encoders.base import VisionEncoder
+from models.families import FAMILIES
 from models.weights import (
     LANGUAGEBIND_IMAGE,
     LANGUAGEBIND_VIDEO,
@@ -31,7 +32,7 @@ from models.weights import (
 
 
 class PatchWeight(nn.Module):
-    """The weight that cuts patches, over space or over time too, without a bias."""
+    """The weight of the projection of patches, over space or over time too, without a bias."""
 
     def __init__(self, width: int, kernel: tuple[int, ...]) -> None:
         super().__init__()
@@ -54,7 +55,7 @@ class Embeddings(nn.Module):
         kernel = weight[:, :, 0] if weight.ndim == 5 else weight
         patches = conv2d(pixels_BNCHW.flatten(0, 1), kernel, stride=kernel.shape[-1]).flatten(2).transpose(1, 2)
         clips, frames = pixels_BNCHW.shape[:2]
-        cls_ND = self.class_embedding.expand(frames, -1)  # one for all frames, or one for each
+        cls_ND = self.class_embedding.expand(frames, -1)  # one for all frames, or one for each frame
         cls = cls_ND.repeat(clips, 1)[:, None]
         return torch.cat([cls, patches], dim=1) + self.position_embedding.weight
 
@@ -77,7 +78,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers."""
+    """Two linear layers with a GELU, or its quick approximation, between them."""
 
     def __init__(self, sizes: LanguageBindSizes) -> None:
         super().__init__()
@@ -91,7 +92,7 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention over time (of videos), over places of each frame, then MLP, each on a normed input and added."""
+    """Attention over time (in video towers), attention within each frame, MLP: each normed first, with a residual."""
 
     def __init__(self, sizes: LanguageBindSizes) -> None:
         super().__init__()
@@ -106,7 +107,7 @@ class Layer(nn.Module):
             self.temporal_layer_norm1 = nn.LayerNorm(sizes.width, eps=1e-5)
 
     def forward(self, x_FLD: Tensor) -> Tensor:
-        """Frames of all clips (B * N, L, D) -> the same."""
+        """Frames of all clips (B * N, L, D) -> (B * N, L, D)."""
         if self.frames > 1:
             x_FLD = self._over_time(x_FLD)
         x_FLD = x_FLD + self.self_attn(self.layer_norm1(x_FLD))
@@ -120,7 +121,7 @@ class Layer(nn.Module):
 
 
 class Layers(nn.Module):
-    """The blocks, under the name that files have for them."""
+    """The blocks, under their name in the files."""
 
     def __init__(self, sizes: LanguageBindSizes) -> None:
         super().__init__()
@@ -128,17 +129,17 @@ class Layers(nn.Module):
 
 
 class LanguageBindTower(nn.Module):
-    """The tower as published, without the prefix `vision_model.`."""
+    """The published tower, without the prefix `vision_model.`."""
 
     def __init__(self, sizes: LanguageBindSizes) -> None:
         super().__init__()
         self.embeddings = Embeddings(sizes)
-        self.pre_layrnorm = nn.LayerNorm(sizes.width, eps=1e-5)  # so spelt in the files
+        self.pre_layrnorm = nn.LayerNorm(sizes.width, eps=1e-5)  # spelt like this in the files
         self.encoder = Layers(sizes)
         self.post_layernorm = nn.LayerNorm(sizes.width, eps=1e-5)
 
     def forward(self, pixels_BNCHW: Tensor) -> Tensor:
-        """Frames of all clips after the last block, class token first: (B * N, L, D). No final norm."""
+        """Hidden states (B * N, L, D) after the last block, class token first. There is no final norm."""
         x_FLD = self.pre_layrnorm(self.embeddings(pixels_BNCHW))
         for layer in self.encoder.layers:
             x_FLD = layer(x_FLD)
@@ -146,9 +147,7 @@ class LanguageBindTower(nn.Module):
 
 
 class _LanguageBindEncoder(VisionEncoder):
-    """What both have in common: loading, and features without class tokens."""
-
-    normalisation = CLIP
+    """The base of both: loading, and features without class tokens."""
 
     def __init__(self, weights: str, layer: int, layout: Layout) -> None:
         super().__init__()
@@ -172,6 +171,8 @@ class _LanguageBindEncoder(VisionEncoder):
 class LanguageBindImageEncoder(_LanguageBindEncoder):
     """uint8 RGB frames -> patches of one hidden state."""
 
+    normalisation, interpolation, antialias = FAMILIES["languagebind_image"].pixels
+
     def __init__(self, config: LanguageBindImage) -> None:
         super().__init__(config.weights, config.layer, LANGUAGEBIND_IMAGE)
         if self.frames > 1:
@@ -179,10 +180,9 @@ class LanguageBindImageEncoder(_LanguageBindEncoder):
 
 
 class LanguageBindVideoEncoder(_LanguageBindEncoder):
-    """uint8 RGB clips -> patches of each frame, of one hidden state. The number of frames is the weights'."""
+    """uint8 RGB clips -> patches of each frame, of one hidden state. The weights fix the number of frames."""
 
-    interpolation = "bilinear"
-    antialias = False
+    normalisation, interpolation, antialias = FAMILIES["languagebind_video"].pixels
 
     def __init__(self, config: LanguageBindVideo) -> None:
         super().__init__(config.weights, config.layer, LANGUAGEBIND_VIDEO)

@@ -6,21 +6,22 @@ from torch import Tensor
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
 from models.design import Siglip
-from models.encoders.base import HALF, VisionEncoder
+from models.encoders.base import VisionEncoder
 from models.encoders.transformers_towers import load_tower, read_config
+from models.families import FAMILIES
 from models.weights import blocks_read
+
+FAMILY = FAMILIES["siglip"]
 
 
 class SiglipEncoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state. The pooling head is not used."""
 
-    normalisation = HALF
+    normalisation, interpolation, antialias = FAMILY.pixels
 
     def __init__(self, config: Siglip) -> None:
         super().__init__()
-        sizes: SiglipVisionConfig = read_config(
-            SiglipVisionModel, config.weights, ("siglip", "siglip_vision_model", "siglip2")
-        )
+        sizes: SiglipVisionConfig = read_config(SiglipVisionModel, config.weights, FAMILY)
         self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
         sizes.num_hidden_layers = max(1, self.blocks)
         sizes.vision_use_head = False
@@ -32,7 +33,7 @@ class SiglipEncoder(VisionEncoder):
             unused=("vision_model.head.", "head."),
             blocks=("vision_model.encoder.layers.", "encoder.layers."),
         )
-        side = sizes.image_size // sizes.patch_size  # what is left over at the right and bottom is not seen
+        side = sizes.image_size // sizes.patch_size  # a remainder at the right and bottom is ignored
         self.frames, self.grid, self.width, self.resolution = 1, (1, side, side), sizes.hidden_size, sizes.image_size
 
     def forward(self, clips_BNHWC: Tensor) -> Tensor:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
 from models.design import Siglip2
-from models.encoders.base import HALF, VisionEncoder
+from models.encoders.base import VisionEncoder
 from models.encoders.transformers_towers import load_tower, read_config
+from models.families import FAMILIES
 from models.weights import blocks_read
+
+FAMILY = FAMILIES["siglip2"]
 
 
 class Siglip2Encoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, on the square grid that the positions were learned for."""
 
-    normalisation = HALF
-    interpolation = "bilinear"  # as the published processor, unlike SigLIP's
+    normalisation, interpolation, antialias = FAMILY.pixels
 
     def __init__(self, config: Siglip2) -> None:
         super().__init__()
-        sizes: Siglip2VisionConfig = read_config(
-            Siglip2VisionModel, config.weights, ("siglip2", "siglip2_vision_model")
-        )
+        sizes: Siglip2VisionConfig = read_config(Siglip2VisionModel, config.weights, FAMILY)
         self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
         sizes.num_hidden_layers = max(1, self.blocks)
         sizes.vision_use_head = False
@@ -36,7 +34,7 @@ class Siglip2Encoder(VisionEncoder):
             unused=("vision_model.head.", "head."),
             blocks=("vision_model.encoder.layers.", "encoder.layers."),
         )
-        side = math.isqrt(sizes.num_patches)
+        side = FAMILY.stored_side(sizes.to_dict())
         self.patch = sizes.patch_size
         self.frames, self.grid, self.width = 1, (1, side, side), sizes.hidden_size
         self.resolution = side * self.patch
@@ -45,12 +43,12 @@ class Siglip2Encoder(VisionEncoder):
         """See `VisionEncoder`."""
         pixels = self.pixels(clips_BNHWC, self.resolution)[:, 0]
         _, height, width = self.grid
-        # A patch is a row of its pixels, colours last, as the published processor cuts them.
+        # The published processor flattens each patch to a row of its pixels, colours last.
         patches = pixels.unflatten(3, (width, self.patch)).unflatten(2, (height, self.patch)).permute(0, 2, 4, 3, 5, 1)
         rows = patches.reshape(len(pixels), height * width, -1)
         shapes = torch.tensor([[height, width]], device=rows.device).expand(len(rows), 2)
-        seen = torch.ones(rows.shape[:2], dtype=torch.int64, device=rows.device)
+        mask = torch.ones(rows.shape[:2], dtype=torch.int64, device=rows.device)
         output = self.tower(
-            pixel_values=rows, pixel_attention_mask=seen, spatial_shapes=shapes, output_hidden_states=True
+            pixel_values=rows, pixel_attention_mask=mask, spatial_shapes=shapes, output_hidden_states=True
         )
         return output.hidden_states[self.blocks].unflatten(1, (height, width))[:, None]

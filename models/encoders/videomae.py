@@ -8,23 +8,21 @@ from transformers import VideoMAEConfig, VideoMAEModel
 from models.design import VideoMae
 from models.encoders.base import VisionEncoder
 from models.encoders.transformers_towers import load_tower, read_config
-from models.weights import CheckpointError, blocks_read
+from models.families import FAMILIES
+from models.weights import blocks_read, tubelets_read
+
+FAMILY = FAMILIES["videomae"]
 
 
 class VideoMaeEncoder(VisionEncoder):
-    """uint8 RGB clips -> tubelets of one hidden state. Positions are a formula, so any number of tubelets will do."""
+    """uint8 RGB clips -> tubelets of one hidden state. Positions are computed, so clips may have any length."""
 
-    interpolation = "bilinear"
-    antialias = False
+    normalisation, interpolation, antialias = FAMILY.pixels
 
     def __init__(self, config: VideoMae) -> None:
         super().__init__()
-        sizes: VideoMAEConfig = read_config(VideoMAEModel, config.weights, ("videomae",))
-        if config.frames % sizes.tubelet_size:
-            raise CheckpointError(
-                f"{config.weights} takes tubelets of {sizes.tubelet_size} frames, which do not divide a clip of "
-                f"{config.frames}; set the encoder's `frames` to a multiple"
-            )
+        sizes: VideoMAEConfig = read_config(VideoMAEModel, config.weights, FAMILY)
+        tubelets = tubelets_read(config.frames, sizes.tubelet_size, config.weights)
         sizes.num_frames = config.frames
         self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
         sizes.num_hidden_layers = max(1, self.blocks)
@@ -38,7 +36,7 @@ class VideoMaeEncoder(VisionEncoder):
         )
         side = sizes.image_size // sizes.patch_size
         self.frames, self.width, self.resolution = config.frames, sizes.hidden_size, sizes.image_size
-        self.grid = (config.frames // sizes.tubelet_size, side, side)
+        self.grid = (tubelets, side, side)
 
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
         """See `VisionEncoder`."""

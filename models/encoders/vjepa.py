@@ -14,22 +14,23 @@ from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
 from models.design import Vjepa
 from models.encoders.base import VisionEncoder
+from models.families import FAMILIES
 from models.weights import (
     VJEPA,
-    CheckpointError,
     VjepaSizes,
     blocks_read,
     find_file,
     load_strictly,
     shapes_of,
     tower_tensors,
+    tubelets_read,
     vjepa_sizes,
     without_blocks,
 )
 
 
 class Attention(nn.Module):
-    """Self-attention with one matrix for queries, keys and values, heads side by side."""
+    """Self-attention with one matrix for queries, keys and values."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -44,7 +45,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers with an exact GELU between."""
+    """Two linear layers with an exact GELU between them."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then MLP, each on a normed input and added."""
+    """Attention, then MLP, each on a normed input and with a residual connection."""
 
     def __init__(self, sizes: VjepaSizes) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Tubelets of pixels -> tokens; `proj` is its only name in the file."""
+    """Tubelets of pixels -> tokens; the file names only `proj`."""
 
     def __init__(self, width: int, tubelet: int, patch: int) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class PatchEmbed(nn.Module):
 
 
 class VjepaTower(nn.Module):
-    """The tower as published: names and shapes are those of `target_encoder`."""
+    """The published tower: names and shapes are those of `target_encoder`."""
 
     def __init__(self, sizes: VjepaSizes) -> None:
         super().__init__()
@@ -96,7 +97,7 @@ class VjepaTower(nn.Module):
         self.norm = nn.LayerNorm(sizes.width, eps=1e-6)
 
     def forward(self, pixels_BCNHW: Tensor, *, is_normed: bool = True) -> Tensor:
-        """Tokens (B, L, D) after the last block, through the final norm or not."""
+        """Pixels (B, C, N, H, W) -> tokens (B, L, D) after the last block, normed if `is_normed`."""
         grid_BDTHW = self.patch_embed(pixels_BCNHW)
         time, height, width = grid_BDTHW.shape[2:]
         x_BLD = grid_BDTHW.flatten(2).transpose(1, 2) + self.positions((time, height, width))
@@ -105,7 +106,7 @@ class VjepaTower(nn.Module):
         return self.norm(x_BLD) if is_normed else x_BLD
 
     def positions(self, grid: tuple[int, int, int]) -> Tensor:
-        """Stored positions, brought to another grid by trilinear interpolation: (1, L, D)."""
+        """Stored positions, resized to `grid` by trilinear interpolation: (1, L, D)."""
         stored = self.sizes.grid
         if grid == stored:
             return self.pos_embed
@@ -117,27 +118,22 @@ class VjepaTower(nn.Module):
 class VjepaEncoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state."""
 
-    interpolation = "bilinear"
-    antialias = False
+    normalisation, interpolation, antialias = FAMILIES["vjepa"].pixels
 
     def __init__(self, config: Vjepa) -> None:
         super().__init__()
         path = find_file(config.weights, VJEPA)
         tensors = tower_tensors(path, VJEPA)
         sizes = vjepa_sizes(shapes_of(tensors), config.weights)
-        if config.frames % sizes.tubelet:
-            raise CheckpointError(
-                f"{config.weights} takes tubelets of {sizes.tubelet} frames, which do not divide a clip of "
-                f"{config.frames}; set the encoder's `frames` to a multiple"
-            )
+        tubelets = tubelets_read(config.frames, sizes.tubelet, config.weights)
         blocks = blocks_read(config.layer, sizes.depth, config.weights)
         self.is_normed = blocks == sizes.depth
-        """Whether the feature is the last block's output, which alone goes through the final norm."""
+        """Whether the feature is the last block's output: only that goes through the final norm."""
         with torch.device("meta"):
             self.tower = VjepaTower(replace(sizes, depth=blocks))
         load_strictly(self.tower, without_blocks(tensors, "blocks.", blocks), path)
         self.frames, self.width, self.resolution = config.frames, sizes.width, sizes.image
-        self.grid = (config.frames // sizes.tubelet, *sizes.grid[1:])
+        self.grid = (tubelets, *sizes.grid[1:])
 
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
         """See `VisionEncoder`."""

@@ -1,4 +1,4 @@
-"""V-JEPA 2 (Assran et al., arXiv 2506.09985); transformers' model, its encoder alone."""
+"""V-JEPA 2 (Assran et al., arXiv 2506.09985); the encoder of transformers' model."""
 
 from __future__ import annotations
 
@@ -8,34 +8,33 @@ from transformers import VJEPA2Config, VJEPA2Model
 from models.design import Vjepa2
 from models.encoders.base import VisionEncoder
 from models.encoders.transformers_towers import load_tower, read_config
-from models.weights import CheckpointError, blocks_read
+from models.families import FAMILIES
+from models.weights import blocks_read, tubelets_read
+
+FAMILY = FAMILIES["vjepa2"]
 
 
 class Vjepa2Encoder(VisionEncoder):
-    """uint8 RGB clips -> tubelets of one hidden state. Positions are rotary, so any number of tubelets will do."""
+    """uint8 RGB clips -> tubelets of one hidden state. Positions are rotary, so clips may have any length."""
 
-    interpolation = "bilinear"  # as the published processor, which smooths; Apollo did not have this tower
+    normalisation, interpolation, antialias = FAMILY.pixels
 
     def __init__(self, config: Vjepa2) -> None:
         super().__init__()
-        sizes: VJEPA2Config = read_config(VJEPA2Model, config.weights, ("vjepa2",))
-        if config.frames % sizes.tubelet_size:
-            raise CheckpointError(
-                f"{config.weights} takes tubelets of {sizes.tubelet_size} frames, which do not divide a clip of "
-                f"{config.frames}; set the encoder's `frames` to a multiple"
-            )
+        sizes: VJEPA2Config = read_config(VJEPA2Model, config.weights, FAMILY)
+        tubelets = tubelets_read(config.frames, sizes.tubelet_size, config.weights)
         depth = sizes.num_hidden_layers
         self.blocks = blocks_read(config.layer, depth, config.weights)
         sizes.num_hidden_layers = max(1, self.blocks)
         self.is_normed = self.blocks == depth
-        """Whether the feature is the last block's output, which alone goes through the final norm."""
+        """Whether the feature is the last block's output: only that goes through the final norm."""
         whole = load_tower(
             VJEPA2Model, sizes, config.weights, foreign=("classifier.", "pooler."), blocks=("encoder.layer.",)
         )
         self.tower = whole.encoder
         side = sizes.crop_size // sizes.patch_size
         self.frames, self.width, self.resolution = config.frames, sizes.hidden_size, sizes.crop_size
-        self.grid = (config.frames // sizes.tubelet_size, side, side)
+        self.grid = (tubelets, side, side)
 
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
         """See `VisionEncoder`."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class LlmSize(NamedTuple):
-    """Shape of a Qwen2 decoder; its label is the folder `llm-LABEL`."""
+    """Sizes of a Qwen2 decoder, shipped in the folder `llm-LABEL`."""
 
     label: str
     hidden: int
@@ -15,7 +15,7 @@ class LlmSize(NamedTuple):
     kv_heads: int
     mlp: int
     steps: int = 1300
-    """Steps of pre-training."""
+    """Number of steps of pre-training."""
 
 
 LLM_SIZES = {
@@ -27,5 +27,5 @@ LLM_SIZES = {
         LlmSize("0.7M", 112, 5, 4, 4, 320),
     )
 }
-"""The 1:10,000 image of 0.5B / 1.5B / 4B / 7B; parameters without embeddings are near the label. The 0.4M one learned
-to read digits late: after 1,300 steps its alignment failed in two of three seeds, after 2,000 in none."""
+"""The 1:10,000 image of 0.5B / 1.5B / 4B / 7B; the label is about the number of parameters without embeddings. The 0.4M
+one learned to read digits late: after 1,300 steps its alignment failed in two of three seeds, after 2,000 in none."""

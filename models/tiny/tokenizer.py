@@ -1,4 +1,4 @@
-"""The word tokenizer of the embedded study: lower case, one token a word, digits one by one."""
+"""The word tokenizer of the embedded study: lower case, one token per word, digits one by one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A tokenizer that knows `words.vocabulary()` and nothing else."""
+    """A tokenizer whose vocabulary is `words.vocabulary()`."""
     from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -49,5 +49,5 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def save_tokenizer(folder: Path) -> None:
-    """Write it where `AutoTokenizer.from_pretrained(folder)` reads it without a network."""
+    """Save the tokenizer, to be loaded by `AutoTokenizer.from_pretrained(folder)`."""
     build_tokenizer().save_pretrained(str(folder))

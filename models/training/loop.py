@@ -1,5 +1,7 @@
-"""One training loop: stages, frozen parts, learning rates per part. A generator of steps; who records them is
-the caller's business."""
+"""The training loop: stages, frozen parts, a learning rate for each part.
+
+`train` is a generator of optimiser steps; the caller records them.
+"""
 
 from __future__ import annotations
 
@@ -11,87 +13,105 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from models.architecture import VideoLMM
-from models.costs import PLACES_AT_ONCE
+from models.costs import POSITIONS_PER_MICRO_BATCH
 from models.data import Batch, Corpus
 from models.design import TrialConfig
 from models.ladder import scale_card_of
 from models.training.optimizers import make_optimizers, warmup_cosine
 from models.training.parts import freeze, train_mode
-from models.training.shared_starts import STARTS, Step
+from models.training.shared_starts import START_CACHE, Step
 
 
 class DivergedError(RuntimeError):
-    """The loss became infinite or NaN; what follows would be meaningless."""
+    """The loss became NaN or infinite."""
 
 
 def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device) -> Iterator[Step]:
-    """Train in place through all stages.
+    """Train the model in place through all stages and yield every optimiser step.
+
+    Args:
+        model: the model, on `device`; in evaluation mode at the end.
+        config: schedule, optimizer, number of training samples, seed.
+        corpus: the data of the trial.
+        device: where the model computes.
 
     Raises:
-        DivergedError: the loss is no number any more.
+        DivergedError: the loss is NaN or infinite.
+        ManifestError: a stage's mix has a share of a kind of sample that the data do not contain.
     """
-    counts = [stage.steps(config.samples) for stage in config.design.schedule]
-    done = samples = 0
-    for number, (stage, steps) in enumerate(zip(config.design.schedule, counts, strict=True)):
-        key = STARTS.key(config, number, device)
-        if start := STARTS.get(key):
+    total = sum(stage.steps(config.samples) for stage in config.design.schedule)
+    for index in range(len(config.design.schedule)):
+        key = START_CACHE.key(config, index, device)
+        if start := START_CACHE.get(key):
             model.parts()["connector"].load_state_dict(start.connector)
-            done, samples = done + steps, samples + steps * stage.batch
-            yield from (replace(step, steps=sum(counts), is_shared=True) for step in start.steps)
+            yield from (replace(step, steps=total, is_shared=True) for step in start.steps)
             continue
-        taken: list[Step] = []
-        lr = stage.lr.model_copy(update={"llm": stage.lr.llm * scale_card_of(config).llm_lr_factor})
-        freeze(model, lr)
-        optimizers = make_optimizers(model, config.design.optimizer, lr)
-        schedules = [warmup_cosine(o, steps, config.design.optimizer.warmup) for o in optimizers]
-        rng = np.random.default_rng([config.seed, number])
-        batches = corpus.batches(stage, steps, rng, PLACES_AT_ONCE[device.type])
-        train_mode(model, lr)
-        for _ in range(steps):
-            started = time.perf_counter()
-            batch = next(batches)
-            loss = accumulate(model, batch, device)
-            if not math.isfinite(loss):
-                raise DivergedError(
-                    f"loss is {loss} at step {done + 1} (stage {stage.name}); try a lower learning rate"
-                )
-            nn.utils.clip_grad_norm_(list(model.trainable()), config.design.optimizer.grad_clip)
-            for optimizer, schedule in zip(optimizers, schedules, strict=True):
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad(set_to_none=True)
-            done, samples = done + 1, samples + stage.batch
-            taken.append(
-                Step(
-                    stage=stage.name,
-                    step=done,
-                    steps=sum(counts),
-                    samples=samples,
-                    loss=loss,
-                    tokens=sum(portion.ids_BL.numel() for portion in batch),
-                    padding=padding(batch),
-                    seconds=time.perf_counter() - started,
-                )
-            )
-            yield taken[-1]
-        STARTS.keep(key, model, taken)
+        steps: list[Step] = []
+        for step in _train_stage(model, config, index, corpus, device):
+            steps.append(step)
+            yield step
+        START_CACHE.put(key, model, steps)
     model.eval()
 
 
+def _train_stage(
+    model: VideoLMM, config: TrialConfig, index: int, corpus: Corpus, device: torch.device
+) -> Iterator[Step]:
+    """The steps of one stage; all randomness comes from (seed, index of the stage)."""
+    schedule, optimizer_config = config.design.schedule, config.design.optimizer
+    stage, counts = schedule[index], [stage.steps(config.samples) for stage in schedule]
+    done = sum(counts[:index])
+    samples = sum(steps * earlier.batch for steps, earlier in zip(counts[:index], schedule, strict=False))
+    lr = stage.lr.model_copy(update={"llm": stage.lr.llm * scale_card_of(config).llm_lr_factor})
+    freeze(model, lr)
+    optimizers = make_optimizers(model, optimizer_config, lr)
+    schedulers = [warmup_cosine(o, counts[index], optimizer_config.warmup) for o in optimizers]
+    rng = np.random.default_rng([config.seed, index])
+    batches = corpus.batches(stage, counts[index], rng, POSITIONS_PER_MICRO_BATCH[device.type])
+    train_mode(model, lr)
+    for _ in range(counts[index]):
+        started = time.perf_counter()
+        batch = next(batches)
+        loss = accumulate(model, batch, device)
+        done, samples = done + 1, samples + stage.batch
+        if not math.isfinite(loss):
+            raise DivergedError(f"loss is {loss} at step {done} (stage {stage.name}); try a lower learning rate")
+        nn.utils.clip_grad_norm_(list(model.trainable()), optimizer_config.grad_clip)
+        _update(optimizers, schedulers)
+        yield Step(
+            stage=stage.name,
+            step=done,
+            steps=sum(counts),
+            samples=samples,
+            loss=loss,
+            tokens=sum(micro_batch.ids_BL.numel() for micro_batch in batch),
+            padding=padding(batch),
+            seconds=time.perf_counter() - started,
+        )
+
+
+def _update(optimizers: list[torch.optim.Optimizer], schedulers: list[LambdaLR]) -> None:
+    for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+
+
 def accumulate(model: VideoLMM, batch: list[Batch], device: torch.device) -> float:
-    """Add up the gradients of micro-batches; returns the mean loss of all their targets together, in nats."""
-    targets = sum(len(portion.targets_K) for portion in batch)
+    """Add up the gradients of micro-batches; returns the mean loss of all their targets, in nats."""
+    targets = sum(len(micro_batch.targets_K) for micro_batch in batch)
     total = 0.0
-    for portion in batch:
-        loss = model.loss(portion.to(device)) * (len(portion.targets_K) / targets)
+    for micro_batch in batch:
+        loss = model.loss(micro_batch.to(device)) * (len(micro_batch.targets_K) / targets)
         loss.backward()
         total += loss.item()
     return total
 
 
 def padding(batch: list[Batch]) -> float:
-    """Share of the places of a batch that is padding."""
-    places = sum(portion.ids_BL.numel() for portion in batch)
-    return sum(portion.padding * portion.ids_BL.numel() for portion in batch) / places
+    """Share of a batch's positions that are padding."""
+    positions = sum(micro_batch.ids_BL.numel() for micro_batch in batch)
+    return sum(micro_batch.padding * micro_batch.ids_BL.numel() for micro_batch in batch) / positions

@@ -6,6 +6,7 @@ import math
 from typing import assert_never
 
 import torch
+from torch import nn
 from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -14,11 +15,20 @@ from models.design import AdamW, LearningRates, Muon, Optimizer, warmup_steps
 from models.training.muon import Muon32
 
 NOT_HIDDEN = ("embed", "lm_head", "latents", "wte", "wpe")
-"""Two-dimensional parameters that are no hidden weights, so not Muon's (Jordan et al., "Muon", 2024)."""
+"""Parts of the names of two-dimensional parameters that are not hidden weights, and so not updated by Muon (Jordan et
+al., "Muon", 2024)."""
+
+
+def is_hidden(name: str, parameter: nn.Parameter) -> bool:
+    """Whether a parameter is a hidden weight matrix, which Muon updates; AdamW updates all others."""
+    return parameter.ndim == 2 and not any(word in name for word in NOT_HIDDEN)
 
 
 def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> list[TorchOptimizer]:
-    """Optimisers over the parts that learn, one group a part with its own learning rate."""
+    """Optimisers of the parts that learn, with one parameter group per part and kind of parameter.
+
+    `freeze` must have been called with the same learning rates.
+    """
     hidden: list[dict[str, object]] = []
     rest: list[dict[str, object]] = []
     for name, part in model.parts().items():
@@ -26,9 +36,9 @@ def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> li
         if rate == 0:
             continue
         named = [(n, p) for n, p in part.named_parameters() if p.requires_grad]
-        flat = [p for n, p in named if p.ndim == 2 and not any(word in n for word in NOT_HIDDEN)]
-        others = [p for n, p in named if all(p is not q for q in flat)]
-        hidden += [{"params": flat, "lr": rate}] if flat else []
+        matrices = [p for n, p in named if is_hidden(n, p)]
+        others = [p for n, p in named if not is_hidden(n, p)]
+        hidden += [{"params": matrices, "lr": rate}] if matrices else []
         rest += [{"params": others, "lr": rate}] if others else []
     match config:
         case AdamW():
@@ -42,7 +52,7 @@ def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> li
 
 
 def warmup_cosine(optimizer: TorchOptimizer, steps: int, warmup: float) -> LambdaLR:
-    """Linear rise over a share of the steps, then half a cosine to zero (Apollo, Table 7)."""
+    """Linear warm-up over a share `warmup` of the steps, then a cosine decay to zero (Apollo, Table 7)."""
     rise = warmup_steps(steps, warmup)
 
     def factor(step: int) -> float:

@@ -7,12 +7,15 @@ from models.design import LearningRates
 
 
 def freeze(model: VideoLMM, lr: LearningRates) -> None:
-    """Exactly the parts with a learning rate learn."""
+    """Freeze the parts whose learning rate is 0; all others learn."""
     for name, part in model.parts().items():
         part.requires_grad_(getattr(lr, name) > 0)
 
 
 def train_mode(model: VideoLMM, lr: LearningRates) -> None:
-    """Parts that learn are in training mode; a frozen one computes as in evaluation, as its stored features were."""
+    """Put the parts that learn into training mode and all others into evaluation mode.
+
+    A frozen part must compute as in evaluation, since its stored features were computed so.
+    """
     for name, part in model.parts().items():
         part.train(getattr(lr, name) > 0)

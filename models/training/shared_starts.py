@@ -13,73 +13,84 @@ from models.design import TrialConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one optimiser step did."""
+    """Statistics of one optimiser step."""
 
     stage: str
+    """Name of the stage."""
     step: int
-    """From 1, over all stages."""
+    """Number of the step, from 1, over all stages."""
     steps: int
-    """Steps of the whole training."""
+    """Number of steps of the whole training."""
     samples: int
-    """Training samples seen so far."""
+    """Number of training samples so far."""
     loss: float
     """Mean cross-entropy of the batch's target tokens, in nats."""
     tokens: int
-    """Places of the batch, padding included."""
+    """Sequence positions in the batch, including padding."""
     padding: float
-    """Share of those that is padding."""
+    """Share of these positions that are padding."""
     seconds: float
-    """Of this step, data included."""
+    """Duration of this step, including its data."""
     is_shared: bool = False
-    """Whether another trial of this process did it, see `Start`."""
+    """Whether another trial of this process computed the step, see `Start`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a trial's first stages came to. Trials of one worker that begin alike need not repeat them.
+    """Connector weights after a trial's first stages, reusable by trials of the same worker that start identically.
 
-    Stages that train the connector alone are shared (what they leave is small), between trials that differ in nothing
-    that such a stage sees: of designs that differ in how videos are sampled an alignment on pictures is the same.
+    Only stages that train the connector alone are shared, since their result is small. Two trials share them if they
+    differ in nothing that such a stage uses: designs that differ only in the sampling of videos share an alignment on
+    images.
     """
 
     connector: dict[str, torch.Tensor]
+    """State of the connector."""
     steps: tuple[Step, ...]
-    """Of the last of those stages."""
+    """Steps of the last of these stages."""
 
 
-class Starts:
-    """The latest starts of this process. They are equal to the bit to what the trial would have computed."""
+class StartCache:
+    """The most recent starts of this process, equal to the bit to what each trial would have computed."""
 
-    MOST = 2
+    MAX_STARTS = 2
 
     def __init__(self) -> None:
-        self._known: dict[str, Start] = {}
+        self._starts: dict[str, Start] = {}
 
-    def key(self, config: TrialConfig, number: int, device: torch.device) -> str | None:
-        """All that the model is made of after a stage; None where that is not shared."""
+    def key(self, config: TrialConfig, index: int, device: torch.device) -> str | None:
+        """Everything that determines the model after a stage; None where the stages up to it are not shared.
+
+        Args:
+            config: the trial.
+            index: index of the stage in the schedule.
+            device: where the model computes.
+        """
         design = config.design
-        stages = design.schedule[: number + 1]
+        stages = design.schedule[: index + 1]
         if any(stage.lr.vision or stage.lr.llm for stage in stages):
             return None
-        told = design.model_dump(mode="json", exclude={"schedule", "test_sampling", "mix"})
+        design_config = design.model_dump(mode="json", exclude={"schedule", "test_sampling", "mix"})
         if not any(design.mix_of(stage).video for stage in stages):
-            del told["sampling"]
-        learned = [[stage.model_dump(mode="json"), design.mix_of(stage).model_dump()] for stage in stages]
+            del design_config["sampling"]
+        stage_configs = [[stage.model_dump(mode="json"), design.mix_of(stage).model_dump()] for stage in stages]
         sizes = [design.clip_frames, design.tokens_per_clip, design.tokens_per_image]
-        return json.dumps([told, learned, sizes, config.model_dump(mode="json", exclude={"design"}), device.type])
+        trial_config = config.model_dump(mode="json", exclude={"design"})
+        return json.dumps([design_config, stage_configs, sizes, trial_config, device.type])
 
     def get(self, key: str | None) -> Start | None:
-        """What is known of it."""
-        return self._known.get(key) if key else None
+        """The start with this key, if it is in the cache."""
+        return self._starts.get(key) if key else None
 
-    def keep(self, key: str | None, model: VideoLMM, steps: list[Step]) -> None:
-        """Remember it, and forget the oldest."""
+    def put(self, key: str | None, model: VideoLMM, steps: list[Step]) -> None:
+        """Add a copy of the model's connector and drop the oldest start; without a key nothing is added."""
         if key is None:
             return
         connector = {name: value.clone() for name, value in model.parts()["connector"].state_dict().items()}
-        self._known[key] = Start(connector=connector, steps=tuple(steps))
-        while len(self._known) > self.MOST:
-            del self._known[next(iter(self._known))]
+        self._starts[key] = Start(connector=connector, steps=tuple(steps))
+        while len(self._starts) > self.MAX_STARTS:
+            del self._starts[next(iter(self._starts))]
 
 
-STARTS = Starts()
+START_CACHE = StartCache()
+"""The cache of this process."""

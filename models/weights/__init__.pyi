@@ -1,5 +1,3 @@
-from .checkpoint_files import abbreviated as abbreviated
-from .checkpoint_files import blocks_read as blocks_read
 from .checkpoint_files import find_file as find_file
 from .checkpoint_files import load_strictly as load_strictly
 from .checkpoint_files import shapes_of as shapes_of
@@ -7,15 +5,21 @@ from .checkpoint_files import tower_tensors as tower_tensors
 from .checkpoint_files import without_blocks as without_blocks
 from .errors import CheckpointError as CheckpointError
 from .errors import UncountedError as UncountedError
+from .errors import first_line as first_line
 from .headers import Shape as Shape
 from .headers import read_shapes as read_shapes
 from .layouts import INTERNVIDEO2 as INTERNVIDEO2
 from .layouts import LANGUAGEBIND_IMAGE as LANGUAGEBIND_IMAGE
 from .layouts import LANGUAGEBIND_VIDEO as LANGUAGEBIND_VIDEO
+from .layouts import OWN_LAYOUTS as OWN_LAYOUTS
 from .layouts import VJEPA as VJEPA
 from .layouts import Layout as Layout
 from .layouts import find_local as find_local
 from .layouts import tower_part as tower_part
+from .loading import MODEL_FILES as MODEL_FILES
+from .loading import fetch_hint as fetch_hint
+from .loading import misfit_of as misfit_of
+from .loading import one_sentence_errors as one_sentence_errors
 from .locations import SHIPPED_PARTS as SHIPPED_PARTS
 from .locations import local_config as local_config
 from .locations import locate as locate
@@ -26,6 +30,8 @@ from .shapes import InternVideo2Sizes as InternVideo2Sizes
 from .shapes import LanguageBindSizes as LanguageBindSizes
 from .shapes import Shapes as Shapes
 from .shapes import VjepaSizes as VjepaSizes
+from .shapes import blocks_read as blocks_read
 from .shapes import internvideo2_sizes as internvideo2_sizes
 from .shapes import languagebind_sizes as languagebind_sizes
+from .shapes import tubelets_read as tubelets_read
 from .shapes import vjepa_sizes as vjepa_sizes

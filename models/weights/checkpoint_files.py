@@ -1,7 +1,7 @@
-"""Opening published checkpoints for our own towers: found, read without running code, filtered, and loaded strictly.
+"""Published checkpoints of our own towers: located, read without running code, filtered, and loaded strictly.
 
-A file may be safetensors or a pickle of tensors, laid out as models/weights/layouts.py tells. What belongs to the
-tower must fit to the last tensor.
+A file may be safetensors or a pickle of tensors in one of the layouts of models/weights/layouts.py. All tensors of the
+tower must be there and fit.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,31 +19,31 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.weights.errors import CheckpointError
+from models.weights.errors import CheckpointError, first_line, misfit
 from models.weights.layouts import Layout, find_local, tower_part
 from models.weights.locations import locate
 
 
 def find_file(weights: str, layout: Layout) -> Path:
-    """The file that `weights` means: a file, a folder that holds one, a local copy, or one from the hub.
+    """The file of `weights`: a file, one in a folder, a local copy of either, or one from the hub.
 
     Raises:
-        CheckpointError: there is none; says what to fetch from where.
+        CheckpointError: there is none; the message says what to fetch from where.
     """
-    found = find_local(weights, layout)
-    if found is not None:
-        return found
-    place, first = Path(locate(weights)), layout.files[0]
-    if place.is_dir():
+    local = find_local(weights, layout)
+    if local is not None:
+        return local
+    path, first = Path(locate(weights)), layout.files[0]
+    if path.is_dir():
         names = ", ".join(layout.files)
-        raise CheckpointError(f"{place} holds none of {names}; fetch {first} from {layout.published}")
-    if place.is_absolute():
-        raise CheckpointError(f"there is no {place}; fetch {first} from {layout.published}")
+        raise CheckpointError(f"{path} contains none of {names}; fetch {first} from {layout.published}")
+    if path.is_absolute():
+        raise CheckpointError(f"there is no {path}; fetch {first} from {layout.published}")
     if weights.startswith("https://"):
         name = weights.rsplit("/", 1)[-1]
         raise CheckpointError(
-            f"{weights} is not at hand; fetch {name} from {weights} and put it at $ABLATE_WEIGHTS/{name}, or name the "
-            "file as `weights`"
+            f"{weights} is not on this machine; fetch {name} from {weights} and put it at $ABLATE_WEIGHTS/{name}, or "
+            "name the file as `weights`"
         )
     return _from_hub(weights, layout)
 
@@ -61,7 +61,7 @@ def _from_hub(weights: str, layout: Layout) -> Path:
         except EntryNotFoundError:
             continue
         except (OSError, ValueError, HfHubHTTPError) as error:  # gated, no such repository, no space
-            reason = str(error).strip().splitlines()[0]
+            reason = first_line(error)
         else:
             if layout.reads_config:
                 with suppress(EntryNotFoundError):
@@ -76,10 +76,10 @@ def _from_hub(weights: str, layout: Layout) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """All of a file, tensors on the CPU; a pickle may hold tensors and plain data only and is mapped, not copied.
+    """The content of a file, tensors on the CPU; a pickle may hold tensors and plain data only and is memory-mapped.
 
     Raises:
-        CheckpointError: the file is damaged, or holds more than that.
+        CheckpointError: the file is damaged, or a pickle holds more than that.
     """
     try:
         with path.open("rb") as file:
@@ -95,70 +95,54 @@ def read_tensors(path: Path) -> dict[str, Any]:
             "its publisher, or a safetensors one"
         ) from None
     except (SafetensorError, EOFError, RuntimeError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise CheckpointError(f"{path} is damaged or truncated, or no checkpoint ({reason}); fetch it again") from None
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, no named tensors")
+        raise CheckpointError(f"{path} contains a {type(content).__name__}, not named tensors")
     return dict(content)
 
 
 def tower_tensors(path: Path, layout: Layout) -> dict[str, Tensor]:
-    """The tower's tensors of a file under the tower's own names, in fp32.
+    """The tower's tensors in a file, under the tower's own names, in fp32.
 
     Raises:
-        CheckpointError: as `read_tensors`, or nothing in it belongs to such a tower.
+        CheckpointError: as `read_tensors`, or nothing in the file belongs to such a tower.
     """
     part = tower_part(read_tensors(path), layout, Tensor, path)
     return {key: tensor.float() for key, tensor in part.items()}
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Name -> shape."""
+    """Name -> shape of each tensor."""
     return {key: tuple(tensor.shape) for key, tensor in tensors.items()}
 
 
 def load_strictly(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Give a module its weights; every one must be there and fit, and nothing be left over.
+    """Load a module's weights; all of them must be there and fit, and no tensor may be left over.
 
     Raises:
-        CheckpointError: names what misses, what is left over, or what has another shape, with both.
+        CheckpointError: names what the file lacks, what it has besides, or what has another shape, with both shapes.
     """
-    wanted = module.state_dict()
-    missing = [key for key in wanted if key not in tensors]
-    strange = [key for key in tensors if key not in wanted]
-    shapes = [
-        f"{key} ({tuple(tensors[key].shape)} instead of {tuple(tensor.shape)})"
-        for key, tensor in wanted.items()
-        if key in tensors and tensors[key].shape != tensor.shape
-    ]
-    for what, names in (("misses", missing), ("holds besides", strange), ("has in another shape", shapes)):
-        if names:
-            raise CheckpointError(f"{path} is no checkpoint of this encoder: it {what} {abbreviated(names)}")
+    parameters = module.state_dict()
+    problem = misfit(
+        missing=[key for key in parameters if key not in tensors],
+        unexpected=[key for key in tensors if key not in parameters],
+        mismatched=[
+            f"{key} ({tuple(tensors[key].shape)} instead of {tuple(parameter.shape)})"
+            for key, parameter in parameters.items()
+            if key in tensors and tensors[key].shape != parameter.shape
+        ],
+    )
+    if problem:
+        raise CheckpointError(f"{path} is no checkpoint of this encoder: it {problem}")
     module.load_state_dict(dict(tensors), assign=True)
 
 
-def abbreviated(names: Sequence[str]) -> str:
-    """The first three, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def blocks_read(layer: int, depth: int, weights: str) -> int:
-    """How many blocks stand before hidden state `layer`, counted as transformers does (0 is what enters the first).
-
-    Raises:
-        CheckpointError: the tower has no such state.
-    """
-    index = layer if layer >= 0 else depth + 1 + layer
-    if not 0 <= index <= depth:
-        raise CheckpointError(f"{weights} has hidden states 0 to {depth} (or -{depth + 1} to -1); layer is {layer}")
-    return index
-
-
 def without_blocks(tensors: Mapping[str, Tensor], blocks: str, keep: int) -> dict[str, Tensor]:
-    """Tensors without the blocks from number `keep` on; `blocks` is what stands before a block's number."""
+    """Tensors without the blocks from number `keep` on; `blocks` is the prefix before a block's number."""
 
-    def is_kept(key: str) -> bool:
+    def is_run(key: str) -> bool:
         rest = key.removeprefix(blocks)
         return rest == key or int(rest.split(".", 1)[0]) < keep
 
-    return {key: tensor for key, tensor in tensors.items() if is_kept(key)}
+    return {key: tensor for key, tensor in tensors.items() if is_run(key)}

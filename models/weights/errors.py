@@ -1,11 +1,42 @@
-"""Errors of weights: files that cannot be loaded, models that no card counts."""
+"""Errors of weights: files that cannot be loaded, models without a card; and how both are put into one sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be used; says which, why, and the mend."""
+    """A checkpoint cannot be used; the message names the checkpoint, the reason and the fix."""
 
 
 class UncountedError(ValueError):
-    """Nothing is known of the sizes of a part, so it cannot be priced; it may well run."""
+    """The sizes of a part are unknown, so it cannot be priced; it may well run."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message without its final point; the name of its type where it has no message."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(" .:") if lines else type(error).__name__
+
+
+def abbreviated(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def misfit(*, missing: Sequence[str], mismatched: Sequence[str], unexpected: Sequence[str]) -> str | None:
+    """What is wrong with the tensors of a file, after "the file ..."; None if nothing is.
+
+    Args:
+        missing: names of the model that the file lacks.
+        mismatched: names with both shapes, where they differ.
+        unexpected: names of the file that the model does not have.
+    """
+    for what, names in (
+        ("lacks", missing),
+        ("has another shape for", mismatched),
+        ("also holds", unexpected),
+    ):
+        if names:
+            return f"{what} {abbreviated(names)}"
+    return None

@@ -1,6 +1,6 @@
-"""Names and shapes of a checkpoint's tensors, read for a plan: neither torch nor the tensors themselves are needed.
+"""Names and shapes of a checkpoint's tensors, read for a plan without torch and without the tensors themselves.
 
-A pickle is read with every name in it bound to something inert, so that nothing in it can run.
+A pickle is read with every name in it bound to an inert object, so that nothing in it can run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from models.weights.errors import CheckpointError
 
 
 class Shape(tuple[int, ...]):
-    """Of a tensor."""
+    """Shape of a tensor."""
 
     __slots__ = ()
 
 
 def read_shapes(path: Path) -> dict[str, Any] | None:
-    """A checkpoint's content with a `Shape` for each tensor; None for a pickle of before torch 1.6, or a damaged one.
+    """A checkpoint's content with a `Shape` for each tensor; None for a pre-1.6 (non-zip) or damaged pickle.
 
     Raises:
         CheckpointError: a safetensors file is damaged.
@@ -31,18 +31,23 @@ def read_shapes(path: Path) -> dict[str, Any] | None:
     with path.open("rb") as file:
         head = file.read(16)
     if path.suffix == ".safetensors" or head[8:9] == b"{":
-        return _of_safetensors(path)
+        return dict(safetensors_shapes(path))
     try:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
             with archive.open(name) as pickled:
                 content = _ShapesOnly(pickled).load()
-    except Exception:  # noqa: BLE001  (an unpickler raises what it likes on bytes that are no pickle)
+    except Exception:  # noqa: BLE001  (an unpickler may raise anything on bytes that are no pickle)
         return None
     return content if isinstance(content, dict) else None
 
 
-def _of_safetensors(path: Path) -> dict[str, Any]:
+def safetensors_shapes(path: Path) -> dict[str, Shape]:
+    """Name -> shape of the tensors in a safetensors file, from its header.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -55,7 +60,7 @@ def _of_safetensors(path: Path) -> dict[str, Any]:
 
 
 class _Inert:
-    """Stands for whatever a pickle names: takes all, does nothing."""
+    """A substitute for everything that a pickle names: it takes any arguments and does nothing."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -83,12 +88,12 @@ class _ShapesOnly(pickle.Unpickler):
     """Tensors become their shapes; storages, classes and functions become `_Inert`."""
 
     def find_class(self, module: str, name: str) -> Any:
-        known = {
+        readable = {
             "collections.OrderedDict": OrderedDict,
             "torch._utils._rebuild_tensor_v2": _shape,
             "torch._utils._rebuild_parameter": _first,
         }
-        return known.get(f"{module}.{name}", _Inert)
+        return readable.get(f"{module}.{name}", _Inert)
 
     def persistent_load(self, _: object) -> object:
         return None

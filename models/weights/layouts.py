@@ -1,7 +1,7 @@
-"""How the published files of our own towers are laid out. No torch here: plans read shapes by the same rules.
+"""Layouts of the published files of our own towers. No torch here: plans read shapes by the same rules.
 
-A file may wrap the weights (`module`, `target_encoder`), may put a prefix before the tower's names, and may hold
-foreign parts.
+A file may wrap the weights (`module`, `target_encoder`), may put a prefix before the tower's names, and may contain
+other parts of the published model.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How a family's published files are laid out."""
+    """Layout of a family's published files."""
 
     files: tuple[str, ...]
-    """Names that a file may have in its folder, the first found is taken; the first of all is what was published."""
+    """Names that a file may have in its folder, in order of preference; the first is the published one."""
     published: str
-    """Where it is to be fetched: an address."""
+    """Address to fetch it from."""
     containers: tuple[str, ...] = ()
-    """Keys under which the file may hold the weights, the first found is taken; else it holds them bare."""
+    """Keys under which the file may hold the weights, in order of preference; otherwise they are at the top level."""
     prefixes: tuple[str, ...] = ("",)
-    """Prefixes of the tower's names, the first that occurs is taken and stripped."""
+    """Prefixes of the tower's names; the first that occurs is stripped."""
     foreign: tuple[str, ...] = ()
-    """Prefixes (after stripping) of what may stand there besides and is left out."""
+    """Prefixes (after stripping) of other tensors that the file may contain; these are left out."""
     reads_config: bool = False
-    """Whether `config.json` beside the file tells what the tensors do not, if it is there."""
+    """Whether `config.json` beside the file, if there is one, gives what the tensors do not."""
 
 
 VJEPA = Layout(
@@ -43,7 +43,7 @@ VJEPA = Layout(
     prefixes=("module.backbone.", "backbone.", ""),
 )
 TRAINING_ONLY = ("clip_pos_embed", "clip_img_pos_embed", "clip_projector.", "clip_decoder.", "final_clip_decoder.")
-"""Parts of InternVideo2's tower that make no feature."""
+"""Prefixes of the parts of InternVideo2's tower that only its training used."""
 INTERNVIDEO2 = Layout(
     files=("InternVideo2-stage2_1b-224p-f4.pt", "InternVideo2-1B_f4_vision.pt", "model.safetensors"),
     published="https://huggingface.co/OpenGVLab/InternVideo2-Stage2_1B-224p-f4 (gated: ask there for access)",
@@ -61,23 +61,30 @@ LANGUAGEBIND_IMAGE = Layout(
 LANGUAGEBIND_VIDEO = replace(
     LANGUAGEBIND_IMAGE, published="https://huggingface.co/LanguageBind/LanguageBind_Video_V1.5_FT"
 )
+OWN_LAYOUTS = {
+    "vjepa": VJEPA,
+    "internvideo2": INTERNVIDEO2,
+    "languagebind_image": LANGUAGEBIND_IMAGE,
+    "languagebind_video": LANGUAGEBIND_VIDEO,
+}
+"""Kind -> layout, for kinds whose towers are modules of ours; these read their sizes from the file."""
 
 
 def find_local(weights: str, layout: Layout) -> Path | None:
-    """The file that `weights` means, if it lies here: a file, one in a folder, or a local copy of either."""
-    place = Path(locate(weights))
-    if place.is_file():
-        return place
-    return next((place / name for name in layout.files if (place / name).is_file()), None)
+    """The local file of `weights`: a file, one in a folder, or a copy of either below $ABLATE_WEIGHTS; None if none."""
+    path = Path(locate(weights))
+    if path.is_file():
+        return path
+    return next((path / name for name in layout.files if (path / name).is_file()), None)
 
 
 def tower_part(content: Mapping[str, Any], layout: Layout, kind: type[Entry], path: Path) -> dict[str, Entry]:
-    """What of a file's content is the tower's, under the tower's own names.
+    """The tower's part of a file's content, under the tower's own names.
 
     Args:
-        content: the file's.
-        layout: of the family.
-        kind: what stands for a tensor in `content`; other things are passed over.
+        content: the file's content.
+        layout: the family's layout.
+        kind: type of the tensors in `content` (a tensor, or its shape alone); entries of other types are ignored.
         path: for the message.
 
     Raises:
@@ -90,8 +97,8 @@ def tower_part(content: Mapping[str, Any], layout: Layout, kind: type[Entry], pa
     tensors = {key: value for key, value in content.items() if isinstance(value, kind)}
     prefix = next((p for p in layout.prefixes if any(key.startswith(p) for key in tensors)), None)
     if prefix is None:
-        shown = ", ".join(sorted(tensors)[:3]) or "no tensor"
-        raise CheckpointError(f"{path} holds nothing under {' or '.join(layout.prefixes)}; it holds {shown}")
+        names = ", ".join(sorted(tensors)[:3]) or "no tensor"
+        raise CheckpointError(f"{path} has nothing under {' or '.join(layout.prefixes)}; it has {names}")
     own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     return {
         key: value
@@ -101,10 +108,10 @@ def tower_part(content: Mapping[str, Any], layout: Layout, kind: type[Entry], pa
 
 
 def config_beside(path: Path) -> dict[str, Any]:
-    """`config.json` beside a file; empty where there is none.
+    """Content of `config.json` beside a file; empty where there is none.
 
     Raises:
-        CheckpointError: it is no JSON object.
+        CheckpointError: it is not a JSON object.
     """
     config = path.with_name("config.json")
     if not config.is_file():
@@ -112,7 +119,7 @@ def config_beside(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise CheckpointError(f"{config} is no JSON ({error})") from None
+        raise CheckpointError(f"{config} is not JSON ({error}); fetch it again") from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{config} must hold an object")
+        raise CheckpointError(f"{config} must contain an object; fetch it again")
     return content

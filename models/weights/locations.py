@@ -1,4 +1,4 @@
-"""Where weights lie: shipped parts of the embedded study, local folders, hub ids."""
+"""Locations of weights: shipped parts of the embedded study, local folders, hub ids."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from models.weights.headers import safetensors_shapes
+
 SHIPPED_PARTS = Path(str(files("models"))) / "tiny" / "parts"
-"""One folder a part, in transformers' format; written by `python -m models.tiny.pretraining.run`."""
+"""One folder for each part, in transformers' format; written by `python -m models.tiny.pretraining.run`."""
 PARTS_VERSION = 2
-"""Raised when the shipped parts are trained anew: it stands in the configs that name them, so in keys."""
+"""Version of the shipped parts, raised when they are trained again: configs, and so keys, contain it."""
 
 
 def locate(weights: str) -> str:
-    """Where weights are to be read from.
+    """Where weights are read from.
 
-    `tiny/NAME@VERSION` is a shipped part, a folder or file is itself, a copy below `$ABLATE_WEIGHTS` (under the whole
-    name, or its last part) stands in for a hub id or an address; else it is the name itself.
+    `tiny/NAME@VERSION` is a shipped part; a folder or file is itself; a hub id or an address is its copy below
+    `$ABLATE_WEIGHTS` (under the whole name, or its last part) if there is one, and otherwise the name itself.
 
     Raises:
         FileNotFoundError: no such shipped part, or not in this version.
@@ -30,8 +32,8 @@ def locate(weights: str) -> str:
     name, _, version = weights.removeprefix("tiny/").partition("@")
     folder = SHIPPED_PARTS / name
     if not folder.is_dir():
-        known = ", ".join(sorted(p.name for p in SHIPPED_PARTS.iterdir() if p.is_dir()))
-        raise FileNotFoundError(f"no shipped part {name!r}; there are: {known}")
+        shipped = ", ".join(sorted(p.name for p in SHIPPED_PARTS.iterdir() if p.is_dir()))
+        raise FileNotFoundError(f"no shipped part {name!r}; there are: {shipped}")
     if version != str(PARTS_VERSION):
         raise FileNotFoundError(
             f"{weights}: the shipped parts are version {PARTS_VERSION}; write {name}@{PARTS_VERSION}"
@@ -48,31 +50,31 @@ def _local_copy(weights: str) -> str | None:
 
 
 def locate_tokenizer(weights: str) -> str:
-    """Where the tokenizer of these LLM weights lies: the shipped LLMs share one."""
+    """Where the tokenizer of these LLM weights is read from: the shipped LLMs share one."""
     return str(SHIPPED_PARTS / "tokenizer") if weights.startswith("tiny/") else locate(weights)
 
 
 def why_not_here(weights: str) -> str | None:
-    """What is wrong with weights in transformers' format; None for a folder with `config.json`, and for a hub id.
+    """Why weights in transformers' format cannot be loaded; None for a folder with `config.json`, and for a hub id.
 
     Raises:
         FileNotFoundError: no such shipped part.
     """
-    place = Path(locate(weights))
-    if place.exists():
-        if (place / "config.json").is_file():
+    path = Path(locate(weights))
+    if path.exists():
+        if (path / "config.json").is_file():
             return None
-        return f"{place} holds no config.json; put it there, with the weights and the tokenizer of the same model"
+        return f"{path} has no config.json; put it there, with the weights and the tokenizer of the same model"
     if re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", weights):
         return None
     return f"there is no folder {weights}; an LLM is a folder with config.json, or a hub id such as Qwen/Qwen3-1.7B"
 
 
 def local_config(weights: str) -> dict[str, Any] | None:
-    """`config.json` of weights that lie here in transformers' format; None if there is none.
+    """Content of `config.json` of local weights in transformers' format; None if there is none.
 
     Raises:
-        ValueError: it is no JSON object.
+        ValueError: it is not a JSON object.
     """
     path = Path(locate(weights)) / "config.json"
     if not path.is_file():
@@ -80,25 +82,16 @@ def local_config(weights: str) -> dict[str, Any] | None:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); fetch it again") from None
+        raise ValueError(f"{path} is not JSON ({error}); fetch it again") from None
     if not isinstance(config, dict):
-        raise ValueError(f"{path} must hold an object; fetch it again")
+        raise ValueError(f"{path} must contain an object; fetch it again")
     return config
 
 
 def stored_params(weights: str) -> int | None:
-    """Numbers that the safetensors files of a folder hold, by their headers; None where that cannot be told."""
+    """Number of values in the safetensors files of a folder, by their headers; None where they cannot be read."""
     files = sorted(Path(locate(weights)).glob("*.safetensors"))
     try:
-        return sum(map(_numbers, files)) if files else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged; loading will say how
+        return sum(prod(shape) for file in files for shape in safetensors_shapes(file).values()) if files else None
+    except (OSError, ValueError, TypeError):  # damaged; loading will report how
         return None
-
-
-def _numbers(file: Path) -> int:
-    with file.open("rb") as opened:
-        size = int.from_bytes(opened.read(8), "little")
-        if size > file.stat().st_size:
-            raise ValueError("truncated")
-        header = json.loads(opened.read(size))
-    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

@@ -1,4 +1,4 @@
-"""Shapes of our own towers, told by the shapes of their tensors. No torch here: plans ask too."""
+"""Sizes of our own towers, derived from the shapes of their tensors; blocks and tubelets of any. No torch here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from models.families import FAMILIES
 from models.weights.errors import CheckpointError
 from models.weights.layouts import config_beside
 
@@ -15,12 +16,46 @@ Shapes = Mapping[str, tuple[int, ...]]
 """Name of a tensor -> its shape."""
 
 
+# --- all towers ---------------------------------------------------------------------------------
+
+
+def blocks_read(layer: int, depth: int, weights: str) -> int:
+    """Number of blocks before hidden state `layer`, counted as transformers does (0 is what enters the first block).
+
+    Args:
+        layer: index of the hidden state, negative from the end.
+        depth: blocks of the tower.
+        weights: for the message.
+
+    Raises:
+        CheckpointError: the tower has no such state.
+    """
+    index = layer if layer >= 0 else depth + 1 + layer
+    if not 0 <= index <= depth:
+        raise CheckpointError(f"{weights} has hidden states 0 to {depth} (or -{depth + 1} to -1); layer is {layer}")
+    return index
+
+
+def tubelets_read(frames: int, tubelet: int, weights: str) -> int:
+    """Number of tubelets of `tubelet` frames that a clip of `frames` frames has in time.
+
+    Raises:
+        CheckpointError: the clip does not consist of whole tubelets; the message names the fix.
+    """
+    if frames % tubelet:
+        raise CheckpointError(
+            f"{weights} takes tubelets of {tubelet} frames, which do not divide a clip of {frames}; set the encoder's "
+            "`frames` to a multiple"
+        )
+    return frames // tubelet
+
+
 # --- V-JEPA -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class VjepaSizes:
-    """Shape of a tower; the defaults are those of the published ViT-H/16 at 384 pixels."""
+    """Sizes of a tower; the defaults are those of the published ViT-H/16 at 384 pixels."""
 
     image: int = 384
     patch: int = 16
@@ -38,43 +73,46 @@ class VjepaSizes:
         return self.frames // self.tubelet, side, side
 
 
-VJEPA_HEADS = {1024: 16, 1280: 16}
-"""Heads of ViT-L and ViT-H by their width; a file does not tell them."""
+def heads_of(width: int, published: Mapping[int, int], weights: str) -> int:
+    """Number of heads of a tower, which its file does not give; 64 wide each in narrow towers, which are the user's.
 
-
-def heads_of(width: int, published: dict[int, int], weights: str) -> int:
-    """Heads of a tower by its width. Small ones of one's own are taken to have 64 a head.
+    Args:
+        width: of the tower.
+        published: width -> heads of the published towers.
+        weights: for the message.
 
     Raises:
-        CheckpointError: as wide as published ones, but none of them: any number of heads would load, and compute wrong
-            features.
+        CheckpointError: the tower is about as wide as published ones but none of them: any number of heads would load,
+            and all but one would compute wrong features.
     """
     if width in published:
         return published[width]
     if width >= min(published) // 2:
-        known = ", ".join(f"{one} has {heads}" for one, heads in published.items())
-        raise CheckpointError(f"{weights}: how many heads a tower of width {width} has is not known ({known})")
+        examples = ", ".join(f"{width_of_one} has {heads}" for width_of_one, heads in published.items())
+        raise CheckpointError(f"{weights}: the number of heads of a tower of width {width} is not known ({examples})")
     return max(1, width // 64)
 
 
 def vjepa_sizes(shapes: Shapes, weights: str) -> VjepaSizes:
-    """A tower's shape; clips of 16 frames, as published.
+    """Sizes of a tower for clips of 16 frames, as published.
 
     Raises:
-        CheckpointError: the tensors are none of such a tower.
+        CheckpointError: the tensors are not those of such a tower.
     """
     try:
         width, _, tubelet, patch, _ = shapes["patch_embed.proj.weight"]
-        places = shapes["pos_embed"][1]
+        positions = shapes["pos_embed"][1]
         mlp = shapes["blocks.0.mlp.fc1.weight"][0]
     except (KeyError, ValueError, IndexError):
         raise CheckpointError(
-            f"{weights} is no checkpoint of V-JEPA: no pos_embed, patch_embed and blocks in it"
+            f"{weights} is no checkpoint of V-JEPA: it has no pos_embed, patch_embed and blocks"
         ) from None
     frames = VjepaSizes.frames
-    side = math.isqrt(places * tubelet // frames)
-    if side * side * frames != places * tubelet:
-        raise CheckpointError(f"{weights} has {places} positions, which are no square grid of clips of {frames} frames")
+    side = math.isqrt(positions * tubelet // frames)
+    if side * side * frames != positions * tubelet:
+        raise CheckpointError(
+            f"{weights} has {positions} positions, which are no square grid of clips of {frames} frames"
+        )
     return VjepaSizes(
         image=side * patch,
         patch=patch,
@@ -82,7 +120,7 @@ def vjepa_sizes(shapes: Shapes, weights: str) -> VjepaSizes:
         tubelet=tubelet,
         width=width,
         depth=_depth(shapes, "blocks."),
-        heads=heads_of(width, VJEPA_HEADS, weights),
+        heads=heads_of(width, FAMILIES["vjepa"].heads_by_width, weights),
         mlp=mlp,
     )
 
@@ -92,7 +130,7 @@ def vjepa_sizes(shapes: Shapes, weights: str) -> VjepaSizes:
 
 @dataclass(frozen=True, kw_only=True)
 class InternVideo2Sizes:
-    """Shape of a tower; the defaults are those of the published 1B one."""
+    """Sizes of a tower; the defaults are those of the published 1B tower."""
 
     image: int = 224
     patch: int = 14
@@ -110,15 +148,11 @@ class InternVideo2Sizes:
         return self.image // self.patch
 
 
-INTERNVIDEO2_HEADS = {1408: 16}
-"""Heads of the 1B tower by its width; a file does not tell them."""
-
-
 def internvideo2_sizes(shapes: Shapes, weights: str) -> InternVideo2Sizes:
-    """A tower's shape.
+    """Sizes of a tower.
 
     Raises:
-        CheckpointError: the tensors are none of such a tower.
+        CheckpointError: the tensors are not those of such a tower.
     """
     try:
         width, _, _, patch, _ = shapes["patch_embed.proj.weight"]
@@ -135,7 +169,7 @@ def internvideo2_sizes(shapes: Shapes, weights: str) -> InternVideo2Sizes:
         frames=in_clip // in_image,
         width=width,
         depth=_depth(shapes, "blocks."),
-        heads=heads_of(width, INTERNVIDEO2_HEADS, weights),
+        heads=heads_of(width, FAMILIES["internvideo2"].heads_by_width, weights),
         mlp=mlp,
     )
 
@@ -145,7 +179,7 @@ def internvideo2_sizes(shapes: Shapes, weights: str) -> InternVideo2Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageBindSizes:
-    """Shape of a tower; the defaults are those of both published ones."""
+    """Sizes of a tower; the defaults are those of the published image tower."""
 
     image: int = 224
     patch: int = 14
@@ -154,31 +188,31 @@ class LanguageBindSizes:
     heads: int = 16
     mlp: int = 4096
     frames: int = 1
-    """Frames of a clip; 1 for a tower of images, which has no attention over time."""
+    """Frames of a clip; 1 for an image tower, which has no attention over time."""
     is_conv3d: bool = False
-    """Whether patches are cut by a convolution over time too and each frame has a class token of its own (V1.5)."""
+    """Whether a convolution over time too cuts the patches and each frame has a class token of its own (V1.5)."""
     is_quick: bool = False
-    """Whether GELU is approximated by x * sigmoid(1.702 x); not so in the published towers."""
+    """Whether GELU is approximated by x * sigmoid(1.702 x), which the published towers do not."""
 
 
 def languagebind_sizes(shapes: Shapes, path: Path) -> LanguageBindSizes:
-    """A tower's shape, and what its tensors do not tell from the config beside them.
+    """Sizes of a tower; heads and activation come from the config beside the file.
 
     Raises:
-        CheckpointError: the tensors are none of such a tower.
+        CheckpointError: the tensors are not those of such a tower.
     """
     try:
         patches = shapes["embeddings.patch_embedding.weight"]
-        places = shapes["embeddings.position_embedding.weight"][0]
+        positions = shapes["embeddings.position_embedding.weight"][0]
         mlp = shapes["encoder.layers.0.mlp.fc1.weight"][0]
     except (KeyError, IndexError) as error:
-        raise CheckpointError(f"{path} is no checkpoint of LanguageBind: it misses {error}") from None
+        raise CheckpointError(f"{path} is no checkpoint of LanguageBind: it lacks {error}") from None
     config = config_beside(path)
     vision = config.get("vision_config") or config.get("vision_config_dict") or config
     width, patch = patches[0], patches[-1]
     temporal = shapes.get("encoder.layers.0.temporal_embedding")
     return LanguageBindSizes(
-        image=math.isqrt(places - 1) * patch,
+        image=math.isqrt(positions - 1) * patch,
         patch=patch,
         width=width,
         depth=_depth(shapes, "encoder.layers."),

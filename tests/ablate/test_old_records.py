@@ -49,5 +49,5 @@ def test_an_old_promotion_is_compared_with_what_came_out(old_study):
     report = json.loads(
         ablate("consistency", "--study", "before", "--small", "0.15M", "--large", "0.4M", "--json").stdout
     )
-    assert report["foretold"][0]["inside"] == 3
-    assert report["foretold"][0]["rmse"] == pytest.approx(0.3876378)
+    assert report["predictions"][0]["inside"] == 3
+    assert report["predictions"][0]["rmse"] == pytest.approx(0.3876378)

@@ -1,4 +1,4 @@
-"""Wrong and odd wishes: refused in a sentence, or answered right; never a traceback, never half of the files."""
+"""Invalid and unusual requests: refused in one sentence, or handled; never a traceback, never half of the files."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ TWO = Policy(rule="top-k", value=2)
 PROMOTE = ("promote", "--study", "own", "--to", "0.7M")
 
 
-def finish(text: str = SPEC, *, but: str = "none", correct: int = 5) -> None:
-    """Trials of a spec as if they had run, but those whose label holds `but`; 9 answers each, some of them correct."""
+def finish(text: str = SPEC, *, failing: str = "none", correct: int = 5) -> None:
+    """Write trials of a spec as if they had run, except those with `failing` in the label; 9 answers each."""
     Path("own.yaml").write_text(text)
     plan = make_plan(load_spec(Path("own.yaml")))
     remember(plan.paths, StudyFacts(metric=plan.metric, samples=plan.spec.trial_samples))
     for p in plan.missing:
         folder = folder_of(plan.paths, p.trial.key)
         folder.describe(about(plan, p.trial))
-        if but in p.trial.label:
+        if failing in p.trial.label:
             folder.fail(Failure(attempt=0, kind="diverged", message="", traceback="", seconds=1, ended_at=1))
             continue
         value = 60 + np.random.default_rng(int(p.trial.design_key, 16)).normal(0, 3)
@@ -93,10 +93,10 @@ def promoted(request: Request, output: Path | None = None):
         (("--metric", ""), "--metric '' is empty"),
         (("--launch", "--json"), "--launch with --json would print two objects"),
         (("--to", "0.7M="), "give a hub id or folder after the ="),
-        (("--to", "a/-7B=tiny/llm-0.7M@2"), "a label is made of letters"),
+        (("--to", "a/-7B=tiny/llm-0.7M@2"), "a label has letters"),
     ],
 )
-def test_a_wish_that_cannot_be_meant_is_refused(studied, options, says):
+def test_invalid_options_are_refused(studied, options, says):
     code, out, err = ablate(*PROMOTE, *options)
     assert (code, out) == (2, "")
     assert err.startswith("ablate: ")
@@ -117,7 +117,7 @@ def test_a_wish_that_cannot_be_meant_is_refused(studied, options, says):
         (("--small", "9B"), "no trials at 9B in study own"),
     ],
 )
-def test_a_question_that_has_no_answer_is_refused(studied, options, says):
+def test_invalid_questions_are_refused(studied, options, says):
     code, out, err = ablate("consistency", "--study", "own", *options)
     assert (code, out) == (2, "")
     assert says in err
@@ -132,15 +132,15 @@ def test_frames_are_compared_and_promoted_like_videos(studied):
     assert out.startswith("own: 0.05M + 0.15M -> 0.7M   tinybench/overall (frame), 6 designs")
 
 
-def test_a_study_of_several_budgets(studied):
+def test_a_study_with_several_numbers_of_samples(studied):
     finish(SPEC + "samples: 640\n", correct=2)
     _, written = promoted(Request(study="own", large="0.7M"))
     assert load_spec(written.spec).samples == 640  # the latest sweep's
     prepared, written = promoted(Request(study="own", large="0.7M", samples=22_750))
     assert load_spec(written.spec).samples == 22_750
     assert prepared.unit == "PFLOPs"
-    assert "foretold from 22,750 samples (--samples)" in prepared.notes[0]
-    for samples, share in ((640, 2), (22_750, 5)):  # answers of one budget are not mixed with another's
+    assert "predicted from scores of 22,750 samples (--samples)" in prepared.notes[0]
+    for samples, share in ((640, 2), (22_750, 5)):  # answers of one number of samples are not mixed with another's
         chosen = load_study("own", samples=samples).table.select("tinybench/overall")
         assert item_scores(chosen, "0.05M", "0.15M").x_nI.sum() == 600 * share
 
@@ -151,14 +151,14 @@ def test_all_seeds_of_a_design_are_paid_for(studied):
     assert next_steps(three, 0.0).steps[0].cost == pytest.approx(next_steps(one, 0.0).steps[0].cost)  # one run
 
 
-def test_trials_without_scores_are_told(tmp_path, monkeypatch):
+def test_trials_without_scores_are_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    finish(but="fps1-tpf1@0.15M")
-    told = "1 trial has no scores, left out: fps1-tpf1@0.15M/s0 failed (diverged)"
+    finish(failing="fps1-tpf1@0.15M")
+    note = "1 trial has no scores, left out: fps1-tpf1@0.15M/s0 failed (diverged)"
     code, out, _ = ablate("consistency", "--study", "own", "--json")
     assert code == 0
-    assert told in json.loads(out)["warnings"]
-    assert told in prepare(Request(study="own", large="0.7M")).notes
+    assert note in json.loads(out)["warnings"]
+    assert note in prepare(Request(study="own", large="0.7M")).notes
 
 
 def test_a_running_sweep_does_not_stop_a_promotion(studied):
@@ -183,7 +183,7 @@ def test_a_device_is_not_replaced_by_a_spec(studied):
     assert Path("pipe").is_fifo()
 
 
-def test_designs_whose_axes_nobody_knows_are_candidates_too(studied):
+def test_designs_without_axes_are_candidates_too(studied):
     rows = [f"d{i},{scale},{50 + i}" for i in range(3) for scale in ("0.05M", "0.15M")]
     Path("t.csv").write_text("\n".join(["design,scale,score,benchmark", *(f"{row},tinybench" for row in rows)]))
     import_scores(Path("t.csv"), "own", lower_is_better=False, replace=False)
@@ -213,19 +213,19 @@ def test_losses_mirror_scores_and_say_so(tmp_path, monkeypatch):
     assert "down/overall (lower is better), 7 designs" in ablate("promote", "--study", "down", "--to", "7B")[1]
 
 
-def test_a_score_beyond_all_scores_is_none(studied):
+def test_an_impossible_score_is_refused(studied):
     Path("t.csv").write_text("design,scale,score\nd,1B,1e300\n")
     code, _, err = ablate("import", "t.csv", "--study", "far")
     assert code == 2
     assert "t.csv:2: score 1e300 is no score" in err
 
 
-def test_what_was_foretold_blindly_is_called_so(studied):
+def test_blind_predictions_are_labelled(studied):
     code, out, _ = ablate("promote", "--study", "own", "--to", "0.15M", "--blind", "--top-k", "1", "--json")
     assert code == 0
     assert json.loads(Path(json.loads(out)["record"]).read_text())["is_blind"]
-    assert "as if none were known there, observed at 0.15M" in ablate("consistency", "--study", "own")[1]
+    assert "ignoring the scores at 0.15M, observed at 0.15M" in ablate("consistency", "--study", "own")[1]
 
 
-def test_far_scales_are_called_far(studied):
+def test_large_ratios_of_scales_are_noted(studied):
     assert any("7B is 46,667 times 0.15M" in note for note in prepare(Request(study="own", large="7B")).notes)

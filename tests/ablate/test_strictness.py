@@ -1,4 +1,4 @@
-"""Odd input, found by trying to break the command line: each is refused in one line, or means what it says."""
+"""Unusual input, from attempts to break the command line: refused in one line, or read as written."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ def load(tmp_path: Path):
         ("axes: {sampling.frames: [true, 8]}", "frames must be a number, not True"),
         ("axes: {sampling.frames: ['8']}", "frames must be a number, not '8'"),
         ("axes: {integration.timestamps: [1, 0]}", "timestamps must be true or false, not 1"),
-        ("axes: {sampling.frames: [4]}\nsamples: true", "True is not a whole number"),
-        ("axes: {sampling.frames: [4]}\nseeds: ['1']", "'1' is not a whole number"),
+        ("axes: {sampling.frames: [4]}\nsamples: true", "True is not a non-negative integer"),
+        ("axes: {sampling.frames: [4]}\nseeds: ['1']", "'1' is not a non-negative integer"),
         ("axes: {sampling.frames: [4]}\nseeds: [99999999999]", "less than"),
         ("axes: {sampling.frames: [4]}\nzip: [{sampling.frames: [8]}]", "the same axis twice"),
         ("axes: {schedule.00.share: [0.5]}", "no such axis"),
         ("axes: {schedule.\u00b2.share: [0.5]}", "no such axis"),
-        ("axes: {scale: [0.7M]}", "stand at the top of the spec"),
+        ("axes: {scale: [0.7M]}", "top-level keys of the spec"),
         ("zip: [{}]", "an empty entry"),
         ("axes: {sampling.frames: !foo [4]}", "YAML tags such as !foo are not allowed"),
         ("axes: {sampling.frames: [4]}\nexclude: [{}]", "at least 1 item"),
-        ("axes: {sampling: [{name: '', kind: uniform, frames: 4}]}", "`name` must be a word"),
+        ("axes: {sampling: [{name: '', kind: uniform, frames: 4}]}", "`name` must be a non-empty string"),
         ("axes: {sampling.frames: [4]}\nresources: {cpus: .inf}", "finite"),
-        ("grids: [{axes: {sampling.frames: [4]}}]\nvary: one_at_a_time", "stand inside each of them"),
+        ("grids: [{axes: {sampling.frames: [4]}}]\nvary: one_at_a_time", "inside each of them"),
         ("axes: {schedule.0.lr: [{connector: 0}]}", "trains nothing"),
     ],
 )
-def test_nonsense_is_refused_with_its_line(load, text, says):
+def test_invalid_specs_are_refused_with_their_line(load, text, says):
     with pytest.raises(UsageError) as error:
         expand(load(text))
     assert says in str(error.value)
@@ -61,9 +61,15 @@ def test_nonsense_is_refused_with_its_line(load, text, says):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("axes: {sampling.frames: [4]}\nbudget: 640", "s.yaml:5: budget: unknown key 'budget'; it is now 'samples'"),
-        ("axes: {sampling.frames: [4]}\ndesign: grid", "s.yaml:5: design: unknown key 'design'; it is now 'vary'"),
-        ("grids: [{axes: {sampling.frames: [4]}, design: grid}]", "unknown key 'design'; it is now 'vary'"),
+        (
+            "axes: {sampling.frames: [4]}\nbudget: 640",
+            "s.yaml:5: budget: unknown key 'budget': it is called 'samples' now",
+        ),
+        (
+            "axes: {sampling.frames: [4]}\ndesign: grid",
+            "s.yaml:5: design: unknown key 'design': it is called 'vary' now",
+        ),
+        ("grids: [{axes: {sampling.frames: [4]}, design: grid}]", "unknown key 'design': it is called 'vary' now"),
     ],
 )
 def test_a_key_of_an_earlier_version_is_refused_with_the_new_one(load, text, says):
@@ -91,7 +97,7 @@ def test_merge_keys_and_names_with_brackets_mean_what_they_say(load):
     assert [t.design_label for t in expand(load(text)).trials] == ["[/a]", "b"]
 
 
-def test_every_trial_tells_its_value_of_every_axis_of_every_grid(load):
+def test_every_trial_has_a_value_of_every_axis_of_every_grid(load):
     grids = "grids: [{axes: {sampling.frames: [4]}}, {axes: {resampler.tokens_per_frame: [4]}}]\n"
     axes = [t.axes for t in expand(load(grids)).trials]
     both = ("sampling.frames", "resampler.tokens_per_frame")
@@ -101,17 +107,17 @@ def test_every_trial_tells_its_value_of_every_axis_of_every_grid(load):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("design,scale,score\na,1B,1,9\n", "csv:2: 4 cells where the header has 3"),
+        ("design,scale,score\na,1B,1,9\n", "csv:2: 4 cells, but the header has 3"),
         ("design,scale,score\n\n\na,1B,x\n", "csv:4: score 'x'"),
         ("design,scale,score\na,1B,1_0\n", "score '1_0' is not a number"),
-        ("design,scale,seed,score\na,1B,1e30,1\n", "seed '1e30' is not a whole number"),
-        ("design,scale,seed,score\na,1B,NA,1\n", "seed 'NA' is not a whole number"),
+        ("design,scale,seed,score\na,1B,1e30,1\n", "seed '1e30' is not a non-negative integer"),
+        ("design,scale,seed,score\na,1B,NA,1\n", "seed 'NA' is not a non-negative integer"),
         ("design,scale,score,modality\na,1B,1,audio\n", "allowed: video, frame, text"),
         ("design,scale,score,benchmark,samples\na,1B,1,b,10\na,1B,1,c,20\n", "other `samples`"),
-        ("design,design,scale,score\na,a,1B,1\n", "a column stands twice"),
+        ("design,design,scale,score\na,a,1B,1\n", "duplicate columns"),
     ],
 )
-def test_a_table_is_read_as_it_stands(tmp_path, text, says):
+def test_a_table_is_read_strictly(tmp_path, text, says):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UsageError) as error:
         import_scores(tmp_path / "t.csv", "s", lower_is_better=False, replace=False)
@@ -138,7 +144,7 @@ def test_a_record_of_wrong_types_is_refused_by_name(tmp_path):
         (record.path / file).write_text(json.dumps(good))
 
 
-def test_taken_names_and_folders_that_are_no_studies(tmp_path, monkeypatch):
+def test_reserved_names_and_folders_that_are_no_studies(tmp_path, monkeypatch):
     for name in ("mlflow.db", "artifacts", "Default", "x" * 101):
         with pytest.raises(UsageError, match="study name"):
             study_paths(name)
@@ -146,7 +152,7 @@ def test_taken_names_and_folders_that_are_no_studies(tmp_path, monkeypatch):
     assert studies(tmp_path / "runs") == []
 
 
-def test_a_damaged_study_file_says_what_it_held():
+def test_a_damaged_study_file_is_reported_with_what_it_contains():
     paths = study_paths("s")
     remember(paths, StudyFacts(lower_is_better=True))
     assert facts(paths).lower_is_better

@@ -16,22 +16,22 @@ def test_intervals_cover():
     found = {}
     for world in ("normal", "collapsed", "seed noise"):
         _, counts = measure((world, 0.83, 12), worlds.truths(world, 0.83), 60)
-        for key, (held, total) in counts.items():
+        for key, (hits, total) in counts.items():
             before = found.get(key, (0, 0))
-            found[key] = (before[0] + held, before[1] + total)
+            found[key] = (before[0] + hits, before[1] + total)
     covered = {name: counts for (name, method), counts in found.items() if method == "ours"}
     assert set(METHODS) <= {name.split("@")[0] for name in covered}
-    for name, (held, total) in covered.items():
-        assert held / total >= (0.88 if total > 100 else 0.75), name
+    for name, (hits, total) in covered.items():
+        assert hits / total >= (0.88 if total > 100 else 0.75), name
     assert found["r2", "percentile"][0] < found["r2", "ours"][0]
 
 
-def test_chances_are_calibrated_and_regret_is_kept():
-    _, found = promises.calibration(promises.Case("normal", None, 12), 150)
-    for known, (bins, held, total) in found.items():
-        chance, was, designs = bins.T
-        assert abs(was - chance).sum() / designs.sum() < 0.06, known
-        assert 0.9 < held / total <= 1
-    _, kept = promises.regrets(promises.Case("normal", 0.83, 12), 60)
-    assert (kept[:, :, 0] <= 1).all(), kept
-    assert (np.diff(kept[:, :, 1], axis=1) <= 0).all()  # the lower the regret, the more are trained
+def test_probabilities_are_calibrated_and_regret_is_within_its_target():
+    _, results = promises.calibration(promises.Case("normal", None, 12), 150)
+    for num_known, (bins, hits, total) in results.items():
+        predicted, observed, designs = bins.T
+        assert abs(observed - predicted).sum() / designs.sum() < 0.06, num_known
+        assert 0.9 < hits / total <= 1
+    _, means = promises.regrets(promises.Case("normal", 0.83, 12), 60)
+    assert (means[:, :, 0] <= 1).all(), means
+    assert (np.diff(means[:, :, 1], axis=1) <= 0).all()  # the lower the regret, the more are trained

@@ -24,9 +24,9 @@ NOISE = 2.0
 def within_seconds(limit: float, what: str) -> Iterator[None]:
     started = time.process_time()
     yield
-    taken = time.process_time() - started
-    print(f"\n{what}: {taken:.3f} s (at most {limit:g} s)")
-    assert taken < NOISE * limit
+    seconds = time.process_time() - started
+    print(f"\n{what}: {seconds:.3f} s (at most {limit:g} s)")
+    assert seconds < NOISE * limit
 
 
 @pytest.mark.parametrize(("designs", "limit"), [(21, 0.1), (1000, 5.0)])
@@ -40,10 +40,10 @@ def test_ten_thousand_resamples(designs, limit):
 
 
 def test_the_published_study(apollo):
-    asked = Request(small="0.5B", large="7B", within="data_mix")
-    study_report(apollo, asked)  # imports what it needs
+    request = Request(small="0.5B", large="7B", within="data_mix")
+    study_report(apollo, request)  # imports what it needs
     with within_seconds(0.5, "report on apollo"):
-        study_report(apollo, asked)
+        study_report(apollo, request)
 
 
 @pytest.mark.parametrize("blocks", ["two levels", "many levels", "one axis"])

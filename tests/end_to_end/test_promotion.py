@@ -19,7 +19,7 @@ def test_from_small_scales_to_a_promotion_and_back(shop):
     answer = shop.json("consistency", "--study", "small")
     assert (answer["small"], answer["large"], answer["n"]) == ("0.05M", "0.15M", 3)
     assert answer["verdict"] == "no verdict: too few designs"
-    assert answer["foretold"] == []
+    assert answer["predictions"] == []
     asked = ("promote", "--study", "small", "--to", "0.4M", "--top-k", "2")
     wish = shop.json(*asked)
     spec = shop.folder / wish["spec"]
@@ -35,8 +35,8 @@ def test_from_small_scales_to_a_promotion_and_back(shop):
     assert set(again["promoted"]) == {c["design"] for c in again["candidates"]} - set(wish["promoted"])
     shop.run("sweep", shop.spec(SPEC), "--scales", "0.4M")
     answer = shop.json("consistency", "--study", "small", "--large", "0.4M")
-    latest, first = answer["foretold"][0], answer["foretold"][-1]
+    latest, first = answer["predictions"][0], answer["predictions"][-1]
     assert [o["design"] for o in latest["outcomes"]] == again["promoted"]
     assert {o["design"] for o in first["outcomes"]} >= set(wish["promoted"])
     assert 0 <= first["inside"] <= len(first["outcomes"])
-    assert "foretold from 0.05M and 0.15M" in shop.run("consistency", "--study", "small", "--large", "0.4M").stdout
+    assert "predicted from 0.05M and 0.15M" in shop.run("consistency", "--study", "small", "--large", "0.4M").stdout

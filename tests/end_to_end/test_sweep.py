@@ -56,7 +56,7 @@ def test_a_sweep_from_nothing_to_a_ranking(shop: Shop):
     # The same file again: nothing runs, and Ray is not even started.
     began = time.monotonic()
     again = shop.run("sweep", spec)
-    assert "2 done, 0 to run" in again.stderr
+    assert "2 done, 0 missing" in again.stderr
     assert time.monotonic() - began < 20
     assert "fps1" in again.stdout
     assert "ablate ui small" in again.stdout
@@ -64,7 +64,7 @@ def test_a_sweep_from_nothing_to_a_ranking(shop: Shop):
     # A value more: only the new cell runs.
     before = {label: record.result for label, record in records.items()}
     more = shop.run("sweep", shop.spec(THREE))
-    assert "3 declared, 0 excluded, 0 duplicate, 2 done, 1 to run" in more.stderr
+    assert "3 declared, 0 excluded, 0 duplicate, 2 done, 1 missing" in more.stderr
     after = shop.records()
     assert len(after) == len(shop.mlflow_runs()) == 3
     assert {label: after[label].result for label in before} == before
@@ -132,7 +132,7 @@ def test_a_worker_that_is_killed_is_tried_again(shop: Shop):
     out, err = driver.communicate(timeout=300)
     assert driver.returncode == 0, err
     assert "the trial's process died" in err
-    assert "trying once more" in err
+    assert "retrying once" in err
     statuses = [(r.status, [f.kind for f in r.failures]) for r in shop.records().values()]
     assert sorted(statuses) == [("done", []), ("done", ["killed"])]
     assert len(shop.mlflow_runs()) == 2

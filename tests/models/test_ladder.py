@@ -10,7 +10,7 @@ import pytest
 
 from models.cards import LLMS, SCALES, llm_card
 from models.design import TrialConfig
-from models.ladder import LADDER, REFERENCE, SMALLEST_RULED, published_factor, scale_card, scale_card_of
+from models.ladder import LADDER, REFERENCE, SMALLEST_SCALED, published_factor, scale_card, scale_card_of
 from models.presets import PRESETS
 
 TABLE_7 = {1_543_714_304: 5e-5, 3_085_938_688: 2e-5, 7_615_616_512: 1e-5}
@@ -99,7 +99,7 @@ def test_an_llm_without_a_card_needs_no_gpu_where_its_files_are_small(tmp_path: 
     write_header(tmp_path / "model-1.safetensors", rows=1_000)
     step = scale_card_of(config("mine", str(tmp_path)))
     assert (step.llm_lr_factor, step.gpus) == (1.0, 0)
-    write_header(tmp_path / "model-2.safetensors", rows=SMALLEST_RULED // 64)
+    write_header(tmp_path / "model-2.safetensors", rows=SMALLEST_SCALED // 64)
     assert scale_card_of(config("mine", str(tmp_path))).gpus == 1
 
 
@@ -115,21 +115,21 @@ def test_a_hub_ids_rate_is_the_same_whether_or_not_a_copy_lies_here(tmp_path: Pa
     assert scale_card_of(config("mine", "who/Llama-1B")) == away
 
 
-def test_an_llm_that_cannot_be_is_refused_with_the_mend(tmp_path: Path):
+def test_an_impossible_llm_is_refused_with_the_fix(tmp_path: Path):
     for llm, says in (
         (str(tmp_path / "nowhere"), "there is no folder .*nowhere; an LLM is a folder with config.json, or a hub id"),
-        (str(tmp_path), "holds no config.json; put it there, with the weights"),
+        (str(tmp_path), "has no config.json; put it there, with the weights"),
         ("Qwen/Qwen2.5-7B-Instrct", r"unknown LLM .*did you mean 'Qwen/Qwen2.5-7B-Instruct'\?"),
         ("https://huggingface.co/Qwen/Qwen3-1.7B", "there is no folder https"),
     ):
         with pytest.raises(ValueError, match=says):
             scale_card_of(config("mine", llm))
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json is no JSON"):
+    with pytest.raises(ValueError, match="config.json is not JSON"):
         scale_card_of(config("mine", str(tmp_path)))
 
 
-def test_unknown_scales_and_taken_labels_are_refused_with_the_mend():
+def test_unknown_scales_and_taken_labels_are_refused_with_the_fix():
     with pytest.raises(ValueError, match=r"unknown scale 'Qwen2.5-3', did you mean 'Qwen2.5-3B'\? Known scales: 0.05M"):
         scale_card("Qwen2.5-3")
     with pytest.raises(ValueError, match="'3B' is one of the ladder's scales"):

@@ -1,4 +1,4 @@
-"""Typer declarations of the commands, by noun: each parses, calls one function, and shows its result."""
+"""Typer declarations of the commands, by noun. Each parses its options, calls one function and shows its result."""
 
 import lazy_loader
 

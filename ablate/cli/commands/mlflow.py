@@ -1,4 +1,4 @@
-"""`ablate ui` and `sync`: MLflow, the mirror of the trial folders."""
+"""`ablate ui` and `sync`: MLflow, which mirrors the trial folders."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sync(
     tracking_uri: options.TrackingUri = None,
     as_json: options.Json = False,
 ) -> None:
-    """Bring MLflow in step with the trial folders; rebuilds a lost store."""
+    """Update MLflow from the trial folders; rebuilds a lost store."""
     from ablate.cli.views.mlflow import sync_and_show
 
     sync_and_show(study, tracking_uri=tracking_uri, as_json=as_json)

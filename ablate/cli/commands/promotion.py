@@ -27,13 +27,13 @@ def promote(
     top_k: Annotated[int | None, typer.Option(help="This many of the highest predicted scores.", min=1)] = None,
     gpu_hours: Annotated[float | None, typer.Option(help="The best set within this many GPU-hours.")] = None,
     calibrate: Annotated[
-        int | None, typer.Option(help="This many that say most about the transfer to the large scale.", min=1)
+        int | None, typer.Option(help="This many that are most informative about the transfer.", min=1)
     ] = None,
     blind: options.Blind = False,
-    launch: Annotated[bool, typer.Option("--launch", help="Run the sweep that is written.")] = False,
+    launch: Annotated[bool, typer.Option("--launch", help="Run the written sweep.")] = False,
     designs: options.Declared = None,
     metric: options.Metric = None,
-    modality: options.Shown = options.Modality.VIDEO,
+    modality: options.Input = options.Modality.VIDEO,
     samples: options.Samples = None,
     seeds: options.NewSeeds = "0",
     train_samples: options.TrainSamples = None,
@@ -43,7 +43,7 @@ def promote(
     tracking_uri: options.ReadUri = None,
     as_json: options.Json = False,
 ) -> None:
-    """The designs worth their GPU-hours at a large scale, as the next sweep spec."""
+    """Choose the designs to train at a large scale, and write them as a sweep spec."""
     from ablate.cli.views.promotion import Output, policy_of, promote_and_show
     from ablate.promotion import Request
 
@@ -52,9 +52,9 @@ def promote(
         raise UsageError(
             "--launch with --json would print two objects: promote with --json, then `ablate sweep SPEC --json`"
         )
-    wishes: dict[Rule, float | None]
-    wishes = {"regret": regret, "confidence": confidence, "top-k": top_k}
-    wishes |= {"gpu-hours": gpu_hours, "calibrate": calibrate}
+    rules: dict[Rule, float | None]
+    rules = {"regret": regret, "confidence": confidence, "top-k": top_k}
+    rules |= {"gpu-hours": gpu_hours, "calibrate": calibrate}
     large, llm = options.labelled_scale(to)
     request = Request(
         study=study,
@@ -71,8 +71,8 @@ def promote(
         blind=blind,
         tracking_uri=tracking_uri,
     )
-    wanted = Output(path=output, launch=launch, plot=plot, as_json=as_json)
-    raise typer.Exit(promote_and_show(request, policy_of(wishes), wanted))
+    destination = Output(path=output, launch=launch, plot=plot, as_json=as_json)
+    raise typer.Exit(promote_and_show(request, policy_of(rules), destination))
 
 
 def next_(
@@ -83,7 +83,7 @@ def next_(
     blind: options.Blind = False,
     designs: options.Declared = None,
     metric: options.Metric = None,
-    modality: options.Shown = options.Modality.VIDEO,
+    modality: options.Input = options.Modality.VIDEO,
     samples: options.Samples = None,
     seeds: options.NewSeeds = "0",
     train_samples: options.TrainSamples = None,
@@ -91,7 +91,7 @@ def next_(
     tracking_uri: options.ReadUri = None,
     as_json: options.Json = False,
 ) -> None:
-    """The one training that is worth most for its cost, or a stop."""
+    """Recommend the training that is worth most for its cost, or to stop."""
     from ablate.cli.views.promotion import policy_of, show_next
     from ablate.promotion import Request
 
@@ -121,7 +121,7 @@ def backtest(
     from_: options.From = None,
     subsets: Annotated[int, typer.Option(help="Random subsets of the designs that are replayed.", min=1)] = 200,
     metric: options.Metric = None,
-    modality: options.Shown = options.Modality.VIDEO,
+    modality: options.Input = options.Modality.VIDEO,
     samples: options.Samples = None,
     plot: options.Plot = None,
     tracking_uri: options.ReadUri = None,

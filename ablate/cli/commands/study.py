@@ -1,4 +1,4 @@
-"""`ablate consistency` and `ls`: the scores of a study, read back."""
+"""`ablate consistency` and `ls`: the scores of a study."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def consistency(
     small: Annotated[str | None, typer.Option(help="Scale label; the study's smallest if omitted.")] = None,
     large: Annotated[str | None, typer.Option(help="Scale label; the study's largest if omitted.")] = None,
     metric: options.Metric = None,
-    modality: options.Shown = options.Modality.VIDEO,
+    modality: options.Input = options.Modality.VIDEO,
     samples: options.Samples = None,
     without: Annotated[str | None, typer.Option(help="Designs to leave out: v07,v14")] = None,
-    within: Annotated[str | None, typer.Option(help="An axis: R2 within its values.")] = None,
+    within: Annotated[str | None, typer.Option(help="An axis: R2 within each of its values.")] = None,
     baseline: Annotated[
-        list[str] | None, typer.Option(help="Compare an axis' values with this one: AXIS=VALUE.")
+        list[str] | None, typer.Option(help="Compare the values of an axis with this one: AXIS=VALUE.")
     ] = None,
     noise: Annotated[
-        float | None, typer.Option(help="Standard deviation of one run in points, if seeds do not show it.")
+        float | None, typer.Option(help="Standard deviation between seeds in points, if the study does not show it.")
     ] = None,
     resolution: Annotated[float, typer.Option(help="Difference in points that seeds should resolve.")] = 1.0,
     half_width: Annotated[float, typer.Option(help="Half-width of R2's interval, for the designs needed.")] = 0.1,

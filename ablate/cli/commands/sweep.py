@@ -1,4 +1,4 @@
-"""`ablate sweep`, `plan` and `schema`: what starts from a spec."""
+"""`ablate sweep`, `plan` and `schema`: commands on sweep specs."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def plan(
     seeds: options.Seeds = None,
     scales: options.Scales = None,
     gpu: options.GpuName = None,
-    utilisation: Annotated[float, typer.Option(help="Share of its peak that training reaches.", min=0.01, max=1)] = 0.4,
+    utilisation: Annotated[float, typer.Option(help="Share of peak that training reaches.", min=0.01, max=1)] = 0.4,
     max_gpus: Annotated[int, typer.Option(help="Most GPUs of one trial.", min=1)] = 64,
     noise: Annotated[float, typer.Option(help="Standard deviation between seeds, in points.", min=0.001)] = 1.0,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a sweep would run and what it costs. Starts nothing, writes nothing."""
+    """Show the trials of a sweep and their costs. Starts nothing, writes nothing."""
     from ablate.cli.views.plan import show_plan
     from ablate.plan import Pricing, refuse_infeasible
     from ablate.plan import gpu as gpu_named
@@ -61,7 +61,7 @@ def plan(
     pricing = Pricing(gpu=gpu_named(gpu) if gpu else None, utilisation=utilisation, max_gpus=max_gpus)
     planned = _plan(spec, seeds, scales, pricing, noise)
     show_plan(planned, as_json=as_json)
-    if gpu is None:  # with one named the plan is for other machines than this
+    if gpu is None:  # a named GPU means a plan for other machines
         refuse_infeasible(planned)
 
 

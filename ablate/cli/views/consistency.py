@@ -1,4 +1,4 @@
-"""What people see of `ablate consistency`, part by part, and its --json and --csv twins."""
+"""Output of `ablate consistency`: text by section, --json and --csv."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ablate.cli.views.out import ERR, OUT, print_json, save_plot, short_number, 
 
 if TYPE_CHECKING:
     from ablate.record import CheckedPromotion
-    from analysis.consistency import Consistency, Effect, Pair, Report
+    from analysis.consistency import Choice, Consistency, Pair, Report, SamplesCurve
     from analysis.numbers import Interval
 
-_SOURCES = {"seeds": "their seeds", "items": "the test items", "stated": "the stated noise"}
+_SOURCES = {"seeds": "the seeds", "items": "the test items", "stated": "the stated noise"}
 MOST_ROWS = 24
-"""Rows of a section that are printed; --json has all."""
-MOST_HELD = 3
-"""Promotions that are held against their outcome, the latest; --json has all."""
+"""Rows that are printed of a section; --json has all."""
+MOST_PROMOTIONS = 3
+"""Promotions whose predictions are printed, the latest; --json has all."""
 _STATISTICS = (
     ("R2", "r2"),
     ("Spearman", "spearman"),
@@ -39,21 +39,25 @@ _STATISTICS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How the answer is wanted."""
+    """Output options."""
 
     plot: Path | None
     as_json: bool
     as_csv: bool
 
 
-def show_report(report: Report, held: Sequence[CheckedPromotion], output: Output) -> None:
-    """Print all parts that the study has something for."""
+def show_report(report: Report, promotions: Sequence[CheckedPromotion], output: Output) -> None:
+    """Print a report, with the predictions of earlier promotions, and write its plot.
+
+    Raises:
+        UsageError: the plot cannot be written.
+    """
     if output.plot is not None:
         from analysis.figures import report_figure
 
         save_plot(partial(report_figure, report), output.plot)
     if output.as_json:
-        return print_json(report.to_json() | {"foretold": [_held_json(one) for one in held]})
+        return print_json(report.to_json() | {"predictions": [_check_json(checked) for checked in promotions]})
     if output.as_csv:
         return print_csv(report)
     _print_main(report.consistency)
@@ -63,10 +67,10 @@ def show_report(report: Report, held: Sequence[CheckedPromotion], output: Output
     _print_noise(report)
     _print_scales(report)
     _print_metrics(report)
-    for one in held[:MOST_HELD]:
-        _print_held(one)
-    if len(held) > MOST_HELD:
-        OUT.print(f"\nand {len(held) - MOST_HELD} earlier promotions (--json)")
+    for checked in promotions[:MOST_PROMOTIONS]:
+        _print_check(checked)
+    if len(promotions) > MOST_PROMOTIONS:
+        OUT.print(f"\nand {len(promotions) - MOST_PROMOTIONS} earlier promotions (--json)")
     for warning in (*report.consistency.warnings, *report.warnings):
         ERR.print(f"note: {warning}", style="yellow")
     if output.plot is not None:
@@ -74,125 +78,114 @@ def show_report(report: Report, held: Sequence[CheckedPromotion], output: Output
     return None
 
 
-def _held_json(one: CheckedPromotion) -> dict[str, Any]:
+def _check_json(checked: CheckedPromotion) -> dict[str, Any]:
     about = {
-        name: getattr(one.promotion, name)
+        name: getattr(checked.promotion, name)
         for name in ("made_at", "policy", "prior", "prior_share", "scales", "spec", "is_blind")
     }
-    return one.check.to_json() | about
+    return checked.check.to_json() | about
 
 
-def _print_held(one: CheckedPromotion) -> None:
-    promotion, found = one.promotion, one.check
+def _print_check(checked: CheckedPromotion) -> None:
+    promotion, result = checked.promotion, checked.check
     day = datetime.fromtimestamp(promotion.made_at, UTC).strftime("%Y-%m-%d")
-    blind = ", as if none were known there" if promotion.is_blind else ""
-    _head(f"foretold from {' and '.join(promotion.scales)} on {day}{blind}, observed at {promotion.large}")
-    rows = table("design", "foretold", "+-", "observed", "", right=("foretold", "+-", "observed"))
-    for o in found.outcomes[:MOST_ROWS]:
+    blind = f", ignoring the scores at {promotion.large}" if promotion.is_blind else ""
+    _head(f"predicted from {' and '.join(promotion.scales)} on {day}{blind}, observed at {promotion.large}")
+    rows = table("design", "predicted", "+-", "observed", "", right=("predicted", "+-", "observed"))
+    for o in result.outcomes[:MOST_ROWS]:
         inside = "within" if o.is_inside else "outside"
         rows.add_row(o.design, f"{o.predicted:.2f}", f"{o.half_width:.2f}", f"{o.observed:.2f}", inside)
     OUT.print(rows)
-    if len(found.outcomes) > MOST_ROWS:
-        OUT.print(f"  and {len(found.outcomes) - MOST_ROWS} more (--json)")
-    level = ", once their level was taken from the scores" if found.level is not None else ""
-    OUT.print(f"  {found.inside} of {len(found.outcomes)} within the 95% interval{level}; RMSE {found.rmse:.2f} points")
+    total = len(result.outcomes)
+    if total > MOST_ROWS:
+        OUT.print(f"  and {total - MOST_ROWS} more (--json)")
+    level = ", with the mean of the predictions set to that of the scores" if result.level is not None else ""
+    OUT.print(f"  {result.inside} of {total} within the 95% interval{level}; RMSE {result.rmse:.2f} points")
 
 
 def print_csv(report: Report) -> None:
-    """A row for each design that was compared: scores, prediction by the line, influence."""
-    found = report.consistency
+    """Print one row for each compared design: scores, value of the fitted line, influence."""
+    consistency = report.consistency
+    small, large = consistency.small, consistency.large
+    slope, intercept = consistency.slope, consistency.intercept
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    names = (f"score_{found.small}", f"score_{found.large}", f"line_{found.large}")
+    names = (f"score_{small}", f"score_{large}", f"line_{large}")
     writer.writerow(["design", *names, "leverage", "cooks_distance", "r2_without"])
-    for p in found.points:
-        line = None if found.slope is None or found.intercept is None else found.intercept + found.slope * p.x
+    for p in consistency.points:
+        line = None if slope is None or intercept is None else intercept + slope * p.x
         cells = (p.x, p.y, line, p.leverage, p.cooks_distance, p.r2_without)
         writer.writerow([p.design, *("" if cell is None else f"{cell:.12g}" for cell in cells)])
 
 
-def _print_main(found: Consistency) -> None:
-    name = f"{found.study}: {found.small} -> {found.large}"
-    direction = ", lower is better" if found.lower_is_better else ""
-    OUT.print(Text(f"{name}   {found.metric} ({found.modality}{direction}), {found.n} designs", style="bold"))
+def _print_main(consistency: Consistency) -> None:
+    small, large = consistency.small, consistency.large
+    name = f"{consistency.study}: {small} -> {large}"
+    direction = ", lower is better" if consistency.lower_is_better else ""
+    metric = f"{consistency.metric} ({consistency.modality}{direction})"
+    OUT.print(Text(f"{name}   {metric}, {consistency.n} designs", style="bold"))
     rows = table("", "value", "95% interval", right=("value",))
     for label, key in _STATISTICS:
         digits = 2 if key in ("intercept", "rmse") else 3
-        value = getattr(found, key)
-        rows.add_row(
-            label, f"{value:.{digits}f}" if value is not None else "undefined", _told(found.intervals[key], digits)
-        )
+        value = getattr(consistency, key)
+        interval = _range(consistency.intervals[key], digits)
+        rows.add_row(label, f"{value:.{digits}f}" if value is not None else "undefined", interval)
     OUT.print(rows)
-    if found.slope is not None and found.slope_se is not None and found.prediction is not None:
-        line = f"score at {found.large} = {found.slope:.3f} x score at {found.small} {found.intercept:+.2f}"
-        errors = f"standard errors {found.slope_se:.3f} and {found.intercept_se:.2f}"
-        OUT.print(f"fitted line: {line} ({errors}); a new design within {found.prediction:.2f} points (95%)")
-    if found.spearman_p is not None:
-        OUT.print(
-            f"shuffled designs would agree as well with a chance of {found.spearman_p:.2g} (permutation, Spearman)"
-        )
-    OUT.print(f"verdict: {found.verdict}")
+    slope, slope_se, intercept_se = consistency.slope, consistency.slope_se, consistency.intercept_se
+    if slope is not None and slope_se is not None and consistency.prediction is not None:
+        line = f"score at {large} = {slope:.3f} x score at {small} {consistency.intercept:+.2f}"
+        errors = f"standard errors {slope_se:.3f} and {intercept_se:.2f}"
+        OUT.print(f"fitted line: {line} ({errors}); a new design within {consistency.prediction:.2f} points (95%)")
+    if consistency.spearman_p is not None:
+        OUT.print(f"permutation test of Spearman's correlation: p = {consistency.spearman_p:.2g}")
+    OUT.print(f"verdict: {consistency.verdict}")
 
 
-def _print_promoting(found: Consistency) -> None:
-    if not found.regret:
+def _print_promoting(consistency: Consistency) -> None:
+    if not consistency.regret:
         return
-    _head(f"promoting the k best of {found.small}, seen at {found.large}")
+    _head(f"promoting the k best designs of {consistency.small}, evaluated at {consistency.large}")
     numbers = ("k", "regret", "recall", "NDCG")
     rows = table("k", "regret", "expected regret", "recall", "expected recall", "NDCG", right=numbers)
-    for k, lost in found.regret.items():
-        mean = found.expected.get(k)
-        regret = f"{mean.regret:.2f} ({_told(mean.regret_interval, 2)})" if mean else ""
-        recall = f"{mean.recall:.2f} ({_told(mean.recall_interval, 2)})" if mean else ""
-        rows.add_row(str(k), f"{lost:.2f}", regret, f"{found.recall[k]:.2f}", recall, f"{found.ndcg[k]:.3f}")
+    for k, lost in consistency.regret.items():
+        mean = consistency.expected.get(k)
+        regret = f"{mean.regret:.2f} ({_range(mean.regret_interval, 2)})" if mean else ""
+        recall = f"{mean.recall:.2f} ({_range(mean.recall_interval, 2)})" if mean else ""
+        observed = f"{consistency.recall[k]:.2f}"
+        rows.add_row(str(k), f"{lost:.2f}", regret, observed, recall, f"{consistency.ndcg[k]:.3f}")
     OUT.print(rows)
 
 
 def _print_influence(report: Report) -> None:
-    found, told = report.consistency, []
-    if found.r2_leave_one_out:
-        told.append(f"without any one design {_told(found.r2_leave_one_out, 3)}")
-    if removed := [r for r in found.influential if r.r2 is not None]:
+    consistency, lines = report.consistency, []
+    if consistency.r2_leave_one_out:
+        lines.append(f"without any single design: {_range(consistency.r2_leave_one_out, 3)}")
+    if removed := [r for r in consistency.influential if r.r2 is not None]:
         steps = ", ".join(f"{r.design} {r.r2:.3f}" for r in removed)
-        told.append(f"without the most influential, one after another: {steps}")
+        lines.append(f"without the most influential designs, removed one after another: {steps}")
     if report.within is not None:
-        less = f", {len(report.within.left_out)} designs left out" if report.within.left_out else ""
-        told.append(f"within {report.within_axis} {_number(report.within.r2)} ({report.within.n} designs{less})")
+        less = f", {len(report.within.left_out)} left out" if report.within.left_out else ""
+        lines.append(f"within {report.within_axis}: {_number(report.within.r2)} ({report.within.n} designs{less})")
     if (rest := report.without_main_effects) is not None and rest.r2 is not None:
-        told.append(f"once each axis had its own effect {rest.r2:.3f} ({rest.freedom} degrees of freedom left)")
-    if told:
-        _head("what R2 rests on")
-        for line in told:
+        lines.append(f"without the main effects of all axes: {rest.r2:.3f} ({rest.freedom} degrees of freedom)")
+    if lines:
+        _head("sensitivity of R2")
+        for line in lines:
             OUT.print(f"  {line}")
 
 
 def _print_axes(report: Report) -> None:
-    shown = [axis for axis in report.axes if axis.choices]
-    found = report.consistency
-    if not shown:
+    axes = [axis for axis in report.axes if axis.choices]
+    if not axes:
         return
-    _head("does each conclusion transfer? effects in points against the baseline")
-    columns = ("axis", "choice", "against", "pairs", found.small, "95%", found.large, "95% ", "Holm p", "")
-    rows = table(*columns, right=("pairs", found.small, found.large, "Holm p"))
-    choices = [choice for axis in shown for choice in axis.choices]
-    for c in choices[:MOST_ROWS]:
-        ends = (
-            f"{c.small.value:+.2f}",
-            _told(c.small.interval, 1),
-            f"{c.large.value:+.2f}",
-            _told(c.large.interval, 1),
-        )
-        holm = "" if c.large.p_holm is None else f"{c.large.p_holm:.3f}"
-        rows.add_row(_short(c.axis), _short(c.level), _short(c.baseline), str(c.pairs), *ends, holm, c.verdict)
-    OUT.print(rows)
-    if len(choices) > MOST_ROWS:
-        OUT.print(f"  and {len(choices) - MOST_ROWS} more (--json)")
-    for axis in shown:
-        # a slope through effects that may be zero would be noise
-        is_told = any(c.small.interval and c.small.interval.low * c.small.interval.high > 0 for c in axis.choices)
-        slope = f", slope {axis.slope:.2f}" if axis.slope is not None and is_told else ""
+    _head("does each conclusion transfer? effects in points relative to the baseline")
+    _print_choices([choice for axis in axes for choice in axis.choices], report.consistency)
+    for axis in axes:
+        # A slope through effects that may all be zero would be noise.
+        is_clear = any(c.small.interval and c.small.interval.low * c.small.interval.high > 0 for c in axis.choices)
+        slope = f", slope {axis.slope:.2f}" if axis.slope is not None and is_clear else ""
         OUT.print(f"  {axis.axis}: both scales order {axis.sign_agreement:.0%} of {axis.pairs} pairs alike{slope}")
-    if silent := [axis.axis for axis in report.axes if not axis.choices]:
-        OUT.print(f"  no two designs differ in one of these alone: {', '.join(silent)}")
+    if unpaired := [axis.axis for axis in report.axes if not axis.choices]:
+        OUT.print(f"  axes without two designs that differ in nothing else: {', '.join(unpaired)}")
     for r in report.robustness:
         rho = "undefined" if r.spearman is None else f"{r.spearman:.3f}"
         OUT.print(
@@ -200,61 +193,82 @@ def _print_axes(report: Report) -> None:
         )
 
 
+def _print_choices(choices: Sequence[Choice], consistency: Consistency) -> None:
+    small, large = consistency.small, consistency.large
+    columns = ("axis", "choice", "baseline", "pairs", small, "95%", large, "95% ", "Holm p", "")
+    rows = table(*columns, right=("pairs", small, large, "Holm p"))
+    for c in choices[:MOST_ROWS]:
+        effects = (
+            f"{c.small.value:+.2f}",
+            _range(c.small.interval, 1),
+            f"{c.large.value:+.2f}",
+            _range(c.large.interval, 1),
+        )
+        holm = "" if c.large.p_holm is None else f"{c.large.p_holm:.3f}"
+        rows.add_row(_short(c.axis), _short(c.level), _short(c.baseline), str(c.pairs), *effects, holm, c.verdict)
+    OUT.print(rows)
+    if len(choices) > MOST_ROWS:
+        OUT.print(f"  and {len(choices) - MOST_ROWS} more (--json)")
+
+
 def _print_noise(report: Report) -> None:
     _head("noise")
     for noise in report.noise:
         if noise.sd is not None:
-            reliable = "" if noise.reliability is None else f", reliability {noise.reliability:.3f}"
-            reliable += f" ({_told(noise.reliability_interval, 2)})" if noise.reliability_interval else ""
+            reliability = "" if noise.reliability is None else f", reliability {noise.reliability:.3f}"
+            reliability += f" ({_range(noise.reliability_interval, 2)})" if noise.reliability_interval else ""
             snr = "" if noise.signal_to_noise is None else f", signal to noise {noise.signal_to_noise:.1f}"
-            seeds = f"{noise.seeds_per_design:.2g} seeds"
-            OUT.print(f"  {noise.scale}: {noise.sd:.2f} points between seeds, {seeds}{reliable}{snr}")
+            sd = f"standard deviation between seeds {noise.sd:.2f} points"
+            OUT.print(f"  {noise.scale}: {sd}, {noise.seeds_per_design:.2g} seeds per design{reliability}{snr}")
     _print_ceiling(report)
     if (across := report.across_seeds) is not None:
-        told = f"equal seeds {_number(across.same_seeds)}, different seeds {_number(across.different_seeds)}"
-        OUT.print(f"  R2 with {told}, means {_number(across.mean_of_seeds)}")
+        same, different = _number(across.same_seeds), _number(across.different_seeds)
+        OUT.print(
+            f"  R2 with equal seeds {same}, different seeds {different}, seed means {_number(across.mean_of_seeds)}"
+        )
     if (items := report.items) is not None:
-        told = f"the same half {items.same_half:.3f}, different halves {items.different_halves:.3f}"
-        OUT.print(f"  R2 on {told} of {items.items} test items")
+        halves = f"same half {items.same_half:.3f}, different halves {items.different_halves:.3f}"
+        OUT.print(f"  R2 on halves of {items.items} test items: {halves}")
     if (three := report.three_way) is not None:
-        right = "none" if three.accuracy is None else f"{three.accuracy:.1%} of them ordered alike at the large scale"
-        decided = f"{three.decided} of {three.pairs} pairs told apart by {_SOURCES[three.source]}"
-        OUT.print(f"  three-way: {decided} ({three.abstention:.0%} abstained), {right}")
+        alike = "" if three.accuracy is None else f"; {three.accuracy:.1%} of them ordered alike at the large scale"
+        decided = f"{three.decided} of {three.pairs} pairs resolved by {_SOURCES[three.source]}"
+        OUT.print(f"  three-way: {decided} ({three.abstention:.0%} abstentions){alike}")
     _print_needed(report)
 
 
 def _print_needed(report: Report) -> None:
-    """What more would tell: designs for R2, test items for a difference; and how firm the ranking is."""
+    """Stability of the ranking; test items and designs needed for more precise results."""
+    small, r2 = report.consistency.small, report.consistency.r2
     if (firm := report.stability) is not None:
         _, low, high = firm.ranks[0]
         OUT.print(
-            f"  with other {' and '.join(firm.causes)} {firm.best} stays the best at {report.consistency.small} with a "
-            f"chance of {firm.chance:.0%} (ranks {low} to {high} in 95 of 100)"
+            f"  with other {' and '.join(firm.causes)} {firm.best} remains the best at {small} with probability "
+            f"{firm.chance:.0%} (ranks {low} to {high} in 95% of repetitions)"
         )
     if report.items_needed is not None:
-        OUT.print(f"  a difference of {report.resolution:g} points needs {report.items_needed:,} test items")
+        OUT.print(f"  resolving a difference of {_points(report.resolution)} needs {report.items_needed:,} test items")
     if report.designs_needed is not None:
-        r2, designs = _number(report.consistency.r2), report.designs_needed
-        OUT.print(f"  to know an R2 of {r2} to {report.half_width:g} below it takes {designs} designs")
+        interval = f"a 95% interval that reaches {report.half_width:g} below an R2 of {_number(r2)}"
+        OUT.print(f"  {interval} needs {report.designs_needed} designs")
 
 
 def _print_ceiling(report: Report) -> None:
-    """The highest R2 that noise allows; where seeds do not tell the noise, what a stated or assumed one would."""
-    most = report.ceiling
-    if most is None:
+    """Highest R2 that the noise allows; where seeds do not give the noise, that of a stated or assumed one."""
+    limit = report.ceiling
+    if limit is None:
         return
-    seeds = f"{report.seeds_needed} seeds of each design"
-    if most.is_measured:
-        true = "" if most.disattenuated_r is None else f"; r without noise {most.disattenuated_r:.3f}"
-        OUT.print(f"  highest R2 that noise allows {most.r2:.3f}{true}")
-        OUT.print(f"  a difference of {report.resolution:g} points needs {seeds}")
+    seeds, difference = f"{report.seeds_needed} seeds per design", f"a difference of {_points(report.resolution)}"
+    if limit.is_measured:
+        r = "" if limit.disattenuated_r is None else f"; r without noise: {limit.disattenuated_r:.3f}"
+        OUT.print(f"  highest R2 that the noise allows: {limit.r2:.3f}{r}")
+        OUT.print(f"  resolving {difference} needs {seeds}")
         return
-    silent = " and ".join(noise.scale for noise in report.noise if noise.sd is None)
-    told = " and ".join(f"{points:.3g}" for points in dict.fromkeys(most.noise))
-    OUT.print(f"  no design has two seeds at {silent}: the noise cannot be known there, nor what it does to R2")
+    scales = " and ".join(noise.scale for noise in report.noise if noise.sd is None)
+    noise = " and ".join(f"{points:.3g}" for points in dict.fromkeys(limit.noise))
+    OUT.print(f"  no design has two seeds at {scales}: the noise there, and its effect on R2, cannot be estimated")
     OUT.print(
-        f"  were it {told} points, R2 could be {most.r2:.3f} at most, and a difference of {report.resolution:g} points "
-        f"would need {seeds}"
+        f"  with a noise of {noise} points R2 could be {limit.r2:.3f} at most, and resolving {difference} would need "
+        f"{seeds}"
     )
 
 
@@ -264,30 +278,35 @@ def _print_scales(report: Report) -> None:
         scales = list(dict.fromkeys(scale for pair in scaling.pairs for scale in (pair.small, pair.large)))
         _head("R2 between scales")
         rows = table("small", *scales[1:], right=scales[1:])
-        found: dict[tuple[str, str], Pair] = {(pair.small, pair.large): pair for pair in scaling.pairs}
+        by_scales: dict[tuple[str, str], Pair] = {(pair.small, pair.large): pair for pair in scaling.pairs}
         for small in scales[:-1]:
-            cells = [_number(found[small, large].r2) if (small, large) in found else "" for large in scales[1:]]
+            cells = [_number(by_scales[small, large].r2) if (small, large) in by_scales else "" for large in scales[1:]]
             rows.add_row(small, *cells)
         OUT.print(rows)
     if (fit := scaling.fit) is not None:
-        told = f"R2 with {scaling.large} = {fit.slope:.2f} ln(size in billions) {fit.intercept:+.2f}"
-        if fit.wanted_size is not None and fit.wanted_size < 1e15:
-            out = ", extrapolated" if fit.is_extrapolated else ""
-            told += f"; {fit.wanted:g} is expected at {short_number(fit.wanted_size)}{out}"
-            told += f" ({_told(fit.at_wanted, 2)} there)" if fit.at_wanted else ""
-        OUT.print(f"  {told} ({fit.sizes} sizes)")
-    if (curve := report.by_samples) is not None:
-        _head(
-            f"R2 of {curve.small} with {curve.large} (trained on {curve.large_samples:,} samples), by training budget"
+        trend = (
+            f"R2 with {scaling.large} = {fit.slope:.2f} ln(size in billions) {fit.intercept:+.2f} ({fit.sizes} sizes)"
         )
-        rows = table("samples", "R2", "95% interval", "lost to the highest budget", right=("samples", "R2"))
-        for point in curve.points:
-            rows.add_row(f"{point.samples:,}", _number(point.r2), _told(point.r2_interval, 3), _told(point.lost, 3))
-        OUT.print(rows)
-        if curve.levels_off is not None and curve.levels_off < curve.points[-1].samples:
-            OUT.print(f"  levels off at {curve.levels_off:,} samples")
-        else:
-            OUT.print("  still changes at the highest budget, so far as these designs tell")
+        if fit.target_size is not None and fit.target_size < 1e15:
+            out = ", extrapolated" if fit.is_extrapolated else ""
+            trend += f"; {fit.target_r2:g} is expected at {short_number(fit.target_size)}{out}"
+            trend += f" (95% interval {_range(fit.target_interval, 2)})" if fit.target_interval else ""
+        OUT.print(f"  {trend}")
+    if report.by_samples is not None:
+        _print_samples(report.by_samples)
+
+
+def _print_samples(curve: SamplesCurve) -> None:
+    pair = f"{curve.small} with {curve.large} (trained on {curve.large_samples:,} samples)"
+    _head(f"R2 of {pair}, by number of training samples")
+    rows = table("samples", "R2", "95% interval", "lost against the last row", right=("samples", "R2"))
+    for point in curve.points:
+        rows.add_row(f"{point.samples:,}", _number(point.r2), _range(point.r2_interval, 3), _range(point.lost, 3))
+    OUT.print(rows)
+    if curve.levels_off is not None and curve.levels_off < curve.points[-1].samples:
+        OUT.print(f"  levels off at {curve.levels_off:,} samples")
+    else:
+        OUT.print("  does not level off within these numbers of samples")
 
 
 def _print_metrics(report: Report) -> None:
@@ -307,7 +326,7 @@ def _print_metrics(report: Report) -> None:
     rows = table(*columns, right=("n", "R2", "Spearman", "signal/noise"))
     for row in report.metrics[:MOST_ROWS]:
         p = row.pair
-        cells = (str(p.n), _number(p.r2), _told(p.r2_interval, 2), _number(p.spearman), f"{p.decision_accuracy:.3f}")
+        cells = (str(p.n), _number(p.r2), _range(p.r2_interval, 2), _number(p.spearman), f"{p.decision_accuracy:.3f}")
         noise = "" if row.signal_to_noise is None else f"{row.signal_to_noise:.1f}"
         rows.add_row(row.metric, *cells, *((noise,) if has_noise else ()))
     OUT.print(rows)
@@ -315,17 +334,16 @@ def _print_metrics(report: Report) -> None:
         OUT.print(f"  and {len(report.metrics) - MOST_ROWS} more (--json)")
 
 
-def effect_told(effect: Effect) -> str:
-    """+1.20 (0.3 to 2.1)."""
-    return f"{effect.value:+.2f}" + (f" ({_told(effect.interval, 1)})" if effect.interval else "")
-
-
 def _head(text: str) -> None:
     OUT.print(Text(f"\n{text}", style="bold"))
 
 
-def _told(interval: Interval | None, digits: int) -> str:
+def _range(interval: Interval | None, digits: int) -> str:
     return "" if interval is None else f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
+
+
+def _points(value: float) -> str:
+    return f"{value:g} point" if value == 1 else f"{value:g} points"
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What `ablate import` shows: what was taken in, or a preview."""
+"""The output of `ablate import`: what was imported, or a preview."""
 
 from __future__ import annotations
 
@@ -10,30 +10,27 @@ if TYPE_CHECKING:
     from ablate.imports import Imported, Preview
 
 
-# --- the sweep -------------------------------------------------------------------------------------
-
-
-def show_import(done: Imported, study: str, *, as_json: bool) -> None:
-    """What was taken in."""
+def show_import(imported: Imported, study: str, *, as_json: bool) -> None:
+    """Print what was imported."""
     if as_json:
-        return print_json({"study": study} | vars(done))
-    known = f"{done.unchanged} of them known before, {done.skipped} rows without a score"
-    OUT.print(f"study {study}: {done.trials} trials, {known}")
+        return print_json({"study": study} | vars(imported))
+    counts = f"{imported.unchanged} of them imported before, {imported.skipped} rows without a score"
+    OUT.print(f"study {study}: {imported.trials} trials, {counts}")
     OUT.print(f"next: ablate consistency --study {study}   or: ablate promote --study {study} --to SCALE")
-    for note in done.notes:
+    for note in imported.notes:
         ERR.print(f"note: {note}", style="yellow")
 
 
-def show_preview(seen: Preview, *, as_json: bool) -> None:
-    """What an import would take in, with the first rows as a tidy file has them."""
+def show_preview(preview: Preview, *, as_json: bool) -> None:
+    """Print what would be imported, with the first rows in tidy form."""
     if as_json:
-        return print_json(vars(seen))
-    OUT.print("\n".join(seen.lines()) + "\n")
-    names = list(dict.fromkeys(name for row in seen.rows for name in row))
+        return print_json(preview.as_json())
+    OUT.print("\n".join(preview.lines()) + "\n")
+    names = list(dict.fromkeys(name for row in preview.rows for name in row))
     rows = table(*names, right=("seed", "samples", "score"))
-    for row in seen.rows:
+    for row in preview.rows:
         rows.add_row(*("" if row.get(name) is None else str(row[name]) for name in names))
     OUT.print(rows)
-    OUT.print("\nnothing was written; the same without --dry-run takes it in")
-    for note in seen.notes:
+    OUT.print("\nnothing was written; run the command without --dry-run to import")
+    for note in preview.notes:
         ERR.print(f"note: {note}", style="yellow")

@@ -1,7 +1,7 @@
-"""The live view of a sweep: who is done, running, waiting, failed; what each running trial is at; the time left.
+"""The live view of a sweep: trials done, running, waiting and failed; progress of the running ones; the time left.
 
-On a terminal a table that redraws itself; elsewhere one line an event, without colours. Goes to stderr, so that
-stdout stays for results.
+On a terminal this is a table that redraws itself, elsewhere one line per event without colours. It goes to stderr:
+stdout is for results.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ablate.run import Board, Job, Progress
 
 
 def clock_time(seconds: float) -> str:
-    """`2:05` or `1:02:05`."""
+    """A duration as `2:05` or `1:02:05`."""
     whole = round(seconds)
     hours, minutes = divmod(whole // 60, 60)
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
 def draw(board: Board, study: str) -> RenderableType:
-    """The board as a terminal sees it."""
+    """The board as text, a progress bar and a table."""
     left = board.seconds_left()
     counts = Text.assemble(
         (study, "bold"),
@@ -39,7 +39,7 @@ def draw(board: Board, study: str) -> RenderableType:
         f"{len(board.waiting)} waiting",
         " / ",
         (f"{len(board.failed)} failed", "bold red" if board.failed else ""),
-        f"   {clock_time(board.clock() - board.began)} gone",
+        f"   {clock_time(board.clock() - board.began)} elapsed",
         f", about {clock_time(left)} left" if left is not None else "",
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -68,7 +68,7 @@ def draw(board: Board, study: str) -> RenderableType:
 
 
 class View:
-    """Shows a board while a sweep runs."""
+    """Shows a board while a sweep runs. Its events are those of `Board`."""
 
     def __init__(self, board: Board, study: str, console: Console) -> None:
         self._board, self._study, self._console = board, study, console
@@ -88,18 +88,18 @@ class View:
         self._live.stop()
 
     def say(self, line: str) -> None:
-        """One line of what happened, above the live table or on its own."""
+        """Print one line about an event, above the live table if there is one."""
         counts = f"[{len(self._board.done)}/{len(self._board.jobs)}]"
         self._console.print(Text(f"{counts} {line}"), soft_wrap=True)
 
     def started(self, job: Job) -> None:
-        """See `Board`."""
+        """A worker has started the job."""
         self._board.started(job)
         if not self._console.is_terminal:
             self.say(f"{job.label} started")
 
     def progressed(self, job: Job, progress: Progress) -> None:
-        """See `Board`."""
+        """The job has reached a point; elsewhere than on a terminal only a new phase is printed."""
         self._board.progressed(job, progress)
         if not self._console.is_terminal and progress.phase != self._phases.get(job.key):
             self._phases[job.key] = progress.phase
@@ -107,14 +107,14 @@ class View:
                 self.say(f"{job.label} {progress.phase}")
 
     def finished(self, job: Job, summary: str) -> None:
-        """See `Board`."""
+        """The job is done; `summary` is its score."""
         self._board.finished(job)
-        took = clock_time(self._board.done[job.key])
+        duration = clock_time(self._board.done[job.key])
         left = self._board.seconds_left()
-        ahead = f", about {clock_time(left)} left" if left and self._board.waiting else ""
-        self.say(f"{job.label} done in {took}: {summary}{ahead}")
+        remaining = f", about {clock_time(left)} left" if left and self._board.waiting else ""
+        self.say(f"{job.label} done in {duration}: {summary}{remaining}")
 
     def attempt_failed(self, job: Job, message: str, *, retried: bool) -> None:
-        """See `Board`."""
+        """An attempt failed, for good or to be retried."""
         self._board.attempt_failed(job, message, retried=retried)
-        self.say(f"{job.label} failed: {message}" + ("; trying once more" if retried else ""))
+        self.say(f"{job.label} failed: {message}" + ("; retrying once" if retried else ""))

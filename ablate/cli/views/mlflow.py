@@ -1,4 +1,4 @@
-"""`ablate sync` and `ablate ui`: MLflow brought in step with the folders, and its pages served."""
+"""The output of `ablate sync` and `ablate ui`: changes of the MLflow store, and links to its pages."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from ablate.cli.views.out import ERR, OUT, print_json
 from ablate.errors import UsageError
 from ablate.paths import study_paths
 
-# --- MLflow ----------------------------------------------------------------------------------------
-
 
 def sync_and_show(study: str, *, tracking_uri: str | None, as_json: bool) -> None:
-    """Bring MLflow in step with the folders, and say what changed.
+    """Update MLflow from the trial folders, and print what changed.
 
     Raises:
-        UsageError: no such study.
+        UsageError: there is no such study.
     """
     from ablate.record import sole_driver
     from ablate.study import no_such_study
@@ -25,21 +23,26 @@ def sync_and_show(study: str, *, tracking_uri: str | None, as_json: bool) -> Non
     if not paths.trials.is_dir():
         raise UsageError(no_such_study(study))
     with sole_driver(paths):
-        done = sync(paths, tracking_uri)
+        changes = sync(paths, tracking_uri)
     if as_json:
-        return print_json({"study": study} | asdict(done))
-    OUT.print(f"study {study}: {done.created} runs created, {done.updated} updated, {done.unchanged} unchanged")
-    if done.duplicates:
-        ERR.print(f"note: MLflow holds more than one run of {', '.join(done.duplicates)}", style="yellow")
+        return print_json({"study": study} | asdict(changes))
+    counts = f"{changes.created} runs created, {changes.updated} updated, {changes.unchanged} unchanged"
+    OUT.print(f"study {study}: {counts}")
+    if changes.duplicates:
+        ERR.print(f"note: MLflow has more than one run of {', '.join(changes.duplicates)}", style="yellow")
 
 
 def serve_ui(study: str | None, *, port: int, browser: bool, tracking_uri: str | None) -> None:
-    """Serve MLflow's pages until `^C`; print and open the study's links."""
+    """Serve MLflow's pages until `^C`; print the links of a study and open its comparison.
+
+    Raises:
+        UsageError: there is no such study or no store.
+    """
     from ablate.study import own_metric
     from ablate.tracking import pages, serving, wait
 
     if study is not None:
-        pages(study, "", tracking_uri, own_metric(study))  # a study that does not exist is told before a server starts
+        pages(study, "", tracking_uri, own_metric(study))  # refuses an unknown study before a server starts
     with serving(tracking_uri, port) as base:
         if study is None:
             OUT.print(f"MLflow: {base}")

@@ -1,4 +1,4 @@
-"""What people see of each command, and its --json twin. Results go to stdout, everything else to stderr."""
+"""Output on the terminal: tables, figures, numbers, `--json`. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ if TYPE_CHECKING:
     from analysis.figures import Figure
 
 
-PIPE_WIDTH = 1000  # what is piped is not cut
+PIPE_WIDTH = 1000  # wide enough that no line of a pipe is cut
 OUT = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 ERR = Console(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
 def print_json(data: Any) -> None:
-    """One object on stdout."""
+    """Print one JSON object on stdout."""
     print(json.dumps(data, indent=1, allow_nan=False))
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """A plain table in the house style."""
+    """A table without borders.
+
+    Args:
+        columns: their headers.
+        right: headers of the columns that are aligned to the right.
+    """
     result = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in columns:
         result.add_column(name, justify="right" if name in right else "left", no_wrap=True)
@@ -36,10 +41,10 @@ def table(*columns: str, right: Iterable[str] = ()) -> Table:
 
 
 def save_plot(draw: Callable[[], Figure], path: Path) -> None:
-    """Draw and write a figure.
+    """Draw a figure and write it to a file.
 
     Raises:
-        UsageError: not a format that can be drawn, or the folder is missing.
+        UsageError: the format is not supported, or the file cannot be written.
     """
     from analysis.figures import save_figure
 
@@ -52,7 +57,7 @@ def save_plot(draw: Callable[[], Figure], path: Path) -> None:
 
 
 def short_number(count: float) -> str:
-    """1.23M, 4.5B: three digits."""
+    """A count with three significant digits and a unit: 1.23M, 4.5B."""
     for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if count >= 0.9995 * size:
             return f"{three_digits(count / size)}{unit}"
@@ -60,5 +65,5 @@ def short_number(count: float) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Three digits, or all before the point, with commas: 0.00472, 49.4, 1,234."""
+    """Three significant digits, or all before the decimal point, with commas: 0.00472, 49.4, 1,234."""
     return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""The plan of a sweep as a table, its sums and its notes."""
+"""The output of `ablate plan`: a table of trials, totals and notes."""
 
 from __future__ import annotations
 
@@ -8,42 +8,39 @@ from rich.table import Table
 from ablate.cli.views.out import ERR, OUT, PIPE_WIDTH, print_json, short_number, table, three_digits
 from ablate.plan import Plan, Planned
 
-TOLD_ONCE = {
-    "samples": "samples",
+SHARED_COLUMNS = {
+    "samples": "training samples",
     "CPU": "CPU",
     "GPU": "GPU",
-    "vision": "parameters of vision",
-    "connector": "of the connector",
-    "LLM": "of the LLM",
+    "vision": "vision parameters",
+    "connector": "connector parameters",
+    "LLM": "LLM parameters",
     "frames": "frames a video",
     "visual": "visual tokens a video",
-    "text": "text tokens beside them",
+    "text": "text tokens a video",
 }
-"""Columns of a plan that are left out where all trials agree, and how what they agree on is put."""
-
-
-# --- plan ------------------------------------------------------------------------------------------
+"""Columns that move below the table where all trials have one value -> its description there."""
 
 
 def show_plan(plan: Plan, *, as_json: bool) -> None:
-    """The trials of a sweep and what would be done with each."""
+    """Print the trials of a sweep with status and costs, then totals and notes."""
     if as_json:
         return print_json(plan.to_json())
     rows = [_plan_row(p) for p in plan.planned]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    once = {name: rows[0].get(name, "") for name in names if name in TOLD_ONCE}
-    once = {name: told for name, told in once.items() if all(row.get(name) == told for row in rows)}
-    shown = [name for name in names if name not in once]
-    trials = _plan_table(shown, rows)
+    shared = {name: rows[0].get(name, "") for name in names if name in SHARED_COLUMNS}
+    shared = {name: value for name, value in shared.items() if all(row.get(name) == value for row in rows)}
+    columns = [name for name in names if name not in shared]
+    trials = _plan_table(columns, rows)
     needed = Measurement.get(OUT, OUT.options.update(width=PIPE_WIDTH), trials).maximum
     if needed > OUT.width:  # a narrow terminal: --json has the keys
-        trials = _plan_table([name for name in shown if name != "key"], rows)
+        trials = _plan_table([name for name in columns if name != "key"], rows)
     OUT.print(trials)
-    if once:
-        OUT.print(f"each: {', '.join(f'{told} {TOLD_ONCE[name]}' for name, told in once.items())}")
+    if shared:
+        OUT.print(f"each: {', '.join(f'{value} {SHARED_COLUMNS[name]}' for name, value in shared.items())}")
     OUT.print(f"\n{counts(plan)}")
     if plan.is_priced:
-        _print_sums(plan)
+        _print_totals(plan)
     for note in [*(plan.notes() if plan.pricing else []), *plan.warnings]:
         ERR.print(f"note: {note}", style="yellow")
 
@@ -82,44 +79,46 @@ def _plan_row(p: Planned) -> dict[str, str]:
     return row
 
 
-def _print_sums(plan: Plan) -> None:
-    """What is missing in sum, what could be seen, what is assumed."""
-    seen = plan.power()
+def _print_totals(plan: Plan) -> None:
+    """Print the totals of the missing trials, and the differences between designs that the sweep can detect."""
+    power = plan.power()
     on_gpus = [p.price.on_gpu for p in plan.planned if p.price and p.price.on_gpu]
     if plan.missing:
-        OUT.print(_sums(plan, list(dict.fromkeys(on.gpu for on in on_gpus))))
-    seeds = f"{seen.seeds} seed{'s' * (seen.seeds > 1)} show{'s' * (seen.seeds == 1)}"
-    found = f"; {seen.detectable_paired:.1f} if these seeds must tell it" if seen.detectable_paired else ""
-    any_of = f", {seen.detectable_any:.1f} between any of {seen.designs} and a baseline" if seen.designs > 2 else ""
+        OUT.print(_totals(plan, list(dict.fromkeys(on.gpu for on in on_gpus))))
+    noise = f"{power.noise:g} point{'s' * (power.noise != 1)}"
+    seeds = f"{power.seeds} seed{'s' * (power.seeds > 1)} detect{'s' * (power.seeds == 1)}"
+    paired = f" ({power.detectable_paired:.1f} if the noise is estimated from them)" if power.detectable_paired else ""
+    any_of = f", {power.detectable_any:.1f} between any of {power.designs} and a baseline" if power.designs > 2 else ""
     OUT.print(
-        f"with a seed noise of {seen.noise:g} points, taken for known, {seeds} a difference of {seen.detectable:.1f} "
-        f"points between two designs{found}{any_of} (5% level, 80% power)"
+        f"with an assumed standard deviation of {noise} between seeds, {seeds} a difference of "
+        f"{power.detectable:.1f} points between two designs{paired}{any_of} (5% level, 80% power)"
     )
     if any(on.checkpointing for on in on_gpus):
         OUT.print("* with gradient checkpointing, without which it does not fit")
 
 
-def _sums(plan: Plan, gpus: list[str]) -> str:
+def _totals(plan: Plan, gpus: list[str]) -> str:
+    """The totals of the missing trials in a line."""
     totals = plan.totals()
-    missing = sum(p.price is None for p in plan.missing)
-    told = "to run" + (f", without {missing} trials that are not priced" if missing else "")
-    told += ": " + ", ".join(
+    unpriced = sum(p.price is None for p in plan.missing)
+    line = "missing" + (f", without {unpriced} trials that are not priced" if unpriced else "")
+    line += ": " + ", ".join(
         f"{short_number(totals[name] or 0)} {name.replace('_', ' ')}"
         for name in ("samples", "frames", "visual_tokens", "text_tokens")
     )
-    told += f"; {totals['flops'] or 0:.3g} FLOPs"
+    line += f"; {totals['flops'] or 0:.3g} FLOPs"
     if totals["weights_gib"]:
-        told += f"; weights of {totals['weights_gib']:.1f} GiB to fetch"
+        line += f"; weights of {totals['weights_gib']:.1f} GiB to download"
     if totals["gpu_hours"] is not None and plan.pricing:
-        told += f"; {three_digits(totals['gpu_hours'])} GPU-hours on {' and '.join(gpus)} at "
-        told += f"{plan.pricing.utilisation:.0%} of its peak"
-    return told
+        line += f"; {three_digits(totals['gpu_hours'])} GPU-hours on {' and '.join(gpus)} at "
+        line += f"{plan.pricing.utilisation:.0%} of its peak"
+    return line
 
 
 def counts(plan: Plan) -> str:
-    """What was declared and what becomes of it, in a line."""
+    """The numbers of declared, excluded, duplicate, done and missing trials in a line."""
     return (
         f"study {plan.spec.study}: {plan.declared} declared, {plan.excluded} excluded, {plan.duplicate} duplicate, "
-        f"{plan.count('done')} done, {len(plan.missing)} to run"
+        f"{plan.count('done')} done, {len(plan.missing)} missing"
         + (f" ({plan.count('failed')} failed before)" if plan.count("failed") else "")
     )

@@ -1,4 +1,4 @@
-"""What people see of `ablate promote`: the choice, what next, the replay; and their --json twins."""
+"""Output of `ablate promote`, `next` and `backtest`, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -18,26 +18,29 @@ from ablate.promotion import CALIBRATE, Prepared, Request, Written, backtests, c
 from analysis.promotion import Policy
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from analysis.promotion import Advice, Candidate, Replayed, Rule, Selection
 
 MOST_ROWS = 30
 MOST_STEPS = 8
+"""Numbers of rows that a table shows; --json has all."""
 _EXAMPLES: Mapping[Rule, float] = {"regret": 0.25, "confidence": 0.95, "top-k": 5, "gpu-hours": 500, "calibrate": 4}
 SHOWN_K = (1, 2, 3, 5, 8, 13, 21, 34)
-"""Of the top-k and random-k curves; --json has every k."""
+"""Values of k that the table of a backtest shows; --json has every k."""
 
 
-def policy_of(wishes: Mapping[Rule, float | None]) -> Policy:
-    """The one rule that the user stated; the best design with a probability of 95% if none was.
+def policy_of(values: Mapping[Rule, float | None]) -> Policy:
+    """The policy of the one rule that has a value; `--confidence 0.95` if none has.
 
     Raises:
         UsageError: several rules, or a value that the rule does not allow.
     """
-    stated = {rule: value for rule, value in wishes.items() if value is not None}
+    stated = {rule: value for rule, value in values.items() if value is not None}
     if len(stated) > 1:
         raise UsageError(f"give one rule, not {' and '.join(f'--{rule}' for rule in stated)}")
-    unstated: tuple[Rule, float] = ("confidence", 0.95)
-    rule, value = next(iter(stated.items()), unstated)
+    default: tuple[Rule, float] = ("confidence", 0.95)
+    rule, value = next(iter(stated.items()), default)
     if not math.isfinite(value) or value < 0 or (rule == "confidence" and not 0 < value <= 1):
         allowed = "a probability above 0 and up to 1" if rule == "confidence" else "a number from 0"
         raise UsageError(f"--{rule} {value:g}: give {allowed}, e.g. --{rule} {_EXAMPLES[rule]:g}")
@@ -46,24 +49,26 @@ def policy_of(wishes: Mapping[Rule, float | None]) -> Policy:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where the answer goes."""
+    """Where the result is written, and in which form."""
 
     path: Path | None
-    """The spec; None for its usual place."""
+    """Path of the spec; None for the default one."""
     launch: bool
+    """Whether to run the spec."""
     plot: Path | None
+    """Path of the figure."""
     as_json: bool
 
 
 def promote_and_show(request: Request, policy: Policy, output: Output) -> int:
-    """Choose designs, write the next sweep, and run it if asked; returns the exit code."""
+    """Choose designs, write the next sweep, and run it with `--launch`; returns the exit code."""
     prepared = prepare(request)
     selection = choose(prepared, policy)
     if output.plot is not None:
         from analysis.figures import promotion_figure
 
-        over = "over the mean of all designs " if prepared.transfer.is_relative else ""
-        label = f"PredictionCheck score {over}at {request.large}, in points"
+        difference = "difference from the mean of all designs" if prepared.transfer.is_relative else "score"
+        label = f"Predicted {difference} at {request.large}, in points"
         save_plot(partial(promotion_figure, selection, label), output.plot)
     written = write(prepared, selection, output.path, _run_ids(request))
     if output.as_json:
@@ -87,55 +92,58 @@ def promote_and_show(request: Request, policy: Policy, output: Output) -> int:
 
 
 def _run_ids(request: Request) -> Callable[[str], str]:
-    """Trial key -> its MLflow run, as far as this machine's store knows it."""
+    """Trial key -> its MLflow run, or "" if the store does not contain it."""
     from ablate.tracking import run_ids
 
-    known = run_ids(request.study, request.tracking_uri)
-    return lambda key: known.get(key, "")
+    runs = run_ids(request.study, request.tracking_uri)
+    return lambda key: runs.get(key, "")
 
 
 def _print_selection(prepared: Prepared, selection: Selection, written: Written) -> None:
-    found, transfer, unit = prepared.found, prepared.transfer, prepared.unit
-    name = f"{prepared.request.study}: {' + '.join(found.scales)} -> {found.large}"
-    OUT.print(Text(f"{name}   {_metric(prepared)}, {len(found.designs)} designs", style="bold"))
-    number = transfer.num_known
+    candidates, transfer = prepared.candidates, prepared.transfer
+    name = f"{prepared.request.study}: {' + '.join(candidates.scales)} -> {candidates.large}"
+    OUT.print(Text(f"{name}   {_metric(prepared)}, {len(candidates.designs)} designs", style="bold"))
     OUT.print(
-        f"what is known of the transfer: {transfer.prior_share:.0%} prior ({transfer.prior.source}), {number} designs "
-        f"known at {found.large}"
+        f"transfer model: {transfer.prior_share:.0%} prior ({transfer.prior.source}), {transfer.num_known} designs "
+        f"measured at {candidates.large}"
     )
-    what = f"over the mean at {found.large}" if transfer.is_relative else f"at {found.large}"
-    costs = len({row.cost for row in selection.candidates}) > 1
-    columns = ["", "design", f"foretold {what}", "+-", "best", *([unit] if costs else []), "front", "why"]
-    rows = table(*columns, right=(columns[2], "+-", "best", unit))
-    for row in selection.candidates[:MOST_ROWS]:
-        mark = "known" if row.is_known else f"{row.order}." if row.order else ""
-        cost = [three_digits(row.cost)] if costs else []
-        half = "" if row.is_known else f"{row.half_width:.2f}"
-        front = "*" if row.is_on_front else ""
-        rows.add_row(
-            mark, row.design, _score(row, transfer.is_relative), half, f"{row.chance:.1%}", *cost, front, row.reason
-        )
-    OUT.print(rows)
+    OUT.print(_candidate_table(prepared, selection))
     if len(selection.candidates) > MOST_ROWS:
         OUT.print(f"and {len(selection.candidates) - MOST_ROWS} more (--json)")
     _print_sums(prepared, selection)
     if selection.policy.rule != "calibrate":
-        _print_unknown(prepared)
+        _print_calibration_note(prepared)
     if written.spec is not None:
         OUT.print(f"written: {written.spec}")
         OUT.print(f"next: ablate plan {written.spec}   then: ablate sweep {written.spec}")
         if prepared.request.study != "apollo":
-            again = f"ablate consistency --study {prepared.request.study} --large {found.large}"
-            OUT.print(f"then: {again}   (foretold against observed)")
+            check = f"ablate consistency --study {prepared.request.study} --large {candidates.large}"
+            OUT.print(f"then: {check}   (predicted against observed)")
     elif written.why_not:
         OUT.print(written.why_not)
 
 
+def _candidate_table(prepared: Prepared, selection: Selection) -> Table:
+    """A row for each design, highest prediction first; costs only where they differ."""
+    is_relative, unit = prepared.transfer.is_relative, prepared.unit
+    predicted = f"predicted{' - mean' if is_relative else ''} at {prepared.candidates.large}"
+    costs_differ = len({row.cost for row in selection.candidates}) > 1
+    columns = ["", "design", predicted, "+-", "P(best)", *([unit] if costs_differ else []), "front", "reason"]
+    rows = table(*columns, right=(predicted, "+-", "P(best)", unit))
+    for row in selection.candidates[:MOST_ROWS]:
+        mark = "known" if row.is_known else f"{row.order}." if row.order else ""
+        cost = [three_digits(row.cost)] if costs_differ else []
+        half = "" if row.is_known else f"{row.half_width:.2f}"
+        front = "*" if row.is_on_front else ""
+        rows.add_row(mark, row.design, _score(row, is_relative), half, f"{row.chance:.1%}", *cost, front, row.reason)
+    return rows
+
+
 def _metric(prepared: Prepared) -> str:
     modality = f", {prepared.request.modality}" if prepared.request.modality != "video" else ""
-    direction = ", lower is better" if prepared.found.lower_is_better else ""
-    told = f"{modality}{direction}".removeprefix(", ")
-    return f"{prepared.table.metric} ({told})" if told else prepared.table.metric
+    direction = ", lower is better" if prepared.candidates.lower_is_better else ""
+    details = f"{modality}{direction}".removeprefix(", ")
+    return f"{prepared.table.metric} ({details})" if details else prepared.table.metric
 
 
 def _score(row: Candidate, is_relative: bool) -> str:
@@ -143,20 +151,20 @@ def _score(row: Candidate, is_relative: bool) -> str:
 
 
 def _print_sums(prepared: Prepared, selection: Selection) -> None:
-    number, every = len(selection.promoted), prepared.costs_n.sum()
-    share = f", {selection.cost / every:.0%} of training all" if every > 0 else ""
+    number, total = len(selection.promoted), prepared.costs_n.sum()
+    share = f", {selection.cost / total:.0%} of training all" if total > 0 else ""
     cost = f", {three_digits(selection.cost)} {prepared.unit}" if prepared.unit != "designs" else ""
     OUT.print(f"\n{selection.policy}: {number} promoted{cost}{share}")
     if selection.expected_regret == selection.expected_regret:
-        winner = f"the winner is among them with a chance of {selection.chance:.0%}"
-        OUT.print(f"expected regret {selection.expected_regret:.2f} points; {winner}")
+        best = f"the best design is among them with probability {selection.chance:.0%}"
+        OUT.print(f"expected regret {selection.expected_regret:.2f} points; {best}")
     if len(selection.curve) > 1:
-        steps = ", ".join(f"{k}: {lost:.2f}" for k, lost, _ in selection.curve[:MOST_ROWS] if lost == lost)
+        steps = ", ".join(f"{k}: {regret:.2f}" for k, regret, _ in selection.curve[:MOST_ROWS] if regret == regret)
         OUT.print(f"expected regret by number promoted: {steps}")
 
 
-def _print_unknown(prepared: Prepared) -> None:
-    """Until designs are known at the large scale, say what rests on other people's studies, and how to find out."""
+def _print_calibration_note(prepared: Prepared) -> None:
+    """While few designs are measured at the large scale: what is assumed from other studies, and how to measure it."""
     if prepared.transfer.num_known >= CALIBRATE:
         return
     best = choose(prepared, Policy(rule="calibrate", value=CALIBRATE))
@@ -164,9 +172,9 @@ def _print_unknown(prepared: Prepared) -> None:
         return
     request, prior = prepared.request, prepared.transfer.prior.source
     ERR.print(
-        f"note: until a few designs are trained at {request.large}, the level of scores there is unknown, and how far the "
-        f"order is kept and how far scores spread is the prior's word ({prior}). Most would be told by "
-        f"{', '.join(best.promoted)}: ablate promote --study {request.study} --to {request.large}"
+        f"note: until a few designs are trained at {request.large}, the level of scores there is unknown, and their "
+        f"correlation with the small scales and their standard deviation are assumed from the prior ({prior}). Most "
+        f"informative are {', '.join(best.promoted)}: ablate promote --study {request.study} --to {request.large}"
         f"{' --blind' if request.blind else ''} --calibrate {CALIBRATE}",
         style="yellow",
     )
@@ -176,11 +184,11 @@ def _to_json(prepared: Prepared, selection: Selection, written: Written) -> dict
     transfer, expected = prepared.transfer, selection.expected_regret
     return {
         "study": prepared.request.study,
-        "large": prepared.found.large,
-        "scales": list(prepared.found.scales),
+        "large": prepared.candidates.large,
+        "scales": list(prepared.candidates.scales),
         "metric": prepared.table.metric,
         "modality": prepared.request.modality,
-        "lower_is_better": prepared.found.lower_is_better,
+        "lower_is_better": prepared.candidates.lower_is_better,
         "unit": prepared.unit,
         "prior": asdict(transfer.prior),
         "prior_share": transfer.prior_share,
@@ -205,42 +213,35 @@ def _to_json(prepared: Prepared, selection: Selection, written: Written) -> dict
 # --- one at a time ----------------------------------------------------------------------------------
 
 
-def show_next(request: Request, wanted: float, *, as_json: bool) -> None:
-    """The training that is worth most for its cost."""
+def show_next(request: Request, target: float, *, as_json: bool) -> None:
+    """Print the training with the highest worth per cost, or to stop at an expected regret of `target` points."""
     prepared = prepare(request)
-    advice = next_steps(prepared, wanted)
+    advice = next_steps(prepared, target)
     if as_json:
         return print_json({"study": request.study, "large": request.large, "unit": prepared.unit} | asdict(advice))
-    _print_advice(prepared, advice, wanted)
+    _print_advice(prepared, advice, target)
     for note in prepared.notes:
         ERR.print(f"note: {note}", style="yellow")
 
 
-def _print_advice(prepared: Prepared, advice: Advice, wanted: float) -> None:
-    found = prepared.found
-    OUT.print(Text(f"{prepared.request.study} -> {found.large}   {_metric(prepared)}", style="bold"))
-    known = advice.pick in {d for d, y in zip(found.designs, found.known_n, strict=True) if y == y}
-    trained = "trained there" if known else "not trained there yet"
-    OUT.print(f"if you stopped now: {advice.pick} ({trained}), expected regret {advice.regret:.2f} points")
+def _print_advice(prepared: Prepared, advice: Advice, target: float) -> None:
+    candidates = prepared.candidates
+    OUT.print(Text(f"{prepared.request.study} -> {candidates.large}   {_metric(prepared)}", style="bold"))
+    trained = {d for d, y in zip(candidates.designs, candidates.known_n, strict=True) if y == y}
+    state = f"{'trained' if advice.pick in trained else 'not yet trained'} at {candidates.large}"
+    OUT.print(f"best so far: {advice.pick} ({state}), expected regret of stopping now {advice.regret:.2f} points")
     if advice.is_enough:
-        return OUT.print(f"stop: that is within {wanted:g} points")
+        return OUT.print(f"stop: the expected regret is within {target:g} points")
     if not advice.steps:
-        return OUT.print("stop: nothing is left to train")
-    rows = table(
-        "next",
-        "design",
-        "scale",
-        "worth",
-        prepared.unit,
-        "worth for its cost",
-        right=("worth", prepared.unit, "worth for its cost"),
-    )
-    told = {"design": "train", "seed": "another seed", "scale": "another scale"}
+        return OUT.print("stop: no training is left")
+    numeric = ("worth", prepared.unit, "worth / cost")
+    rows = table("next", "design", "scale", *numeric, right=numeric)
+    kinds = {"design": "train", "seed": "another seed", "scale": "another scale"}
     for step in advice.steps[:MOST_STEPS]:
         numbers = (f"{step.worth:.3f}", three_digits(step.cost), f"{step.per_cost:.2g}")
-        rows.add_row(told[step.kind], step.design, step.scale, *numbers)
+        rows.add_row(kinds[step.kind], step.design, step.scale, *numbers)
     OUT.print(rows)
-    OUT.print(f"worth: points by which the expected regret of stopping then is lower; stop at {wanted:g} (--regret)")
+    OUT.print(f"worth: points by which the training reduces the expected regret; stop at {target:g} points (--regret)")
     return None
 
 
@@ -248,23 +249,23 @@ def _print_advice(prepared: Prepared, advice: Advice, wanted: float) -> None:
 
 
 def show_backtest(request: Request, *, subsets: int, plot: Path | None, as_json: bool) -> None:
-    """Cost and regret of every policy on a study whose large-scale scores are known."""
-    found = backtests(request, subsets=subsets)
+    """Print cost and regret of every policy on a study whose large-scale scores are known."""
+    results = backtests(request, subsets=subsets)
     if plot is not None:
         from analysis.figures import backtest_figure
 
-        save_plot(partial(backtest_figure, found), plot)
+        save_plot(partial(backtest_figure, results), plot)
     if as_json:
-        return print_json({"backtests": [one.to_json() for one in found]})
-    first = found[0]
+        return print_json({"backtests": [one.to_json() for one in results]})
+    first = results[0]
     OUT.print(Text(f"{first.study} -> {first.large}   {first.designs} designs", style="bold"))
     OUT.print(
         f"means over {first.subsets} random subsets of two thirds of the designs; cost: share of training all of them "
-        f"at {first.large}, and that of the small scale before; prior: {first.prior}"
+        f"at {first.large}, plus that of the small scales; prior: {first.prior}"
     )
-    right = ("trained", "cost", "+ small", "regret", "95% below", "winner in", "regret ", "winner in ")
+    right = ("trained", "cost", "+ small", "regret", "regret 95%", "has best", "regret ", "has best ")
     rows = table("proxy", "policy", *right[:6], "whole study", *right[6:], right=right)
-    for one in found:
+    for one in results:
         for row in one.rows:
             if _is_shown(row):
                 rows.add_row(*_replayed(row, one.designs))
@@ -280,7 +281,7 @@ def _is_shown(row: Replayed) -> bool:
 
 
 def _replayed(row: Replayed, designs: int) -> tuple[str, ...]:
-    number, lost, is_in = row.whole
+    number, regret, has_best = row.whole
     numbers = (
         f"{row.promoted:.1f}",
         f"{row.cost:.0%}",
@@ -294,6 +295,6 @@ def _replayed(row: Replayed, designs: int) -> tuple[str, ...]:
         *numbers,
         f"{row.winner_in:.0%}",
         f"{number} of {designs}, {number / designs:.0%}",
-        f"{lost:.2f}",
-        "yes" if is_in else "no",
+        f"{regret:.2f}",
+        "yes" if has_best else "no",
     )

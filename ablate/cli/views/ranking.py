@@ -13,47 +13,45 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-# --- ranking ---------------------------------------------------------------------------------------
-
-
 def show_ranking(study: str, *, metric: str | None, samples: int | None, as_json: bool) -> None:
-    """Designs ranked at each scale of a study."""
+    """Print the ranking of designs at each scale of a study."""
     from ablate.study import load_table, rankings
 
     frames = rankings(load_table(study, samples=samples), metric)
     if as_json:
-        return print_json({"study": study, "rankings": [_records(frame) for frame in frames]})
+        return print_json({"study": study, "rankings": [ranking_rows(frame) for frame in frames]})
     print_rankings(frames)
 
 
 def print_rankings(frames: list[pd.DataFrame]) -> None:
-    """A table a scale: mean and spread over seeds, then each category."""
+    """Print one table per scale: mean and standard deviation over seeds, then each category."""
     for frame in frames:
         categories = [c for c in frame.columns if "/" in c]
-        shown = [c.split("/", 1)[1] for c in categories]
-        rows = table("", "design", "score", "+-", "seeds", *shown, right=("score", "+-", "seeds", *shown))
+        headers = [c.split("/", 1)[1] for c in categories]
+        rows = table("", "design", "score", "+-", "seeds", *headers, right=("score", "+-", "seeds", *headers))
         for row in frame.to_dict("records"):
-            spread = f"{row['sd']:.1f}" if row["sd"] == row["sd"] else ""
+            deviation = f"{row['sd']:.1f}" if row["sd"] == row["sd"] else ""
             cells = [f"{row[c]:.1f}" if row[c] == row[c] else "" for c in categories]
-            rows.add_row(str(row["rank"]), row["design"], f"{row['mean']:.1f}", spread, str(row["seeds"]), *cells)
+            rows.add_row(str(row["rank"]), row["design"], f"{row['mean']:.1f}", deviation, str(row["seeds"]), *cells)
         OUT.print(Text(f"\n{frame['scale'].iloc[0]}", style="bold"))
         OUT.print(rows)
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def ranking_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a ranking for `--json`; NaN becomes None."""
     return [{str(k): None if v != v else v for k, v in row.items()} for row in frame.to_dict("records")]
 
 
 def show_studies(*, as_json: bool) -> None:
-    """The studies below runs/, and the built-in one."""
+    """Print the studies below runs/, and the built-in one."""
     from ablate.study import overview
 
     rows = overview()
     if as_json:
         return print_json({"runs": str(runs_root()), "studies": rows})
-    shown = table("study", "designs", "scales", "done", "failed", right=("designs", "done", "failed"))
+    studies = table("study", "designs", "scales", "done", "failed", right=("designs", "done", "failed"))
     for row in rows:
         numbers = (str(row[name]) for name in ("designs", "done", "failed"))
         designs, done, failed = numbers
-        shown.add_row(row["study"], designs, ", ".join(row["scales"]), done, failed)
-    OUT.print(shown)
+        studies.add_row(row["study"], designs, ", ".join(row["scales"]), done, failed)
+    OUT.print(studies)

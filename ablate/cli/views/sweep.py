@@ -1,4 +1,4 @@
-"""A sweep while it runs and when it has ended."""
+"""The output of `ablate sweep`: while it runs, and when it has ended."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ablate.cli.views.out import ERR, OUT, print_json
 from ablate.cli.views.plan import counts
-from ablate.cli.views.ranking import _records, print_rankings
+from ablate.cli.views.ranking import print_rankings, ranking_rows
 from ablate.plan import Plan, refuse_assumed, refuse_infeasible
 
 if TYPE_CHECKING:
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 def run_and_show(
     plan: Plan, *, address: str | None, cpus: float | None, tracking_uri: str | None, as_json: bool
 ) -> int:
-    """Run what is missing, then show the ranking, where it is stored and what to type next; returns the exit code."""
+    """Run the missing trials, then print the ranking, where records are stored, and the next command.
+
+    Returns:
+        The exit code.
+    """
     from ablate.cli.views.live import View
     from ablate.run import Board, Cluster, job_of, run_on_ray, run_sweep
 
@@ -40,10 +44,10 @@ def run_and_show(
 
 
 def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
-    """How a sweep ended: the ranking, what failed, where all is, the next command."""
+    """Print the result of a sweep: the ranking, failed trials, where records are stored, the next command."""
     plan = outcome.plan
     if as_json:
-        rankings = [_records(frame) for frame in outcome.rankings]
+        rankings = [ranking_rows(frame) for frame in outcome.rankings]
         ended = {"interrupted": outcome.interrupted, "failures": outcome.failed, "problem": outcome.problem}
         stored = {"records": str(plan.paths.folder), "store": outcome.store}
         return print_json(plan.to_json() | ended | stored | {"rankings": rankings})
@@ -52,9 +56,9 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     for label, message in outcome.failed.items():
         ERR.print(f"failed: {label}: {message}", style="red")
     if outcome.failed:
-        ERR.print(f"logs and tracebacks: {plan.paths.trials}; the same command tries them again")
+        ERR.print(f"logs and tracebacks: {plan.paths.trials}; run the same command to retry them")
     if outcome.interrupted:
-        ERR.print("interrupted; the same command goes on with what is missing", style="yellow")
+        ERR.print("interrupted; run the same command to continue with the missing trials", style="yellow")
     if outcome.problem:
         ERR.print(outcome.problem, style="yellow")
     OUT.print(f"records: {plan.paths.folder}   MLflow: {outcome.store}")

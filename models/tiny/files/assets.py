@@ -1,16 +1,13 @@
-"""The embedded study's data as files: videos, images and the two manifests that any data set has.
+"""The data of the embedded study as files: videos, images and the two manifests that any data set has.
 
-`prepare` is idempotent and safe to kill: it builds in a sibling folder and renames that at the end.
-No torch here, so that spawned workers start fast.
+`prepare` is idempotent and may be killed at any time: it writes to a sibling folder, which it renames at the end. No
+torch here, so that spawned workers start fast.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -35,22 +32,25 @@ from models.tiny.world import (
     text_turn,
     video_questions,
 )
+from models.video import fresh_folder
 
-Record = dict[str, Any]
+Entry = dict[str, Any]
+"""A JSON object of a manifest."""
 Turns = list[tuple[str, str]]
 
 NUM_IMAGES = 3000
 NUM_TEXTS = 1000
 NUM_ALBUMS = 600
-"""Records of two or three of the pictures each, with questions that compare them or ask about one of them."""
+"""Number of records with two or three pictures each, and questions that compare them or are about one of them."""
 _LAYOUT = "b"
-"""Part of the folder's name, raised when a study of one `TinyData.VERSION` gets more files or records: `b` added the
-albums, after all records that were there before."""
-_CHUNK = 100  # items that a worker makes at a time: about a second of work
+"""Part of the folder's name, changed when a study of the same `TinyData.VERSION` gets more files or records: `b` added
+the albums, after all earlier records."""
+_CHUNK = 100
+"""Number of items of a worker's task: about a second of work."""
 
 
 class Chunk(NamedTuple):
-    """Items `start` to `stop` of a split, to be made under `folder`."""
+    """Items `start` to `stop` of a split, to be written to `folder`."""
 
     folder: Path
     world_seed: int
@@ -58,42 +58,34 @@ class Chunk(NamedTuple):
     start: int
     stop: int
     num_images: int
-    """Pictures of the study, from which albums choose."""
+    """Number of pictures of the study, from which albums are drawn."""
 
 
 def prepare(data: TinyData, cache: Path, workers: int) -> Path:
-    """Make the study's files, or find them made.
+    """Write the files of the study, unless the cache has them.
 
     Args:
-        data: How many videos of which world.
-        cache: Folder that holds made studies; created if missing.
-        workers: Processes that render.
+        data: number of videos, and seed of the world.
+        cache: folder that contains the studies; created if missing.
+        workers: number of processes that render.
 
     Returns:
         Folder with `train.json`, `test.json`, `videos/` and `images/`.
 
     Raises:
-        RuntimeError: Files must be made and PyAV is not installed.
+        RuntimeError: files must be written, but PyAV is not installed.
     """
     name = f"tiny-v{TinyData.VERSION}{_LAYOUT}-w{data.world_seed}-{data.train_videos}-{data.test_videos}"
-    done = cache / name
-    if done.exists():
-        return done
+    folder = cache / name
+    if folder.exists():
+        return folder
     require_av()
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{name}.lock"):
-        if done.exists():  # another process made it while this one waited
-            return done
-        for stale in cache.glob(f"{name}.building-*"):  # left by a killed build
-            shutil.rmtree(stale, ignore_errors=True)
-        building = Path(tempfile.mkdtemp(prefix=f"{name}.building-", dir=cache))
-        try:
-            _build(data, building, workers)
-            os.replace(building, done)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
-    return done
+        if not folder.exists():  # else another process wrote it while this one waited
+            with fresh_folder(folder) as fresh:
+                _build(data, fresh, workers)
+    return folder
 
 
 def _build(data: TinyData, folder: Path, workers: int) -> None:
@@ -105,22 +97,22 @@ def _build(data: TinyData, folder: Path, workers: int) -> None:
         "image": NUM_IMAGES,
         "text": NUM_TEXTS,
         "test": data.test_videos,
-        "multi_image": NUM_ALBUMS,  # last: records of other kinds stay where they were
+        "multi_image": NUM_ALBUMS,  # last, so that the indices of other records do not change
     }
     chunks = [
         Chunk(folder, data.world_seed, split, start, min(start + _CHUNK, num), NUM_IMAGES)
         for split, num in numbers.items()
         for start in range(0, num, _CHUNK)
     ]
-    records: dict[str, list[Record]] = {"train": [], "test": []}
-    for chunk, made in zip(chunks, _map(chunks, workers), strict=True):
-        records["test" if chunk.split == "test" else "train"] += made
+    records: dict[str, list[Entry]] = {"train": [], "test": []}
+    for chunk, entries in zip(chunks, _map(chunks, workers), strict=True):
+        records["test" if chunk.split == "test" else "train"] += entries
     for manifest, rows in records.items():
         (folder / f"{manifest}.json").write_text(json.dumps(rows), encoding="ascii")
 
 
-def _map(chunks: list[Chunk], workers: int) -> Iterator[list[Record]]:
-    """Make chunks in their order; in this process if one worker is enough."""
+def _map(chunks: list[Chunk], workers: int) -> Iterator[list[Entry]]:
+    """Entries of each chunk, in order; computed in this process if there is one worker or one chunk."""
     workers = min(workers, len(chunks))
     if workers <= 1:
         yield from map(make_chunk, chunks)
@@ -129,9 +121,9 @@ def _map(chunks: list[Chunk], workers: int) -> Iterator[list[Record]]:
         yield from pool.map(make_chunk, chunks)
 
 
-def make_chunk(chunk: Chunk) -> list[Record]:
-    """Write the media of a chunk and return its manifest records."""
-    make = {
+def make_chunk(chunk: Chunk) -> list[Entry]:
+    """Write the media of a chunk and return its manifest entries."""
+    write = {
         "train": _train_video,
         "test": _test_video,
         "image": _image,
@@ -139,10 +131,10 @@ def make_chunk(chunk: Chunk) -> list[Record]:
         "multi_image": _album,
     }[chunk.split]
     numbers = range(chunk.start, chunk.stop)
-    return [row for i in numbers for row in make(chunk, i, generator(chunk.world_seed, chunk.split, i))]
+    return [row for i in numbers for row in write(chunk, i, generator(chunk.world_seed, chunk.split, i))]
 
 
-def _train_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+def _train_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Entry]:
     scene = make_scene(rng)
     name = f"videos/train-{index:05d}.mp4"
     write_video(render(scene, frame_times(scene)), chunk.folder / name)
@@ -151,7 +143,7 @@ def _train_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Rec
     return [{"id": f"train-{index:05d}", "video": name, "independent": True, "conversations": conversation}]
 
 
-def _test_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+def _test_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Entry]:
     scene = make_scene(rng)
     name = f"videos/test-{index:05d}.mp4"
     write_video(render(scene, frame_times(scene)), chunk.folder / name)
@@ -171,28 +163,28 @@ def _test_video(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Reco
     return [{"id": f"test-{index:05d}", "video": name, "questions": rows}]
 
 
-def _image(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
-    """A picture with its caption, and the same picture with questions: two records, as alignment data have them."""
-    scene, time_s = _pictured(rng)
+def _image(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Entry]:
+    """A picture with its caption, and the same picture with questions: two records, as in alignment data."""
+    scene, time_s = _draw_picture(rng)
     name = f"images/image-{index:05d}.png"
     Image.fromarray(render(scene, np.array([time_s]))[0]).save(chunk.folder / name)
     caption, *questions = image_turns(scene, time_s)
     return [
         {
-            "id": f"{what}-{index:05d}",
+            "id": f"{prefix}-{index:05d}",
             "image": name,
             "independent": True,
             "conversations": _conversation("<image>\n", turns),
         }
-        for what, turns in (("caption", [caption]), ("image", questions))
+        for prefix, turns in (("caption", [caption]), ("image", questions))
     ]
 
 
-def _pictured(rng: np.random.Generator) -> tuple[Scene, float]:
-    """The scene of a picture and the second at which it is taken.
+def _draw_picture(rng: np.random.Generator) -> tuple[Scene, float]:
+    """The scene of a picture, and its time in s.
 
-    Most pictures are taken while the lamp is lit: at random moments it would be dark in nine of ten, and what is
-    seldom there is not learned by a resampler that sees each picture once or twice.
+    Most pictures are taken while the lamp is lit: at random times it would be dark in nine of ten, and a resampler that
+    sees each picture once or twice does not learn rare attributes.
     """
     scene = make_scene(rng)
     flash = scene.flashes[int(rng.integers(len(scene.flashes)))]
@@ -200,10 +192,10 @@ def _pictured(rng: np.random.Generator) -> tuple[Scene, float]:
     return scene, float(min(lit, scene.duration_s) if rng.random() < 0.8 else dark)
 
 
-def _album(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
+def _album(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Entry]:
     """Two or three of the study's pictures, with questions about them."""
     chosen = rng.choice(chunk.num_images, size=int(rng.integers(2, 4)), replace=False)
-    pictures = [_pictured(generator(chunk.world_seed, "image", int(i))) for i in chosen]
+    pictures = [_draw_picture(generator(chunk.world_seed, "image", int(i))) for i in chosen]
     turns = [(question.text, question.answer) for question in album_questions(pictures, rng)]
     return [
         {
@@ -215,14 +207,14 @@ def _album(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:
     ]
 
 
-def _text(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Record]:  # noqa: ARG001 - no media
-    """One question a record: its first turn holds the transcript, without which none can be answered."""
+def _text(chunk: Chunk, index: int, rng: np.random.Generator) -> list[Entry]:  # noqa: ARG001 - no media
+    """A record with one question: its turn contains the transcript, which the answer needs."""
     turn = text_turn(make_scene(rng), rng)
     return [{"id": f"text-{index:05d}", "conversations": _conversation("", [turn])}]
 
 
-def _conversation(opening: str, turns: Turns) -> list[Record]:
-    rows: list[Record] = []
+def _conversation(opening: str, turns: Turns) -> list[Entry]:
+    rows: list[Entry] = []
     for i, (question, answer) in enumerate(turns):
         rows.append({"from": "human", "value": opening + question if i == 0 else question})
         rows.append({"from": "gpt", "value": answer})

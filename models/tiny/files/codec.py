@@ -1,4 +1,4 @@
-"""Writing rendered frames as real H.264 by PyAV. Reading is models/video/sampling.py's matter."""
+"""Rendered frames as H.264 files, by PyAV. Trials decode them with models/video/decoder.py."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from models.tiny.world import FPS, SIZE
 CRF = 12
 """Constant rate factor: 3-4 of 255 mean error on these frames at about 10 kB a file (measured)."""
 _X264 = "weightp=0:mbtree=0:rc-lookahead=0"
-"""With x264's defaults the bytes of some of these small videos depend on what the process encoded before
-(measured: 1 of 24 videos in shuffled order; none without weighted prediction and lookahead)."""
+"""x264 options: no weighted prediction, no lookahead. With x264's defaults the bytes of some of these small videos depend
+on the videos that the process encoded before (measured: 1 of 24 videos in shuffled order; with these options none)."""
 
 
 def require_av() -> None:
-    """Refuse early if PyAV is missing.
+    """Fail early if PyAV is not installed.
 
     Raises:
         RuntimeError: PyAV is not installed.
@@ -32,7 +32,7 @@ def require_av() -> None:
 
 
 def write_video(frames_THW3: NDArray[np.uint8], target: Path | io.BytesIO) -> None:
-    """Encode uint8 RGB frames as H.264 in MP4; one thread, so that equal frames give equal bytes."""
+    """Encode uint8 RGB frames (T, H, W, 3) as H.264 in MP4, with one thread, so that equal frames give equal bytes."""
     import av
 
     where = target if isinstance(target, io.BytesIO) else str(target)
@@ -51,7 +51,7 @@ def write_video(frames_THW3: NDArray[np.uint8], target: Path | io.BytesIO) -> No
 
 
 def read_video(source: Path | io.BytesIO) -> NDArray[np.uint8]:
-    """All frames of a video as RGB: (T, H, W, 3)."""
+    """All frames of a video as uint8 RGB: (T, H, W, 3)."""
     import av
 
     where = source if isinstance(source, io.BytesIO) else str(source)

@@ -1,1 +1,1 @@
-"""How the shipped parts of the embedded study were pretrained."""
+"""Pre-training of the shipped parts of the embedded study."""

@@ -1,9 +1,9 @@
-"""Pre-training of an encoder with language: name what each frame, or each clip, shows, slot by slot.
+"""Pre-training of an encoder with language: predict the words of each slot of a frame or a clip.
 
-Readers (readers.py) at two layers choose the words and are thrown away. Scenes are of the split
-`pretrain`. Clips have steps of 0.125 to 4 s (footage.py), so that neither sampling by time nor by
-count meets an encoder that knows it better. Positions in each frame are among the slots: VideoMAE's own are a
-fixed table, and without being asked for them an encoder of this size does not keep them.
+Readers (readers.py) at two layers predict the words and are discarded. Scenes are those of the split `pretrain`. Clips
+have steps of 0.125 to 4 s (footage.py), so that the encoder favours neither sampling by time nor by count. The slots
+include the positions in each frame: VideoMAE's position embeddings are fixed, and an encoder of this size that is not
+trained to predict positions does not represent them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from models.tiny.pretraining.reference_towers import (
 from models.training import Muon32
 
 NUM_SCENES = 4000
-"""For frames; each is 2 s long."""
+"""Number of scenes for frames, of at most 2 s each."""
 NUM_VIDEOS = 1200
-"""For clips; as long as the study's, 2 to 16 s."""
+"""Number of scenes for clips, of 2 to 16 s as in the study."""
 LONGEST_S = 16.0
 
 
 def pretrain_image_encoder(steps: int = 1500, num_scenes: int = NUM_SCENES) -> SiglipVisionModel:
-    """Train `image-encoder`; about 2 minutes of one core."""
+    """Train `image-encoder`; about 2 minutes on one core."""
     torch.manual_seed(0)
     frames, slots = make_frames("pretrain", num_scenes, longest_s=2.0)
     encoder = new_image_tower()
@@ -52,12 +52,12 @@ def pretrain_image_encoder(steps: int = 1500, num_scenes: int = NUM_SCENES) -> S
         ]
         loss = torch.stack(losses).mean()
         learner.step(loss)
-        report("image-encoder", step, steps, loss, "nat a slot")
+        report("image-encoder", step, steps, loss, "nat per slot")
     return encoder.eval()
 
 
 def pretrain_video_encoder(steps: int = 800, num_videos: int = NUM_VIDEOS) -> VideoMAEModel:
-    """Train `video-encoder`; about 3 minutes of one core. What lasts, what frames show and what moves weigh equally."""
+    """Train `video-encoder`; about 3 minutes on one core. The groups of `SLOT_GROUPS` have equal weights."""
     torch.manual_seed(0)
     footage = film("pretrain", num_videos, LONGEST_S)
     encoder = new_video_tower()
@@ -74,5 +74,5 @@ def pretrain_video_encoder(steps: int = 800, num_videos: int = NUM_VIDEOS) -> Vi
             losses += [by_slot[list(group)].mean() for group in SLOT_GROUPS]
         loss = torch.stack(losses).mean()
         learner.step(loss)
-        report("video-encoder", step, steps, loss, "nat a slot")
+        report("video-encoder", step, steps, loss, "nat per slot")
     return encoder.eval()

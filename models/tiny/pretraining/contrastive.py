@@ -1,7 +1,7 @@
 """Pre-training of an image encoder by matching frames with captions: SigLIP's sigmoid loss (arXiv 2303.15343).
 
-A caption is the bag of its slots' words; its tower and the frame's pooling are thrown away. Legend: `B` frame
-or caption, `P` patch, `D` width, `S` slot.
+A caption is the bag of its slots' words; its tower and the pooling of frames are discarded. Legend: `B` frame or
+caption, `P` patch, `D` width, `S` slot.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class CaptionTower(nn.Module):
     """Slots of a caption -> a unit vector: the sum of its words' embeddings through an MLP."""
 
     first_S: torch.Tensor
-    """Where the words of each slot begin among all."""
+    """Index of each slot's first word among the words of all slots."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,13 +36,13 @@ class CaptionTower(nn.Module):
         self.project = nn.Linear(2 * WIDTH, 2 * WIDTH)
 
     def forward(self, slots_BS: torch.Tensor) -> torch.Tensor:
-        """(B, 2 D)."""
+        """Unit vectors of captions: (B, 2 D)."""
         words = self.word_embed(slots_BS + self.first_S).sum(1)
         return functional.normalize(self.project(words + self.mix(words)), dim=-1)
 
 
 class FramePool(nn.Module):
-    """Features of a frame -> a unit vector, by one query that attends to them, as SigLIP's head does."""
+    """Features of a frame -> a unit vector, by learned queries that attend to them, like SigLIP's head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class FramePool(nn.Module):
         self.mix = nn.Sequential(nn.Linear(4 * WIDTH, 4 * WIDTH), nn.GELU(), nn.Linear(4 * WIDTH, 2 * WIDTH))
 
     def forward(self, features_BPD: torch.Tensor) -> torch.Tensor:
-        """(B, 2 D)."""
+        """Unit vectors of frames: (B, 2 D)."""
         features = self.norm(features_BPD)
         queries = self.query_embed.expand(len(features), -1, -1)
         read = self.attend(queries, features, features, need_weights=False)[0]
@@ -60,7 +60,7 @@ class FramePool(nn.Module):
 
 
 class SigmoidLoss(nn.Module):
-    """Is this caption this frame's? Asked of every pair of a batch; temperature and bias are learned."""
+    """Binary loss for every pair of a frame and a caption of a batch: do they match? Temperature and bias are learned."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,14 +68,14 @@ class SigmoidLoss(nn.Module):
         self.bias = nn.Parameter(torch.tensor(-10.0))
 
     def forward(self, frames_BD: torch.Tensor, captions_BD: torch.Tensor) -> torch.Tensor:
-        """Nat a frame."""
+        """Loss per frame, in nats."""
         logits = self.log_scale.exp() * frames_BD @ captions_BD.T + self.bias
         sign = 2 * torch.eye(len(logits)) - 1
         return -functional.logsigmoid(sign * logits).sum() / len(logits)
 
 
 def pretrain_image_contrastive(steps: int = 600, num_scenes: int = NUM_SCENES) -> SiglipVisionModel:
-    """Train `image-contrastive`; about 2 minutes of one core."""
+    """Train `image-contrastive`; about 2 minutes on one core."""
     torch.manual_seed(0)
     frames, slots = make_frames("pretrain", num_scenes, longest_s=2.0)
     encoder, pool, captions, match = new_image_tower(), FramePool(), CaptionTower(), SigmoidLoss()
@@ -83,8 +83,8 @@ def pretrain_image_contrastive(steps: int = 600, num_scenes: int = NUM_SCENES) -
     rng = np.random.default_rng(0)
     for step in range(steps):
         batch = rng.integers(len(frames), size=BATCH)
-        seen = pool(encoder(pixel_values=normalise(frames[batch])).last_hidden_state)
-        loss = match(seen, captions(torch.from_numpy(slots[batch])))
+        frame_vectors = pool(encoder(pixel_values=normalise(frames[batch])).last_hidden_state)
+        loss = match(frame_vectors, captions(torch.from_numpy(slots[batch])))
         learner.step(loss)
-        report("image-contrastive", step, steps, loss, "nat a frame")
+        report("image-contrastive", step, steps, loss, "nat per frame")
     return encoder.eval()

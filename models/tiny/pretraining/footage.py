@@ -1,5 +1,7 @@
-"""What encoders are pre-trained on: frames of scenes of their own after the H.264 codec, clips of them, and what
-both show. No torch here. Legend: `F` frame, `V` video, `B` clip, `N` frame of a clip, `S` slot.
+"""Data for the pre-training of encoders: frames after the H.264 codec, clips of them, and the content of both.
+
+The scenes are those of separate splits. No torch here. Legend: `F` frame, `V` video, `B` clip, `N` frame of a clip, `S`
+slot.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from models.tiny.world import (
     make_scene,
     read_slots,
     render,
-    shape_places,
+    shape_centres,
     words,
 )
 
@@ -30,36 +32,36 @@ Indices = NDArray[np.int64]
 
 CLIP_FRAMES = 4
 LONGEST_STEP_S = 4.0
-"""Most time between two frames of a clip; the least is one frame of the video, 0.125 s."""
+"""Longest time between two frames of a clip; the shortest is one frame of the video, 0.125 s."""
 STILL_SHARE, OVERRUN_SHARE = 0.15, 0.1
-"""Shares of clips that repeat one frame, as an image's does, and that run over the video's end, whose last
-frame they repeat as a last clip does that is not full."""
+"""Share of clips that repeat one frame, like the clip of an image; share of clips that run past the end of the video and
+repeat its last frame, like a last clip that is not full."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footage:
-    """All frames of some videos, and what they show."""
+    """All frames of some videos, and their content."""
 
     frames: NDArray[np.uint8]
     """RGB: (F, H, W, 3)."""
     slots: Indices
     """Indices into the words of `words.SLOTS`: (F, S)."""
-    places: NDArray[np.float64]
+    centres: NDArray[np.float64]
     """Centres of the warm and the cool thing in px: (F, 2, 2)."""
     first: Indices
-    """First frame of each video: (V,)."""
+    """Index of the first frame of each video: (V,)."""
     count: Indices
-    """Frames of each video: (V,)."""
+    """Number of frames of each video: (V,)."""
     mover: Indices
-    """Which thing moves: (V,)."""
+    """The thing that moves, 0: warm, 1: cool: (V,)."""
     camera: Indices
-    """Where the camera pans to, in `words.WAYS`: (V,)."""
+    """Direction of the camera, in `words.WAYS`: (V,)."""
 
 
 @lru_cache(maxsize=2)
 def film(split: WorldSplit, num_scenes: int, longest_s: float) -> Footage:
-    """Render some videos and send them through the codec; about 1 ms of one core a frame."""
-    frames, slots, places, scenes = [], [], [], []
+    """Render videos, then encode and decode them; about 1 ms per frame on one core."""
+    frames, slots, centres, scenes = [], [], [], []
     for i in range(num_scenes):
         scene = make_scene(generator(0, split, i), longest_s)
         times = frame_times(scene)
@@ -68,13 +70,13 @@ def film(split: WorldSplit, num_scenes: int, longest_s: float) -> Footage:
         file.seek(0)
         frames.append(read_video(file))
         slots.append(read_slots(scene, times))
-        places.append(shape_places(scene, times))
+        centres.append(shape_centres(scene, times))
         scenes.append(scene)
     count = np.array([len(video) for video in frames])
     return Footage(
         frames=np.concatenate(frames),
         slots=np.concatenate(slots),
-        places=np.concatenate(places),
+        centres=np.concatenate(centres),
         first=np.cumsum(count) - count,
         count=count,
         mover=np.array([scene.mover for scene in scenes]),
@@ -83,65 +85,66 @@ def film(split: WorldSplit, num_scenes: int, longest_s: float) -> Footage:
 
 
 def make_frames(split: WorldSplit, num_scenes: int, longest_s: float) -> tuple[NDArray[np.uint8], Indices]:
-    """All frames of some videos, after the codec (F, H, W, 3), and what they show (F, S)."""
+    """All frames of some videos after the codec (F, H, W, 3), and their slots (F, S)."""
     footage = film(split, num_scenes, longest_s)
     return footage.frames, footage.slots
 
 
 # --- clips ----------------------------------------------------------------------------------------------
 
-_LASTING = (0, 1, 4, 5)
-"""Slots that are the same in all frames of a clip: colours and shapes."""
-_PASSING = tuple(i for i in range(len(SLOTS)) if i not in _LASTING)
+_CONSTANT = (0, 1, 4, 5)
+"""Slots with the same value in all frames of a clip: colours and shapes."""
+_VARYING = tuple(i for i in range(len(SLOTS)) if i not in _CONSTANT)
 WAYS = (*words.WAYS, "none")
 PACES_PX = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Bounds between the classes of how far the mover gets from one frame of a clip to the next."""
-_STANDS_PX = 0.2
-"""What moves less from one frame to the next counts as standing."""
+"""Bounds between the classes of the mover's displacement from one frame of a clip to the next."""
+_STILL_PX = 0.2
+"""Displacement from one frame to the next below which a thing counts as still."""
 
 
 class ClipSlot(NamedTuple):
-    """One thing that a clip shows, and how many values it can have."""
+    """One attribute of a clip, and the number of its values."""
 
     name: str
     values: int
 
 
 CLIP_SLOTS = (
-    *(ClipSlot(SLOTS[i].name, len(SLOTS[i].words)) for i in _LASTING),
-    *(ClipSlot(f"{SLOTS[i].name}_{n}", len(SLOTS[i].words)) for n in range(CLIP_FRAMES) for i in _PASSING),
+    *(ClipSlot(SLOTS[i].name, len(SLOTS[i].words)) for i in _CONSTANT),
+    *(ClipSlot(f"{SLOTS[i].name}_{n}", len(SLOTS[i].words)) for n in range(CLIP_FRAMES) for i in _VARYING),
     ClipSlot("mover", 3),  # warm, cool, none
     *(ClipSlot(f"way_{n}", len(WAYS)) for n in range(1, CLIP_FRAMES)),
     ClipSlot("pace", len(PACES_PX) + 1),
     ClipSlot("camera", len(WAYS)),
 )
-"""What a caption of a clip says. `way_N` is where the mover goes up to frame N. `pace` is px a frame of the clip, not
-px a second: an encoder is not told how much time lies between frames."""
+"""Attributes in the caption of a clip. `way_N` is the direction of the mover up to frame N. `pace` is in px per frame of
+the clip, not px per second, since an encoder does not get the time between frames."""
 MOTION_SLOTS = tuple(range(len(CLIP_SLOTS) - CLIP_FRAMES - 2, len(CLIP_SLOTS)))
 SLOT_GROUPS = (
-    tuple(range(len(_LASTING))),
-    tuple(range(len(_LASTING), MOTION_SLOTS[0])),
+    tuple(range(len(_CONSTANT))),
+    tuple(range(len(_CONSTANT), MOTION_SLOTS[0])),
     MOTION_SLOTS,
 )
-"""What lasts, what frames show, what moves."""
+"""Slots that are constant in a clip, slots of single frames, slots of motion."""
 
 
 class Clips(NamedTuple):
-    """Clips by their frames."""
+    """Clips as indices of frames."""
 
     frames_BN: Indices
-    """Into all frames of a footage."""
+    """Indices into all frames of a footage."""
     video_B: Indices
+    """Index of the video of each clip."""
 
 
 def draw_clips(footage: Footage, num: int, rng: np.random.Generator, videos: range | None = None) -> Clips:
-    """Clips at random times of random videos.
+    """Clips at random times of random videos, or of the videos of a range.
 
-    The time between frames is log-uniform from one frame of the video up to the longest that fits, at most
-    `LONGEST_STEP_S`: no rate and no number of frames a video is favoured.
+    The time between frames is log-uniform from one frame of the video to the longest that fits, at most
+    `LONGEST_STEP_S`, so that no frame rate and no number of frames per video is favoured.
     """
-    chosen = videos or range(len(footage.count))
-    video = rng.integers(chosen.start, chosen.stop, size=num)
+    indices = videos or range(len(footage.count))
+    video = rng.integers(indices.start, indices.stop, size=num)
     count = footage.count[video]
     longest = np.minimum((count - 1) // (CLIP_FRAMES - 1), int(LONGEST_STEP_S * FPS))
     step = np.exp(rng.uniform(size=num) * np.log(longest + 1)).astype(np.int64)
@@ -155,17 +158,17 @@ def draw_clips(footage: Footage, num: int, rng: np.random.Generator, videos: ran
 
 
 def read_clips(footage: Footage, clips: Clips) -> Indices:
-    """What clips show, as values of `CLIP_SLOTS`: (B, S)."""
+    """Values of `CLIP_SLOTS` for clips: (B, S)."""
     frames, video = clips
-    shown = footage.slots[frames]  # B, N, S
+    slots_BNS = footage.slots[frames]
     mover = footage.mover[video]
-    way_BN, far_BN = _steps(footage.places[frames, mover[:, None]])
+    way_BN, far_BN = _steps(footage.centres[frames, mover[:, None]])
     moves = (way_BN != len(words.WAYS)).any(axis=1)
-    going = far_BN > _STANDS_PX
+    going = far_BN > _STILL_PX
     pace = np.where(going, far_BN, 0).sum(axis=1) / np.maximum(going.sum(axis=1), 1)
     columns = [
-        shown[:, 0, _LASTING],
-        shown[:, :, _PASSING].reshape(len(video), -1),
+        slots_BNS[:, 0, _CONSTANT],
+        slots_BNS[:, :, _VARYING].reshape(len(video), -1),
         np.where(moves, mover, 2)[:, None],
         way_BN,
         np.searchsorted(PACES_PX, pace)[:, None],
@@ -174,10 +177,10 @@ def read_clips(footage: Footage, clips: Clips) -> Indices:
     return np.concatenate(columns, axis=1).astype(np.int64)
 
 
-def _steps(places_BN2: NDArray[np.float64]) -> tuple[Indices, NDArray[np.float64]]:
-    """Where and how far (px) a thing goes from frame to frame: (B, N - 1) each; the ways are `WAYS`."""
-    moved = np.diff(places_BN2, axis=1)
+def _steps(centres_BN2: NDArray[np.float64]) -> tuple[Indices, NDArray[np.float64]]:
+    """Direction (in `WAYS`) and displacement (px) of a thing from frame to frame: (B, N - 1) each."""
+    moved = np.diff(centres_BN2, axis=1)
     x, y = moved[..., 0], moved[..., 1]
     way = np.where(np.abs(x) > np.abs(y), np.where(x < 0, 0, 1), np.where(y < 0, 2, 3))
     far = np.abs(moved).max(axis=2)
-    return np.where(far > _STANDS_PX, way, len(words.WAYS)), far
+    return np.where(far > _STILL_PX, way, len(words.WAYS)), far

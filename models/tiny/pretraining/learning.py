@@ -1,4 +1,7 @@
-"""The optimiser of the shipped parts' pre-training: Muon on hidden matrices, AdamW on the rest."""
+"""Optimiser for the pre-training of the shipped parts: Muon for hidden matrices, AdamW for all other parameters.
+
+Betas, weight decay and schedule differ from those of trials and are kept, so that the parts can be reproduced.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,19 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
+from models.training import is_hidden
+
 _WARMUP = 0.05
-"""Share of the steps in which the learning rate rises from 0; a cosine to 0 follows."""
+"""Share of the steps in which the learning rate rises from 0."""
 
 
 def _by_torch(params: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
-    """Torch's Muon, in bfloat16, with which the first parts were made."""
+    """Torch's Muon, which computes in bfloat16: the optimiser of the first parts."""
     return torch.optim.Muon(params, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
 
 class Learner:
-    """Both optimisers under one schedule; rates are AdamW's for both (`match_rms_adamw`)."""
+    """Both optimisers with one schedule: linear warm-up, then cosine decay; both use AdamW's rates (`match_rms_adamw`)."""
 
     def __init__(
         self,
@@ -33,8 +38,7 @@ class Learner:
         rest: list[nn.Parameter] = []
         for module in modules:
             for name, parameter in module.named_parameters():
-                is_hidden = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
-                (hidden if is_hidden else rest).append(parameter)
+                (hidden if is_hidden(name, parameter) else rest).append(parameter)
         self.parameters = [*hidden, *rest]
         self.optimizers = (
             muon(hidden, muon_lr, 0.05),
@@ -44,7 +48,7 @@ class Learner:
         self.steps, self.done = steps, 0
 
     def step(self, loss: torch.Tensor) -> None:
-        """One step of gradient descent on `loss`, gradients clipped to norm 1."""
+        """One optimiser step, with gradients clipped to a norm of 1."""
         rise = min(1.0, (self.done + 1) / (_WARMUP * self.steps))
         fall = 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
         loss.backward()
@@ -58,6 +62,6 @@ class Learner:
 
 
 def report(name: str, step: int, steps: int, loss: torch.Tensor, unit: str) -> None:
-    """Print the loss now and then."""
+    """Print the loss every 100 steps, and in the last one."""
     if step % 100 == 0 or step == steps - 1:
         print(f"{name} step {step}: {loss.item():.3f} {unit}", flush=True)

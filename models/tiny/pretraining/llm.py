@@ -1,6 +1,6 @@
-"""Pre-training of the small language models on transcripts (models/tiny/pretraining/transcripts.py).
+"""Pre-training of the small language models on transcripts.
 
-Legend as there, and `D` width, `V` vocabulary.
+Legend as in models/tiny/pretraining/transcripts.py, and `D` width, `V` vocabulary.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torch.nn import functional
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from models.tiny.pretraining.learning import Learner
-from models.tiny.pretraining.transcripts import IDS, Form, TextBatch, collate, draw_form, draw_scenes
+from models.tiny.pretraining.transcripts import IDS, Form, TextBatch, collate_samples, draw_form, draw_samples
 from models.tiny.sizes import LlmSize
 from models.tiny.world import words
 
 SCENES = 16
-"""Scenes of a step, each with all its questions."""
-EVALUATED = {
+"""Number of scenes of a step."""
+EVALUATION_FORMS = {
     "fps 2": Form(fps=2, separators=True),
     "fps 4": Form(fps=4),
     "uniform 8": Form(frames=8),
@@ -27,6 +27,7 @@ EVALUATED = {
     "uniform 8 timestamps": Form(frames=8, separators=True, timestamps=True),
     "plain uniform 8": Form(frames=8, tokens=len(words.SLOTS)),
 }
+"""Forms of the evaluation by name."""
 
 
 def new_llm(size: LlmSize) -> Qwen2ForCausalLM:
@@ -51,58 +52,62 @@ def new_llm(size: LlmSize) -> Qwen2ForCausalLM:
 
 def hidden_states(llm: Qwen2ForCausalLM, batch: TextBatch) -> torch.Tensor:
     """The LLM's last hidden states: (B * L, D)."""
-    table = llm.get_input_embeddings()
-    embeddings = table(batch.ids_BL).flatten(0, 1)
+    text, table = batch.text, llm.get_input_embeddings()
+    embeddings = table(text.ids_BL).flatten(0, 1)
     tokens_BTRD = torch.einsum("btsd,rs->btrd", table(batch.bags_BTS), batch.carries_RS)
-    if len(batch.carries_RS) < len(words.SLOTS):  # a resampler's output is normalised; words are not
+    if len(batch.carries_RS) < len(words.SLOTS):  # normalised like a resampler's output, unlike words
         tokens_BTRD = functional.layer_norm(tokens_BTRD, tokens_BTRD.shape[-1:])
     embeddings = embeddings.index_put((batch.frame_at_N,), tokens_BTRD[batch.real_BT].flatten(0, 1))
     states = llm.model(
-        inputs_embeds=embeddings.view(*batch.ids_BL.shape, -1),
-        attention_mask=batch.sees_B1LL,
-        position_ids=batch.positions_BL,
+        inputs_embeds=embeddings.view(*text.ids_BL.shape, -1),
+        attention_mask=text.attends_BLL[:, None],
+        position_ids=text.positions_BL,
         use_cache=False,
     ).last_hidden_state
     return states.flatten(0, 1)
 
 
 def pretrain_llm(size: LlmSize, steps: int | None = None) -> Qwen2ForCausalLM:
-    """Train a new decoder; each scene is seen once."""
+    """Train a new decoder; each scene is used once.
+
+    Args:
+        size: sizes of the decoder.
+        steps: number of steps, if not `size.steps`.
+    """
     torch.manual_seed(0)
     steps = size.steps if steps is None else steps
     llm = new_llm(size)
-    # Wider ones learn at rates that fall with width (as in muP): at 0.02 the 0.7M one reached 64% where the 0.15M
-    # one reached 81%.
-    gentler = min(1.0, 64 / size.hidden)
-    learner = Learner([llm], steps=steps, muon_lr=0.02 * gentler, adamw_lr=5e-3 * gentler)
+    # Learning rates fall with width, as in muP: at 0.02 the 0.7M LLM reached 64%, the 0.15M one 81%.
+    factor = min(1.0, 64 / size.hidden)
+    learner = Learner([llm], steps=steps, muon_lr=0.02 * factor, adamw_lr=5e-3 * factor)
     rng = np.random.default_rng(0)
-    recent = 0.0
+    smoothed_loss = 0.0
     for step in range(steps):
         form = draw_form(rng, step / steps)
-        batch = collate(form, draw_scenes(form, "pretrain", step * SCENES, SCENES))
-        logits_KV = llm.lm_head(hidden_states(llm, batch)[batch.target_at_K])
-        loss = functional.cross_entropy(logits_KV, batch.targets_K)
+        batch = collate_samples(form, draw_samples(form, "pretrain", step * SCENES, SCENES))
+        logits_KV = llm.lm_head(hidden_states(llm, batch)[batch.text.target_at_K])
+        loss = functional.cross_entropy(logits_KV, batch.text.targets_K)
         learner.step(loss)
-        recent = loss.item() if step == 0 else 0.97 * recent + 0.03 * loss.item()
+        smoothed_loss = loss.item() if step == 0 else 0.97 * smoothed_loss + 0.03 * loss.item()
         if step % 200 == 0:
-            scores = evaluate(llm, EVALUATED["uniform 8"], num_scenes=80)
+            scores = evaluate(llm, EVALUATION_FORMS["uniform 8"], num_scenes=80)
             print({task: round(score) for task, score in scores.items()}, flush=True)
         if step % 100 == 0 or step == steps - 1:
-            print(f"llm-{size.label} step {step}: {recent:.3f} nat a token", flush=True)
+            print(f"llm-{size.label} step {step}: {smoothed_loss:.3f} nat per token", flush=True)
     return llm.eval()
 
 
 @torch.no_grad()
 def evaluate(llm: Qwen2ForCausalLM, form: Form, num_scenes: int = 200) -> dict[str, float]:
-    """Accuracy in percent of each task on new scenes, four options a question."""
+    """Accuracy in percent of each task on held-out scenes, with four options per question."""
     right: dict[str, list[bool]] = defaultdict(list)
     rng = np.random.default_rng(0)
     for first in range(0, num_scenes, 40):
-        batch_asked = draw_scenes(form, "heldout", first, 40)
-        batch = collate(form, batch_asked)
+        samples = draw_samples(form, "heldout", first, 40)
+        batch = collate_samples(form, samples)
         logits_QV = llm.lm_head(hidden_states(llm, batch)[batch.answer_at_Q])
-        asked = [row for a in batch_asked for row in zip(a.turns, a.tasks, a.pools, strict=True)]
-        for logits, ((_, answer), task, pool) in zip(logits_QV, asked, strict=True):
+        questions = [row for s in samples for row in zip(s.turns, s.tasks, s.pools, strict=True)]
+        for logits, ((_, answer), task, pool) in zip(logits_QV, questions, strict=True):
             wrong = rng.permutation([word for word in pool if word != answer])[:3]
             best = max(float(logits[IDS[word]]) for word in wrong)
             right[task].append(float(logits[IDS[answer]]) > best)

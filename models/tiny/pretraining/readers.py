@@ -1,7 +1,7 @@
-"""Reading slots from features: what the caption objective trains with, and what probes measure with.
+"""Classifiers of slots from features, for the caption objective and for probes.
 
-Each slot has a learned query that attends to the features, as a captioner's decoder would, and chooses
-the slot's value. Legend: `B` frame or clip, `P` patch or tubelet, `D` width, `S` slot.
+Each slot has a learned query that attends to the features, as a captioner's decoder would, and predicts the slot's
+value. Legend: `B` frame or clip, `P` patch or tubelet, `D` width, `S` slot.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BATCH = 128
 
 
 class SlotReader(nn.Module):
-    """A learned query for each slot attends to features and chooses the slot's value."""
+    """A learned query for each slot that attends to features, and a classifier of the slot's value."""
 
     def __init__(self, values: Sequence[int]) -> None:
         super().__init__()
@@ -43,14 +43,14 @@ class SlotReader(nn.Module):
 
 
 def slot_losses(logits: list[torch.Tensor], target_BS: torch.Tensor) -> list[torch.Tensor]:
-    """Cross-entropy of each slot in nat."""
+    """Cross-entropy of each slot, in nats."""
     return [functional.cross_entropy(row, target_BS[:, i]) for i, row in enumerate(logits)]
 
 
 def probe_frames(tower: PreTrainedModel, layer: int, num_scenes: int = 600, steps: int = 300) -> dict[str, float]:
-    """Accuracy in percent of each slot of a frame, read by a new `SlotReader` from one layer's frozen features.
+    """Accuracy in percent of each slot of a frame, predicted by a new `SlotReader` from the frozen features of a layer.
 
-    The reader learns on half of some new scenes and is measured on the other half.
+    The reader is trained on half of the held-out scenes and tested on the other half.
     """
     torch.manual_seed(1)
     frames, slots = make_frames("heldout", num_scenes, longest_s=2.0)
@@ -63,7 +63,7 @@ def probe_frames(tower: PreTrainedModel, layer: int, num_scenes: int = 600, step
 def probe_clips(
     tower: PreTrainedModel, layer: int, num_scenes: int = 200, num_clips: int = 3000, steps: int = 300
 ) -> dict[str, float]:
-    """The same for clips of 4 frames and `CLIP_SLOTS`; a slot of several frames is given as their mean."""
+    """The same for clips of 4 frames and `CLIP_SLOTS`; the result is the mean over the frames of a slot."""
     torch.manual_seed(1)
     footage, rng = film("heldout", num_scenes, longest_s=16.0), np.random.default_rng(1)
     halves = [draw_clips(footage, num_clips, rng, videos) for videos in halve(num_scenes)]
@@ -77,20 +77,20 @@ def probe_clips(
 
 
 def halve(num: int) -> tuple[range, range]:
-    """The first half of so many scenes and the second."""
+    """Indices of the first and of the second half of `num` scenes."""
     return range(num // 2), range(num // 2, num)
 
 
 def _probe(
-    features: torch.Tensor, target_BS: torch.Tensor, learned: int, values: Sequence[int], steps: int
+    features: torch.Tensor, target_BS: torch.Tensor, num_train: int, values: Sequence[int], steps: int
 ) -> list[float]:
-    """Learn a reader on the first `learned` rows; percent of right slots on the rest."""
+    """Train a reader on the first `num_train` rows; returns the accuracy of each slot on the others, in percent."""
     reader = SlotReader(values)
     learner = Learner([reader], steps=steps, muon_lr=0.01, adamw_lr=1e-2)
     rng = np.random.default_rng(1)
     for _ in range(steps):
-        batch = torch.from_numpy(rng.integers(learned, size=BATCH))
+        batch = torch.from_numpy(rng.integers(num_train, size=BATCH))
         learner.step(torch.stack(slot_losses(reader(features[batch]), target_BS[batch])).mean())
     with torch.no_grad():
-        told = torch.stack([logits.argmax(1) for logits in reader(features[learned:])], dim=1)
-    return ((told == target_BS[learned:]).double().mean(0) * 100).tolist()
+        predicted_BS = torch.stack([logits.argmax(1) for logits in reader(features[num_train:])], dim=1)
+    return ((predicted_BS == target_BS[num_train:]).double().mean(0) * 100).tolist()

@@ -1,4 +1,4 @@
-"""The encoders of the embedded study before they are trained, and what they make of frames.
+"""Untrained encoders of the embedded study, and their features of frames.
 
 Legend: `B` frame or clip, `N` frame of a clip, `P` patch or tubelet, `D` width.
 """
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, SiglipVisionConfig, SiglipVisionModel, VideoMAEConfig, VideoMAEModel
 
+from models.encoders import IMAGENET
 from models.tiny.pretraining.footage import CLIP_FRAMES
 from models.tiny.world import SIZE
 
@@ -20,9 +21,7 @@ LAYERS = 4
 PATCHES = (SIZE // PATCH) ** 2
 TUBELETS = PATCHES * CLIP_FRAMES // TUBELET
 LAYERS_READ = (-2, -1)
-"""Hidden states whose features are trained, or probed, to be readable."""
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of RGB in [0, 1], with which VideoMAE takes pixels."""
+"""Hidden states whose features are trained and probed."""
 
 
 def new_image_tower() -> SiglipVisionModel:
@@ -61,19 +60,19 @@ def normalise(frames: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def normalise_clips(clips: NDArray[np.uint8]) -> torch.Tensor:
-    """RGB bytes (B, N, H, W, 3) to VideoMAE's input (B, N, 3, H, W), by ImageNet's mean and deviation."""
-    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in _IMAGENET)
+    """RGB bytes (B, N, H, W, 3) to VideoMAE's input (B, N, 3, H, W), by the mean and standard deviation of ImageNet."""
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
     return (torch.from_numpy(clips).movedim(-1, 2).float() / 255 - mean) / deviation
 
 
 def states(tower: PreTrainedModel, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """All hidden states, (B, P, D) each."""
+    """All hidden states of a tower: (B, P, D) each."""
     return tower(pixel_values=pixels, output_hidden_states=True).hidden_states
 
 
 @torch.no_grad()
 def frozen_features(tower: PreTrainedModel, media: NDArray[np.uint8], layer: int) -> torch.Tensor:
-    """Features of one hidden state of frames (B, H, W, 3) or clips (B, N, H, W, 3): (B, P, D)."""
+    """One hidden state for frames (B, H, W, 3) or clips (B, N, H, W, 3), without gradients: (B, P, D)."""
     prepare = normalise if media.ndim == 4 else normalise_clips
     parts = np.array_split(media, max(1, len(media) // 256))
     return torch.cat([states(tower, prepare(part))[layer] for part in parts])

@@ -1,7 +1,7 @@
 """Make the shipped parts: `python -m models.tiny.pretraining.run [part ...]`, all of them without arguments.
 
-Deterministic on one machine and library version: fixed seeds, one thread. Parts are kept as float16;
-whoever loads them computes in float32.
+Deterministic on one machine and library version: fixed seeds, one thread. Parts are stored in float16; code that loads
+them computes in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from models.tiny.pretraining.captions import pretrain_image_encoder, pretrain_video_encoder
 from models.tiny.pretraining.contrastive import pretrain_image_contrastive
-from models.tiny.pretraining.llm import EVALUATED, evaluate, pretrain_llm
+from models.tiny.pretraining.llm import EVALUATION_FORMS, evaluate, pretrain_llm
 from models.tiny.pretraining.masked import pretrain_image_mae, pretrain_video_mae
 from models.tiny.pretraining.readers import probe_clips, probe_frames
 from models.tiny.pretraining.reference_towers import LAYERS_READ
@@ -32,11 +32,11 @@ ENCODERS: dict[str, tuple[Callable[[], PreTrainedModel], Callable[[PreTrainedMod
     "video-encoder": (pretrain_video_encoder, probe_clips),
     "video-mae": (pretrain_video_mae, probe_clips),
 }
-"""How each is trained, and how it is probed."""
+"""Name -> functions that train and probe the encoder."""
 
 
 def save(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Write a model as float16 and return it as whoever loads it gets it: rounded, in float32."""
+    """Save a model in float16 and return it as it is loaded: rounded, in float32."""
     shutil.rmtree(folder, ignore_errors=True)
     model.half().save_pretrained(str(folder))
     for file in folder.iterdir():
@@ -45,31 +45,31 @@ def save(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def make_part(name: str) -> None:
-    """Make one part, write it and print how good it is on new scenes."""
+    """Train one part, save it and print its accuracy on held-out scenes."""
     start = time.process_time()
     if name == "tokenizer":
         save_tokenizer(SHIPPED_PARTS / name)
     elif name in ENCODERS:
         pretrain, probe = ENCODERS[name]
         encoder = save(pretrain(), SHIPPED_PARTS / name)
-        trained = time.process_time() - start
-        print(f"{name}: {sum(p.numel() for p in encoder.parameters())} parameters, {trained:.0f} CPU s", flush=True)
+        seconds = time.process_time() - start
+        print(f"{name}: {sum(p.numel() for p in encoder.parameters())} parameters, {seconds:.0f} CPU s", flush=True)
         for layer in LAYERS_READ:
             _print(f"{name} layer {layer}", probe(encoder, layer))
     else:
         llm = save(pretrain_llm(LLM_SIZES[name.removeprefix("llm-")]), SHIPPED_PARTS / name)
-        for form_name, form in EVALUATED.items():
+        for form_name, form in EVALUATION_FORMS.items():
             _print(f"{name} {form_name}", evaluate(llm, form))
     print(f"{name}: {time.process_time() - start:.0f} CPU s", flush=True)
 
 
-def _print(what: str, scores: dict[str, float]) -> None:
+def _print(name: str, scores: dict[str, float]) -> None:
     mean = sum(scores.values()) / len(scores)
-    print(f"{what}: mean {mean:.1f}; " + ", ".join(f"{k} {v:.0f}" for k, v in scores.items()), flush=True)
+    print(f"{name}: mean {mean:.1f}; " + ", ".join(f"{k} {v:.0f}" for k, v in scores.items()), flush=True)
 
 
 def main() -> None:
-    """Parse the parts' names and make them."""
+    """Parse the names of parts and make them."""
     names = ["tokenizer", *ENCODERS, *(f"llm-{label}" for label in LLM_SIZES)]
     parser = argparse.ArgumentParser(description="Make the shipped parts of the embedded study.")
     parser.add_argument("parts", nargs="*", choices=[*names, []], default=names, metavar="part")

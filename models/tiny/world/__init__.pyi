@@ -1,9 +1,9 @@
 from . import words as words
 from .albums import album_questions as album_questions
 from .questions import NEEDS as NEEDS
+from .questions import auxiliary_turns as auxiliary_turns
 from .questions import image_turns as image_turns
 from .questions import offer_options as offer_options
-from .questions import stepping_stones as stepping_stones
 from .questions import text_turn as text_turn
 from .questions import video_questions as video_questions
 from .rendering import render as render
@@ -16,5 +16,5 @@ from .scene import frame_times as frame_times
 from .scene import generator as generator
 from .scene import make_scene as make_scene
 from .scene import read_slots as read_slots
-from .scene import shape_places as shape_places
+from .scene import shape_centres as shape_centres
 from .words import SLOTS as SLOTS

@@ -1,4 +1,4 @@
-"""How a scene looks: 32x32 RGB frames by numpy. Legend: `T` frame, `H`, `W` pixel."""
+"""Rendering of a scene: 32x32 RGB frames by numpy. Legend: `T` frame, `H`, `W` pixel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.tiny.world import words
-from models.tiny.world.scene import SIZE, Floats, Scene, digits_at, lamp_at, shape_places, sun_places, view_shift
+from models.tiny.world.scene import SIZE, Floats, Scene, digits_at, lamp_at, shape_centres, sun_centres, view_shift
 
 Pixels = NDArray[np.float32]
 
@@ -19,7 +19,7 @@ _RGB = {
     "cyan": (60, 225, 235),
 }
 _COLORS_RGB = np.array([*(_RGB[color] for color in words.COLORS), (70, 70, 70)], dtype=np.float32)
-"""Of a shape or the lamp; the last is the lamp when it is off."""
+"""Colours of shapes and of the lamp; the last is that of the lamp when it is off."""
 _SKY_RGB = np.array((105, 110, 120), dtype=np.float32)
 _SUN_RGB = np.array((255, 250, 235), dtype=np.float32)
 _GLYPH_ROWS = (  # 5x7 px, one hexadecimal pair a row
@@ -59,9 +59,9 @@ def _distance_outside(shape: str, dx: Pixels, dy: Pixels) -> Pixels:
 def render(scene: Scene, times_s: Floats) -> NDArray[np.uint8]:
     """Frames at these times: (T, H, W, 3)."""
     frames = _background(scene, times_s)
-    places = shape_places(scene, times_s).astype(np.float32)
+    centres = shape_centres(scene, times_s).astype(np.float32)
     for i, (color, shape) in enumerate(zip(scene.colors, scene.shapes, strict=True)):
-        x_T, y_T = places[:, i, 0], places[:, i, 1]
+        x_T, y_T = centres[:, i, 0], centres[:, i, 1]
         outside = _distance_outside(words.SHAPES[shape], _X - x_T[:, None, None], _Y - y_T[:, None, None])
         _paint(frames, np.clip(0.5 - outside, 0, 1), _COLORS_RGB[color])
     frames[:, :8, :8] = _GLYPHS_255[digits_at(scene, times_s)][..., None]
@@ -72,7 +72,7 @@ def render(scene: Scene, times_s: Floats) -> NDArray[np.uint8]:
 
 
 def _background(scene: Scene, times_s: Floats) -> Pixels:
-    """Soft waves and a sun, both fixed to the panorama over which the camera pans: (T, H, W, 3)."""
+    """Soft waves and a sun, both fixed to the panorama across which the camera pans: (T, H, W, 3)."""
     shift = view_shift(scene, times_s).astype(np.float32)
     x = _X + shift[:, 0, None, None]
     y = _Y + shift[:, 1, None, None]
@@ -81,12 +81,12 @@ def _background(scene: Scene, times_s: Floats) -> Pixels:
         wave = amplitude * np.sin(kx * x + ky * y + phase)
         frames += 0.5 * wave[..., None]
         frames[..., int(channel)] += wave
-    sun = sun_places(scene, times_s).astype(np.float32)
+    sun = sun_centres(scene, times_s).astype(np.float32)
     squared = (_X - sun[:, 0, None, None]) ** 2 + (_Y - sun[:, 1, None, None]) ** 2
     _paint(frames, np.exp(-squared / np.float32(2 * 2.2**2)), _SUN_RGB)
     return frames
 
 
 def _paint(frames: Pixels, cover: Pixels, rgb: Pixels) -> None:
-    """Lay a colour over the frames where `cover` (T, H, W) is 1, in place."""
+    """Blend a colour into the frames in place, with opacity `cover` (T, H, W) in [0, 1]."""
     frames += cover[..., None] * (rgb - frames)

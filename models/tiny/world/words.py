@@ -1,8 +1,8 @@
-"""Every word of the embedded study: pools of answers, words for what one frame shows, and the vocabulary.
+"""Every word of the embedded study: pools of answers, words for the content of a frame, and the vocabulary.
 
-What a frame shows is a row of `SLOTS`, one word each. Words of different slots never coincide but for
-the two things' shapes (`redlight` is the lamp, `wc*` a column of the warm thing), so that they keep
-their meaning when several are squeezed into one token. No torch here.
+The content of a frame is one word for each of `SLOTS`. Slots have no words in common except for the shapes of the two
+things (`redlight` is the lamp, `wc*` a column of the warm thing), so that words keep their meaning when several are
+combined in one token. No torch here.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ WARM = ("red", "yellow", "pink")
 COOL = ("blue", "green", "cyan")
 COLORS = (*WARM, *COOL)
 SHAPES = ("circle", "square", "triangle", "plus")
-PLACES = ("northwest", "northeast", "southwest", "southeast")
-"""Quarters of the view; index = 2 * (lower half) + (right half)."""
+QUADRANTS = ("northwest", "northeast", "southwest", "southeast")
+"""Quadrants of the view; index = 2 * (lower half) + (right half)."""
 WAYS = ("left", "right", "up", "down")
 SIDES = ("left", "right", "above", "below")
 COUNTS = ("one", "two", "three", "four")
@@ -22,15 +22,15 @@ SPEEDS = ("crawling", "slow", "fast", "racing")
 DIGITS = tuple("0123456789")
 
 COLUMNS = 12
-"""Columns in which a shape's centre can be, 2 px wide each."""
+"""Number of columns of a shape's centre, 2 px wide each."""
 ROWS = 8
-"""Rows in which a shape's centre can be, 2 px high each."""
+"""Number of rows of a shape's centre, 2 px high each."""
 SUN_CELLS = 12
-"""Columns, and rows, of the sun's centre, 32/12 px each."""
+"""Number of columns, and of rows, of the sun's centre, 32/12 px each."""
 
 
 class Slot(NamedTuple):
-    """One thing that a frame shows: its name and the words for its possible values."""
+    """One attribute of a frame: its name and the words for its values."""
 
     name: str
     words: tuple[str, ...]
@@ -54,8 +54,8 @@ SLOTS = (
     Slot("sun_column", (*_coordinates("sc", SUN_CELLS), "scnone")),
     Slot("sun_row", (*_coordinates("sr", SUN_CELLS), "srnone")),
 )
-"""In the order in which a caption names them. The warm and the cool thing have slots of their own, so that
-a frame alone says which is which."""
+"""In the order of a caption. The warm and the cool thing have slots of their own, so that a single frame shows which is
+which."""
 THINGS = ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9), (10, 11))
 """Slots of the warm thing, the cool thing, digit and lamp, the sun."""
 DIGIT_SLOT, LAMP_SLOT, SUN_SLOT = 8, 9, 10
@@ -74,7 +74,7 @@ _QUESTION_TEXT = (
 
 
 def vocabulary() -> list[str]:
-    """Every word that the tokenizer knows, specials first, each once; an id is an index here."""
-    pools = (DIGITS, COLORS, SHAPES, PLACES, WAYS, SIDES, COUNTS, SPEEDS, *(slot.words for slot in SLOTS))
-    words = [*SPECIALS, *(word for pool in pools for word in pool), *_QUESTION_TEXT.split()]
-    return list(dict.fromkeys(words))
+    """Every word of the tokenizer, special tokens first, without duplicates; an id is an index into this list."""
+    pools = (DIGITS, COLORS, SHAPES, QUADRANTS, WAYS, SIDES, COUNTS, SPEEDS, *(slot.words for slot in SLOTS))
+    all_words = [*SPECIALS, *(word for pool in pools for word in pool), *_QUESTION_TEXT.split()]
+    return list(dict.fromkeys(all_words))

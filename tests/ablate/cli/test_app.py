@@ -26,7 +26,7 @@ class Done:
 
 
 def ablate(*arguments: object, code: int = 0) -> Done:
-    """Run the entry point in this process: importing everything anew for each of these would take a minute."""
+    """Run the entry point in this process: importing everything again for each of these would take a minute."""
     out, err, exit_code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["ablate", *map(str, arguments)])
@@ -100,11 +100,11 @@ def test_plan_shows_the_shipped_sweep_and_writes_nothing(tmp_path):
     assert {t["key"] for t in plan["trials"] if t["scale"] == "0.05M"} < {t["key"] for t in more["trials"]}
     shown = ablate("plan", "sampling").stdout
     assert "fps2@0.05M/s0" in shown
-    assert "12 declared, 0 excluded, 0 duplicate, 0 done, 12 to run" in shown
+    assert "12 declared, 0 excluded, 0 duplicate, 0 done, 12 missing" in shown
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_wrong_is_one_line_with_the_mend(tmp_path):
+def test_an_error_is_one_line_with_the_fix(tmp_path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("study: s\nbase: tiny\nscales: [0.15M]\naxes: {samplng: [1]}\n")
     assert "wrong.yaml:4: axes.samplng" in refused("plan", wrong)
@@ -121,20 +121,20 @@ def test_what_is_wrong_is_one_line_with_the_mend(tmp_path):
     assert "no file" in refused("import", tmp_path / "none.csv", "--study", "s")
 
 
-def test_missing_videos_and_manifests_are_told_before_anything_runs(tmp_path):
+def test_missing_videos_and_manifests_are_reported_before_anything_runs(tmp_path):
     spec, mine = tmp_path / "mine.yaml", tmp_path / "mine"
     spec.write_text(
         "study: s\nbase: tiny\nscales: [0.15M]\naxes: {sampling.frames: [4]}\n"
         "set:\n  data: {kind: manifest, benchmark: b, folder: mine}\n"
     )
-    assert "holds no train.json" in refused("plan", spec)
+    assert "has no train.json" in refused("plan", spec)
     mine.mkdir()
     talk = [{"from": "human", "value": "<video>\nwhat"}, {"from": "gpt", "value": "that"}]
     (mine / "train.json").write_text(json.dumps([{"video": "a.mp4", "conversations": talk}]))
     (mine / "test.json").write_text("[]")
-    told = refused("sweep", spec)
-    assert "1 of 1 media files are missing" in told
-    assert "first a.mp4" in told
+    message = refused("sweep", spec)
+    assert "1 of 1 media files are missing" in message
+    assert "first a.mp4" in message
     assert not (tmp_path / "runs").exists()
 
 
@@ -143,14 +143,14 @@ def test_wrong_options_are_usage_errors():
         ablate(*arguments, code=2)
 
 
-def test_what_no_node_can_hold_is_refused_at_once_with_both_numbers(tmp_path):
+def test_what_no_node_can_run_is_refused_at_once_with_both_numbers(tmp_path):
     spec = tmp_path / "big.yaml"
     spec.write_text((REPOSITORY / "sweeps" / "sampling.yaml").read_text() + "resources: {cpus: 1000, gpus: 8}\n")
     began = time.perf_counter()
-    told = refused("sweep", spec, code=3)
+    message = refused("sweep", spec, code=3)
     assert time.perf_counter() - began < 5
-    assert "asks for 1000 CPU, 8 GPU" in told
-    assert "Lower `resources`" in told
+    assert "asks for 1000 CPU, 8 GPU" in message
+    assert "Lower `resources`" in message
     assert "asks for 1000 CPU" in ablate("plan", spec, code=3).stderr
     assert "asks for" not in ablate("plan", spec, "--gpu", "h100-80gb").stderr  # a plan for other machines
 
@@ -160,17 +160,17 @@ def test_a_table_of_the_study_is_priced_in_two_seconds():
     assert best_of(2, "plan", "apollo/scaling_consistency") < 2
 
 
-def test_what_all_trials_share_is_told_once():
+def test_what_all_trials_share_is_shown_once():
     head, *rows = ablate("plan", "apollo/resamplers").stdout.splitlines()
     assert head.split() == ["trial", "key", "state", "connector", "PFLOPs", "GiB/GPU", "GPUs", "GPU-h"]
     (shared,) = (row for row in rows if row.startswith("each: "))
-    assert "750,000 samples" in shared
-    assert "3.09B of the LLM" in shared
+    assert "750,000 training samples" in shared
+    assert "3.09B LLM parameters" in shared
 
 
 def test_a_trial_that_no_gpu_holds_is_refused_with_code_3():
-    told = refused("plan", "apollo/resamplers", "--gpu", "t4-16gb", "--max-gpus", "1", code=3)
-    assert "on each of 1 x t4-16gb" in told
+    message = refused("plan", "apollo/resamplers", "--gpu", "t4-16gb", "--max-gpus", "1", code=3)
+    assert "on each of 1 x t4-16gb" in message
     assert "did you mean h100-80gb?" in refused("plan", "apollo/resamplers", "--gpu", "h100")
     assert "--noise inf: give a number" in refused("plan", "apollo/resamplers", "--noise", "inf")
 
@@ -201,7 +201,7 @@ def test_scales_left_out_are_those_that_have_the_metric(tmp_path):
     assert (answer["small"], answer["large"]) == ("1B", "3B")
 
 
-def test_a_slip_in_a_studys_name_is_told_with_the_near_one(tmp_path):
+def test_a_typo_in_a_studys_name_is_reported_with_the_nearest_one(tmp_path):
     (tmp_path / "s.csv").write_text("design,scale,score\na,1B,1\nb,1B,2\n")
     ablate("import", tmp_path / "s.csv", "--study", "theirs")
     assert "did you mean 'theirs'? there are: theirs, apollo (built in)" in refused("ls", "thiers")
@@ -228,7 +228,7 @@ def test_every_command_has_help_and_stands_in_the_readme():
 
 
 @pytest.mark.parametrize("kind", ["module", "package"])
-def test_a_strangers_models_is_refused_by_name(tmp_path, kind):
+def test_another_models_package_is_refused_by_name(tmp_path, kind):
     if kind == "module":
         (tmp_path / "models.py").write_text("")
     else:

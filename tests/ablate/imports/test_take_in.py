@@ -1,4 +1,4 @@
-"""Other people's tables come in as they are, or are refused with what to type."""
+"""Tables of other programs are imported unchanged, or are refused with the options to type."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def wide_apollo(delimiter: str = ",") -> str:
 # --- the published table ----------------------------------------------------------------------------
 
 
-def test_the_published_table_is_taken_as_it_is(ablate):
-    told = json.loads(ablate("import", APOLLO, "--study", "theirs", *LONG, *AXES, *RENAMES, "--json").stdout)
-    assert told == {"study": "theirs", "trials": 84, "unchanged": 0, "skipped": 0, "notes": []}
-    asked = ("consistency", "--study", "theirs", "--small", "1.5B", "--large", "7B", "--json")
-    answer = json.loads(ablate(*asked).stdout)
+def test_the_published_table_is_imported_unchanged(ablate):
+    output = json.loads(ablate("import", APOLLO, "--study", "theirs", *LONG, *AXES, *RENAMES, "--json").stdout)
+    assert output == {"study": "theirs", "trials": 84, "unchanged": 0, "skipped": 0, "notes": []}
+    command = ("consistency", "--study", "theirs", "--small", "1.5B", "--large", "7B", "--json")
+    answer = json.loads(ablate(*command).stdout)
     assert (round(answer["r2"], 3), answer["n"]) == (0.831, 21)
     assert axes_of("theirs")["v04@7B/s0"] == {"design": "v04", "data_mix": "A", "vision": "frozen", "fps": 3.2}
     again = json.loads(ablate("import", APOLLO, "--study", "theirs", *LONG, *AXES, *RENAMES, "--json").stdout)
@@ -120,93 +120,93 @@ def test_a_table_with_a_column_for_each_scale_is_the_same(take, ablate, name, de
     assert round(answer["r2"], 3) == 0.831
 
 
-def test_a_dry_run_shows_what_is_understood_and_writes_nothing(ablate, tmp_path):
+def test_a_dry_run_shows_the_interpretation_and_writes_nothing(ablate, tmp_path):
     done = ablate("import", APOLLO, "--study", "theirs", *LONG, *AXES, *RENAMES, "--dry-run")
     assert not (tmp_path / "runs").exists()
     assert "84 trials, 84 scores; higher is better" in done.stdout
     assert "scales: 0.5B (21 designs), 1.5B (21 designs), 4B (21 designs), 7B (21 designs)" in done.stdout
     assert "axis vision: frozen, trainable" in done.stdout
     assert "ignored columns: row, vision_towers, clip_duration_s" in done.stdout
-    assert "trials: 84 new, 0 known, 0 extended, 0 in conflict" in done.stdout
+    assert "trials: 84 new, 0 unchanged, 0 extended, 0 in conflict" in done.stdout
     assert done.stderr == ""
-    told = json.loads(ablate("import", APOLLO, "--study", "theirs", *LONG, *AXES, "--dry-run", "--json").stdout)
-    assert told["scales"] == dict.fromkeys(sorted(SCALES), 21)
-    assert told["axes"]["fps"] == [1.6, 3.2]
-    assert told["rows"][0]["score"] == 46.37
-    assert len(told["new"]) == 84
+    output = json.loads(ablate("import", APOLLO, "--study", "theirs", *LONG, *AXES, "--dry-run", "--json").stdout)
+    assert output["scales"] == dict.fromkeys(sorted(SCALES), 21)
+    assert output["axes"]["fps"] == [1.6, 3.2]
+    assert output["rows"][0]["score"] == 46.37
+    assert len(output["new"]) == 84
 
 
 # --- columns ----------------------------------------------------------------------------------------
 
 
-def test_what_is_missing_is_asked_for_with_what_to_type(ablate, refused):
-    told = ablate("import", APOLLO, "--study", "s", code=2).stderr
-    assert "column 'design' is missing; it has row, llm, variant" in told
-    assert " ".join(LONG) in told
-    told = ablate("import", APOLLO, "--study", "s", *LONG, code=2).stderr
-    assert "unknown columns 'row', 'vision_towers'" in told
-    assert "--axis row --axis vision_towers" in told
-    assert "--ignore row --ignore vision_towers" in told
-    assert "--ignore-rest" in told
-    told = refused("name,1.5B,7B\na,1,2\n")
-    assert "--wide scale --columns 1.5B,7B --column design=name" in told
+def test_a_missing_column_is_reported_with_options_to_type(ablate, refused):
+    message = ablate("import", APOLLO, "--study", "s", code=2).stderr
+    assert "column 'design' is missing; it has row, llm, variant" in message
+    assert " ".join(LONG) in message
+    message = ablate("import", APOLLO, "--study", "s", *LONG, code=2).stderr
+    assert "unknown columns 'row', 'vision_towers'" in message
+    assert "--axis row --axis vision_towers" in message
+    assert "--ignore row --ignore vision_towers" in message
+    assert "--ignore-rest" in message
+    message = refused("name,1.5B,7B\na,1,2\n")
+    assert "--wide scale --columns 1.5B,7B --column design=name" in message
     assert "--constant scale=VALUE" in refused("name,accuracy\na,1\n")
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ("--column desing=model", "'desing' is no column of ours (did you mean 'design'?)"),
+        ("--column desing=model", "'desing' is not one of our columns (did you mean 'design'?)"),
         ("--column model=design", "did you mean --column design=model?"),
         ("--column design", "write it as OURS=THEIRS, e.g. --column design=variant"),
         ("--column design=modell", "has no column 'modell' (did you mean 'model'?); it has: model, size, acc, fps"),
-        ("--column design=model --column design=size", "design was given before, as 'model'"),
+        ("--column design=model --column design=size", "design is given twice, first as 'model'"),
         ("--column scale=size --constant scale=7B", "by --column and by --constant"),
         ("--axis fsp", "--axis fsp: t.csv has no column 'fsp' (did you mean 'fps'?)"),
-        ("--axis scale=size", "'scale' is a column of ours; give the axis another name"),
-        ("--axis fps --axis fps", "an axis given twice"),
-        ("--axis fps --ignore fps", "--ignore fps: another option takes this column"),
+        ("--axis scale=size", "'scale' is one of our columns; give the axis another name"),
+        ("--axis fps --axis fps", "the axis is given twice"),
+        ("--axis fps --ignore fps", "--ignore fps: another option uses this column"),
         ("--ignore fsp", "did you mean 'fps'?"),
-        ("--constant score=1", "give a value of all rows"),
+        ("--constant score=1", "give a value that all rows share"),
         ("--rename scale=7B", "write it as OURS:THEIRS=VALUE"),
-        ("--rename scael:a=7B", "'scael' is no column of ours and no --axis (did you mean 'scale'?)"),
-        ("--rename scale:a=7B --rename scale:a=8B", "scale 'a' was renamed before, to '7B'"),
-        ("--columns a,b", "say with --wide what their headers hold"),
-        ("--wide scale", "say which columns, e.g. --columns model,size,acc,fps"),
+        ("--rename scael:a=7B", "'scael' is neither one of our columns nor an --axis (did you mean 'scale'?)"),
+        ("--rename scale:a=7B --rename scale:a=8B", "scale 'a' is renamed twice, first to '7B'"),
+        ("--columns a,b", "state with --wide what the headers contain"),
+        ("--wide scale", "name the columns, e.g. --columns model,size,acc,fps"),
         ("--wide scale --columns acc --column scale=size", "with --wide scale, --columns gives the scale"),
-        ("--wide scale --columns acc,acc", "'acc' stands there twice"),
-        ("--wide scale --columns acc=7B,fps=7B", "two headers mean '7B'"),
+        ("--wide scale --columns acc,acc", "'acc' is listed twice"),
+        ("--wide scale --columns acc=7B,fps=7B", "two headers have the value '7B'"),
         ("--wide scale --columns acc,", "'' is empty"),
-        ("--wide metric --columns acc=/x --column design=model --column scale=size --ignore fps", "is no metric"),
+        ("--wide metric --columns acc=/x --column design=model --column scale=size --ignore fps", "is not a metric"),
     ],
 )
-def test_slips_in_options_are_told_with_the_mend(refused, tmp_path, monkeypatch, options, says):
+def test_mistakes_in_options_are_reported_with_the_fix(refused, tmp_path, monkeypatch, options, says):
     assert says in refused("model,size,acc,fps\na,1B,1,2\n", *options.split()).replace(f"{tmp_path}/", "")
 
 
-def test_near_names_and_columns_of_ours_are_suggested(refused):
-    told = refused("design,scale,score,sed,benchmark name\na,1B,1,0,x\n")
-    assert "unknown columns 'sed', 'benchmark name'" in told
-    assert "--axis sed --axis 'benchmark name'" in told
-    assert "--column seed=sed" in told
+def test_similar_names_and_our_columns_are_suggested(refused):
+    message = refused("design,scale,score,sed,benchmark name\na,1B,1,0,x\n")
+    assert "unknown columns 'sed', 'benchmark name'" in message
+    assert "--axis sed --axis 'benchmark name'" in message
+    assert "--column seed=sed" in message
 
 
-def test_a_constant_stands_for_a_column_that_is_not_there(take, refused):
+def test_a_constant_replaces_a_missing_column(take, refused):
     text = "model,score\na,1\nb,2\n"
-    assert "'sclae' is no column of ours" in refused(text, "--constant", "sclae=7B")
+    assert "'sclae' is not one of our columns" in refused(text, "--constant", "sclae=7B")
     take(text, "--column", "design=model", "--constant", "scale=7B")
     assert load_table("s").scales == ("7B",)
-    told = take("design,scale,score\na,1B,1\n", "--constant", "scale=7B", code=2, study="t").stderr
-    assert "--ignore scale" in told
+    message = take("design,scale,score\na,1B,1\n", "--constant", "scale=7B", code=2, study="t").stderr
+    assert "--ignore scale" in message
     take("design,scale,score\na,1B,1\n", "--constant", "scale=7B", "--ignore", "scale", study="t")
     assert load_table("t").scales == ("7B",)
 
 
-def test_a_rename_that_meets_no_value_is_a_slip(refused, take):
+def test_a_rename_that_matches_no_value_is_refused(refused, take):
     text = "design,scale,score\na,Qwen2-7B-Instruct,1\nb,Qwen2-7B-Instruct,N/A\n"
-    told = refused(text, "--rename", "scale:Qwen2-7B-Instuct=7B", "--rename", "score:N/A=")
-    assert "no scale of" in told
-    assert "did you mean 'Qwen2-7B-Instruct'?" in told
+    message = refused(text, "--rename", "scale:Qwen2-7B-Instuct=7B", "--rename", "score:N/A=")
+    assert "no scale of" in message
+    assert "did you mean 'Qwen2-7B-Instruct'?" in message
     assert "1 trials" in take(text, "--rename", "scale:Qwen2-7B-Instruct=7B", "--rename", "score:N/A=").stdout
 
 
@@ -227,19 +227,19 @@ def test_axes_are_numbers_where_the_cell_is_one(take):
 
 def test_a_design_has_one_value_of_an_axis(refused, take):
     text = "design,scale,score,fps\na,1B,1,2\nb,1B,1,2\na,7B,1,4\n"
-    assert "t.csv:4: design 'a' has fps '4' here, and '2' in line 2" in refused(text, "--axis", "fps")
+    assert "t.csv:4: design 'a' has fps '4' here, but '2' in line 2" in refused(text, "--axis", "fps")
     take("design,scale,score,fps\na,1B,1,2\n", "--axis", "fps")
     other = "design,scale,score,fps\na,7B,1,4\n"
-    told = take(other, "--axis", "fps", code=2).stderr
-    assert "1 trials of study 's' have other axes already, first a@7B/s0; --replace takes" in told
+    message = take(other, "--axis", "fps", code=2).stderr
+    assert "1 trials of study 's' have other axes already, first a@7B/s0; --replace overwrites" in message
     take(other, "--axis", "fps", "--replace")
     assert axes_of() == {f"a@{scale}/s0": {"design": "a", "fps": 4} for scale in ("1B", "7B")}
 
 
 def test_an_axis_that_was_left_out_joins_later_and_stays(take):
     take("design,scale,score\na,1B,1\na,7B,2\n")
-    told = json.loads(take("design,scale,score,fps\na,7B,2,4\n", "--axis", "fps", "--dry-run", "--json").stdout)
-    assert (told["extended"], told["new"], told["conflicts"]) == (["a@7B/s0"], [], [])
+    output = json.loads(take("design,scale,score,fps\na,7B,2,4\n", "--axis", "fps", "--dry-run", "--json").stdout)
+    assert (output["extended"], output["new"], output["conflicts"]) == (["a@7B/s0"], [], [])
     take("design,scale,score,fps\na,7B,2,4\n", "--axis", "fps")
     assert {axes["fps"] for axes in axes_of().values()} == {4}
     take("design,scale,benchmark,score\na,7B,other,3\n")
@@ -253,7 +253,7 @@ def test_headers_are_metrics(take):
     text = 'model,overall,"ocr, dense",mvbench/overall\na,1,2,3\nb,4,,6\n'
     layout = ("--column", "design=model", "--constant", "scale=7B", "--wide", "metric")
     done = take(text, *layout, "--columns", 'overall,"ocr, dense=ocr"', "--columns", "mvbench/overall")
-    assert "2 trials, 0 of them known before, 1 rows without a score" in done.stdout
+    assert "2 trials, 0 of them imported before, 1 rows without a score" in done.stdout
     assert load_table("s").metrics() == ("mvbench/overall", "s/ocr", "s/overall")
     take(text, *layout, "--columns", "overall", "--constant", "benchmark=mine", "--ignore-rest", study="t")
     assert load_table("t").metrics() == ("mine/overall",)
@@ -261,8 +261,8 @@ def test_headers_are_metrics(take):
 
 def test_a_benchmark_of_header_and_column_clash(refused):
     text = "design,scale,benchmark,mvbench/overall\na,1B,x,1\n"
-    told = refused(text, "--wide", "metric", "--columns", "mvbench/overall")
-    assert "names a benchmark, as column 'benchmark'" in told
+    message = refused(text, "--wide", "metric", "--columns", "mvbench/overall")
+    assert "names a benchmark, as column 'benchmark'" in message
 
 
 def test_headers_are_seeds(take):
@@ -270,10 +270,12 @@ def test_headers_are_seeds(take):
     take(text, "--wide", "seed", "--columns", "s0=0,s1=1")
     frame = load_table("s").select(None).per_seed("1B")
     assert frame.loc["a"].tolist() == [1, 3]
-    assert "seed 'x' is not a whole number" in take(text, "--wide", "seed", "--columns", "s0=x,s1", code=2).stderr
+    assert (
+        "seed 'x' is not a non-negative integer" in take(text, "--wide", "seed", "--columns", "s0=x,s1", code=2).stderr
+    )
 
 
-# --- files as they come -----------------------------------------------------------------------------
+# --- files as other programs write them --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -283,20 +285,20 @@ def test_headers_are_seeds(take):
         ('design,scale,score\na,1B,"46,37"\n', "write 46.37: a decimal point"),
         ('design,scale,score\na,1B,"1,234.5"\n', "write 1234.5:"),
         ('design,scale,score\na,1B,"1.234,5"\n', "write 1234.5:"),
-        ('design,scale,score\na,1B,"1,234"\n', "write 1234 or 1.234, whichever it is"),
+        ('design,scale,score\na,1B,"1,234"\n', "write 1234 or 1.234, whichever is meant"),
         ('design,scale,score\na,1B,"46,3 %"\n', "write 46.3:"),
         ("design;scale;score\na;1B;46,3\n", "write 46.3:"),
         (
             'design,scale,samples,score\na,1B,"750,000",1\n',
-            "samples '750,000' is not a whole number from 0; write 750000",
+            "samples '750,000' is not a non-negative integer; write 750000",
         ),
         ("design,scale,score\na,1B,1\n\nb,1B,2\na,1B,3\n", "t.csv:5: the same trial and benchmark as line 2"),
         ('design,scale,score\n"a\nb",1B,1\n"a\nb",1B,x\n', "t.csv:4: score 'x'"),
-        ("design,scale,score,score\na,1B,1,2\n", "a column stands twice: score"),
-        ("design,scale,,,score\na,1B,x,y,2\n", "a column stands twice: two have no name"),
-        ('design,scale,score\na,1B,"1\n', "t.csv:2: no row of a CSV table"),
-        ("design,scale,score\na,b,1B,1\n", "a cell that holds ',' stands in double quotes"),
-        ("design,scale,score\n", "holds no score"),
+        ("design,scale,score,score\na,1B,1,2\n", "duplicate columns: score"),
+        ("design,scale,,,score\na,1B,x,y,2\n", "duplicate columns: several have no name"),
+        ('design,scale,score\na,1B,"1\n', "t.csv:2: not a valid CSV row"),
+        ("design,scale,score\na,b,1B,1\n", "a cell that contains ',' must be in double quotes"),
+        ("design,scale,score\n", "contains no score"),
         ("\n\n", "it is empty"),
         (b"", "it is empty"),
         ("design,scale,score\na,1B,1\n".encode("utf-16"), "save it as CSV in UTF-8"),
@@ -335,35 +337,37 @@ def test_the_column_without_name_that_pandas_writes(take, refused):
 # --- direction, conflicts ---------------------------------------------------------------------------
 
 
-def test_a_metric_that_speaks_for_the_other_direction_is_noted(take):
+def test_a_metric_whose_name_suggests_the_other_direction_is_noted(take):
     text = "design,scale,{}\na,1B,1\nb,1B,2\n"
     for name in ("eval_loss", "valLoss", "WER", "bpb"):
         done = take(text.format(name), "--column", f"score={name}", "--dry-run")
-        assert f"note: '{name}' looks like a loss, but higher is taken as better; give --lower-is-better" in done.stderr
+        assert (
+            f"note: '{name}' looks like a loss, but higher is assumed to be better; give --lower-is-better"
+            in done.stderr
+        )
         assert take(text.format(name), "--column", f"score={name}", "--lower-is-better", "--dry-run").stderr == ""
     done = take(text.format("top1_acc"), "--column", "score=top1_acc", "--lower-is-better")
-    assert "'top1_acc' looks like an accuracy, but lower is taken as better" in done.stderr
+    assert "'top1_acc' looks like an accuracy, but lower is assumed to be better" in done.stderr
     assert take(text.format("glossary"), "--column", "score=glossary", study="t").stderr == ""
-    told = json.loads(take("design,scale,category,score\na,1B,ppl,1\n", "--json", study="u").stdout)
-    assert "'u/ppl' looks like a loss" in told["notes"][0]
+    output = json.loads(take("design,scale,category,score\na,1B,ppl,1\n", "--json", study="u").stdout)
+    assert "'u/ppl' looks like a loss" in output["notes"][0]
 
 
-def test_a_dry_run_tells_conflicts_and_an_import_refuses_them(take):
+def test_a_dry_run_reports_conflicts_and_an_import_refuses_them(take):
     take("design,scale,samples,score\na,1B,10,1\nb,1B,10,2\n")
     text = "design,scale,samples,score\na,1B,10,1\nb,1B,20,9\nc,1B,10,3\n"
     done = take(text, "--dry-run")
-    assert "trials: 1 new, 1 known, 0 extended, 1 in conflict" in done.stdout
+    assert "trials: 1 new, 1 unchanged, 0 extended, 1 in conflict" in done.stdout
     assert "1 trials of study 's' have other scores and samples already, first b@1B/s0" in done.stderr
     assert "--replace" in take(text, code=2).stderr
     assert len(axes_of()) == 2
-    assert "1 of them known before" in take(text, "--replace").stdout
+    assert "1 of them imported before" in take(text, "--replace").stdout
     assert load_table("s", samples=20).frame["score"].tolist() == [9]
-    take("design,scale,benchmark,score\nb,1B,other,5\n")  # without saying the budget: it stays
+    take("design,scale,benchmark,score\nb,1B,other,5\n")  # without the number of training samples: it stays
     assert {record.about.samples for record in scan(study_paths("s"))} == {10, 20}
 
 
-def test_a_layout_serves_programs_too(tmp_path):
-    """It is plain data, read without the command line."""
+def test_a_layout_works_without_the_command_line(tmp_path):
     (tmp_path / "t.csv").write_text("design,scale,score\na,1B,1\n")
     layout = LayoutOptions(axis=["d=design"]).layout()
     assert read_scores(tmp_path / "t.csv", "s", layout).axes == {"a": {"d": "a"}}

@@ -1,4 +1,4 @@
-"""Priced plans: published counts, the real sampler's frames and tokens, refusals with both numbers."""
+"""Priced plans: published counts, the real sampler's frames and tokens, refusals with needed and usable memory."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_gpu_hours_are_flops_over_speed():
     assert price(trial("7B"), "t", H100).on_gpu.gpus == 4
 
 
-def test_what_cannot_fit_is_refused_with_both_numbers_and_the_mend():
+def test_what_cannot_fit_is_refused_with_both_numbers_and_the_fix():
     with pytest.raises(InfeasibleError, match=r"needs 1?\d\d\.\d GiB on each of 1 x t4-16gb .* 14\.4 of 16 are usable"):
         price(trial("7B"), "t", Pricing(gpu=gpu("t4-16gb"), max_gpus=1))
 
@@ -99,16 +99,16 @@ def test_what_a_refusal_advises_does_hold_the_trial(name: str, most: int, change
     config = trial("7B", **changes)
     with pytest.raises(InfeasibleError) as refused:
         price(config, "t", Pricing(gpu=gpu(name), max_gpus=most))
-    told = str(refused.value)
-    for count in re.findall(r"--max-gpus (\d+)", told):
+    message = str(refused.value)
+    for count in re.findall(r"--max-gpus (\d+)", message):
         assert price(config, "t", Pricing(gpu=gpu(name), max_gpus=int(count))).on_gpu.gpus == int(count)
-    large = re.search(r"(?:one|up to \d+) of ([^,]*?) \(--gpu\)", told)
+    large = re.search(r"(?:one|up to \d+) of ([^,]*?) \(--gpu\)", message)
     for other in large[1].split(" or ") if large else ():
         assert price(config, "t", Pricing(gpu=gpu(other), max_gpus=most)).on_gpu.gpu == other
-    assert "--max-gpus" in told or large or "No GPU known holds it" in told
+    assert "--max-gpus" in message or large or "No GPU of `ablate plan --gpu` holds it" in message
 
 
-def test_an_unknown_gpu_is_told_with_the_near_one():
+def test_an_unknown_gpu_is_reported_with_the_nearest_one():
     with pytest.raises(UsageError, match="did you mean h100-80gb"):
         gpu("H100")
     assert all(one.memory_gib > 0 and one.tflops > 0 and one.source for one in gpus().values())
@@ -136,12 +136,12 @@ def test_published_scales_are_priced_on_a_gpu_without_asking():
     barred = " ".join(plan.notes())
     assert "Qwen/Qwen2.5-3B-Instruct: qwen-research, not for commercial use" in barred
     assert "are assumed" in barred
-    told = plan.to_json()
-    assert told["trials"][0]["price"]["params"]["llm"] == 3_085_938_688
-    json.dumps(told, allow_nan=False)
+    plan_json = plan.to_json()
+    assert plan_json["trials"][0]["price"]["params"]["llm"] == 3_085_938_688
+    json.dumps(plan_json, allow_nan=False)
 
 
-def test_towers_are_told_as_published_and_as_run():
+def test_towers_are_reported_as_published_and_as_run():
     towers = {tower["id"]: tower for tower in price(trial(), "t", H100).to_json()["encoders"]}
     assert towers["google/siglip-so400m-patch14-384"]["params"] == 428_225_600
     assert towers["google/siglip-so400m-patch14-384"]["params_run"] == 397_745_440
@@ -162,13 +162,13 @@ def test_sums_are_of_what_is_trained():
     totals = plan.totals()
     assert totals["samples"] == sum(s.samples for p in plan.planned for s in p.price.stages)
     assert totals["visual_tokens"] > totals["frames"] > totals["samples"]
-    told = plan.to_json()
-    assert (told["utilisation"], told["max_gpus"]) == (0.4, 64)
-    assert told["notes"] == plan.notes()
-    assert any("not for commercial use" in note for note in told["trials"][0]["price"]["notes"])
+    plan_json = plan.to_json()
+    assert (plan_json["utilisation"], plan_json["max_gpus"]) == (0.4, 64)
+    assert plan_json["notes"] == plan.notes()
+    assert any("not for commercial use" in note for note in plan_json["trials"][0]["price"]["notes"])
 
 
-def test_trials_that_train_alike_are_told():
+def test_trials_that_train_alike_are_reported():
     (note,) = (n for n in make_plan(load_spec(find_spec("apollo/sampling_uniform")), H100).notes() if "alone" in n)
     assert note.startswith("4 of the trials")
 
@@ -213,14 +213,14 @@ ONE_ENCODER = (
 )
 
 
-def test_a_slip_in_an_encoders_name_is_told_at_the_spec(tmp_path: Path):
+def test_a_typo_in_an_encoders_name_is_reported_with_the_spec(tmp_path: Path):
     (tmp_path / "s.yaml").write_text(ONE_ENCODER.replace("WEIGHTS", "google/siglip-so400m-patch14-38"))
     for pricing in (Pricing(gpu=None), None):  # a plan, a sweep
         with pytest.raises(SpecError, match="did you mean 'google/siglip-so400m-patch14-384'"):
             make_plan(load_spec(tmp_path / "s.yaml"), pricing)
 
 
-def test_what_no_card_knows_runs_without_a_price(tmp_path: Path):
+def test_an_encoder_without_a_card_runs_without_a_price(tmp_path: Path):
     (tmp_path / "s.yaml").write_text(ONE_ENCODER.replace("WEIGHTS", "somebody/siglip-of-theirs"))
     plan = make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
     assert [p.price for p in plan.planned] == [None]
@@ -247,11 +247,11 @@ def test_a_mix_of_what_a_manifest_lacks_is_refused(tmp_path: Path):
         "study: s\nbase: tiny\nscales: [0.05M]\naxes: {sampling: [{kind: fps, fps: 1}]}\n"
         f"set: {{data: {{kind: manifest, benchmark: b, folder: '{tmp_path}'}}}}\n"
     )
-    with pytest.raises(SpecError, match=r"stage 'align' learns from image, of which .* has no record"):
+    with pytest.raises(SpecError, match=r"stage 'align' trains on image, but .*train.json has no such sample"):
         make_plan(load_spec(tmp_path / "s.yaml"))
 
 
-def test_a_manifest_tells_durations_or_has_its_videos_opened(tmp_path: Path):
+def test_a_manifest_has_durations_or_its_videos_are_opened(tmp_path: Path):
     Image.new("RGB", (8, 8)).save(tmp_path / "i.png")
     (tmp_path / "v.mp4").write_bytes(b"no video")
     talk = [{"from": "human", "value": "x" * 40}, {"from": "gpt", "value": "y" * 8}]
@@ -264,7 +264,7 @@ def test_a_manifest_tells_durations_or_has_its_videos_opened(tmp_path: Path):
     data = ManifestData(kind="manifest", benchmark="b", folder=str(tmp_path), digest="1")
     sizes = sizes_of(data)
     assert sizes.video_s == (30, 50.5)
-    assert sizes.asked["video"] == (40 / 4 + 8 / 4 + 1, 8 / 4 + 1)
+    assert sizes.text_tokens["video"] == (40 / 4 + 8 / 4 + 1, 8 / 4 + 1)
     assert (sizes.turns["video"], sizes.images) == (1.5, 3)
     del records[0]["duration"]
     (tmp_path / "train.json").write_text(json.dumps(records))
@@ -282,7 +282,7 @@ def test_the_longest_video_is_never_left_out(tmp_path: Path):
     assert len(seconds) == 64
 
 
-def test_assumed_data_are_said_to_be():
+def test_assumed_data_have_a_note():
     note = sizes_of(AssumedData(kind="assumed", benchmark="b", video_s=(5.0,))).note
     assert note is not None
     assert "assumed" in note

@@ -1,4 +1,4 @@
-"""Promotion: a spec that runs exactly the chosen designs; what was foretold, held against what came out."""
+"""Promotion: a spec that runs exactly the chosen designs; predictions compared with observed scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ablate.plan import make_plan
 from ablate.promotion import Request, backtests, choose, next_steps, prepare, write
 from ablate.record import Result, Score, folder_of
 from ablate.run import about
-from ablate.spec import Chosen, Sheet, design_key, load_spec, sweep_text
+from ablate.spec import Chosen, SpecFields, design_key, load_spec, sweep_text
 from ablate.study import checked_predictions, known_designs, load_study, report_on
 from analysis import consistency
 from analysis.promotion import Policy
@@ -39,15 +39,15 @@ seeds: [0]
 """
 
 
-def finish(spec: Path, level: float, spread: float, noise: float) -> None:
-    """Trials of a spec as if they had run: scores of the designs' qualities at their scale."""
+def finish(spec: Path, level: float, slope: float, noise: float) -> None:
+    """Write trials of a spec as if they had run, with scores from the designs' qualities."""
     plan = make_plan(load_spec(spec))
     rng = np.random.default_rng(5)
     for p in plan.missing:
         folder = folder_of(plan.paths, p.trial.key)
         folder.describe(about(plan, p.trial))
         quality = np.random.default_rng(int(p.trial.design_key, 16)).normal(0, 3)
-        value = level + spread * quality + rng.normal(0, noise)
+        value = level + slope * quality + rng.normal(0, noise)
         score = Score(benchmark="tinybench", category="overall", modality="video", score=float(value))
         folder.finish(
             Result(key=p.trial.key, attempt=0, scores=[score], seconds=1, started_at=0, ended_at=1, environment={})
@@ -74,14 +74,14 @@ def test_the_spec_runs_exactly_the_chosen_designs(studied):
     prepared, selection, written = promoted(request, Policy(rule="top-k", value=3))
     assert written.spec == Path("sweeps/own.promoted-0.7M.yaml")
     plan = make_plan(load_spec(written.spec))
-    wanted = {design_key(prepared.known.configs[name]) for name in selection.promoted}
-    assert {p.trial.design_key for p in plan.planned} == wanted
+    design_keys = {design_key(prepared.study_designs.configs[name]) for name in selection.promoted}
+    assert {p.trial.design_key for p in plan.planned} == design_keys
     assert [(p.trial.config.scale, p.trial.config.seed, p.status) for p in plan.planned] == [("0.7M", 0, "new")] * 3
     assert {p.trial.config.samples for p in plan.planned} == {22_750}
     assert {scale_card_of(p.trial.config).llm_lr_factor for p in plan.planned} == {64 / 112}
     assert plan.spec.study == "own"
     assert plan.metric == "tinybench/overall"
-    # labels are those that the study knows, so that tables need no second name for a design
+    # labels are those of the study, so that tables show one name for each design
     assert {p.trial.design_label for p in plan.planned} == set(selection.promoted)
 
 
@@ -89,27 +89,29 @@ def test_the_spec_says_why_and_from_which_runs(studied):
     _, selection, written = promoted(Request(study="own", large="0.7M"), Policy(rule="confidence", value=0.9))
     text = written.spec.read_text()
     assert text.startswith("# Promoted from study own, 0.05M and 0.15M, by `ablate promote --to 0.7M`")
-    assert "is prior: apollo (21 designs, 4 sizes)" in text
-    assert "0.571 times the rates below" in text
+    assert "Transfer model: 100% prior (apollo (21 designs, 4 sizes)), 0 designs measured at 0.7M." in " ".join(
+        line.removeprefix("# ") for line in text.splitlines()
+    )
+    assert "0.571 times those below" in text
     for name in selection.promoted:
         line = next(line for line in text.splitlines() if line.startswith(f"# {name}: 0.05M/s0 "))
         assert "run-of-" in line
-    out = [row for row in selection.candidates if not row.is_promoted]
-    assert all(f"# {row.design} out: " in text for row in out)
+    rows = [row for row in selection.candidates if not row.is_promoted]
+    assert all(f"# {row.design} left out: " in text for row in rows)
 
 
-def test_what_was_foretold_is_held_against_what_came_out(studied):
+def test_predictions_are_checked_against_observed_scores(studied):
     _, selection, written = promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=5))
     scores = load_study("own")
     before = report_on(scores, consistency.Request(small="0.05M", large="0.15M"))
     assert checked_predictions(scores, before) == []
     finish(written.spec, 75, 1.3, 0.3)
     scores = load_study("own")
-    (held,) = checked_predictions(scores, report_on(scores, consistency.Request(small="0.15M", large="0.7M")))
-    assert {o.design for o in held.check.outcomes} == set(selection.promoted)
-    assert held.promotion.is_relative
-    assert held.check.level is not None
-    assert held.check.inside >= 4
+    (checked,) = checked_predictions(scores, report_on(scores, consistency.Request(small="0.15M", large="0.7M")))
+    assert {o.design for o in checked.check.outcomes} == set(selection.promoted)
+    assert checked.promotion.is_relative
+    assert checked.check.level is not None
+    assert checked.check.inside >= 4
     # now the level is known: the next promotion is not relative, and trains no design again
     prepared, second, _ = promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=2))
     assert not prepared.transfer.is_relative
@@ -138,24 +140,24 @@ def test_a_scale_of_ones_own_and_other_seeds(studied):
 def test_calibration_designs_lie_at_the_ends_of_the_scores(studied):
     prepared, selection, written = promoted(Request(study="own", large="0.7M"), Policy(rule="calibrate", value=4))
     assert written.spec == Path("sweeps/own.calibrate-0.7M.yaml")
-    ranked = sorted(zip(prepared.transfer.index_n, prepared.found.designs, strict=True))
+    ranked = sorted(zip(prepared.transfer.index_n, prepared.candidates.designs, strict=True))
     thirds = {name for _, name in ranked[:4]}, {name for _, name in ranked[-4:]}
     assert all(set(selection.promoted) & third for third in thirds)
 
 
-def test_files_of_others_are_not_written_over(studied):
+def test_files_of_other_programs_are_not_overwritten(studied):
     mine = Path("mine.yaml")
     mine.write_text("study: mine\n")
     with pytest.raises(UsageError, match=r"mine.yaml exists and was not written by `ablate promote`"):
         promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=1), mine)
     assert mine.read_text() == "study: mine\n"
-    for _ in range(2):  # its own it does
+    for _ in range(2):  # its own file is
         promoted(Request(study="own", large="0.7M"), Policy(rule="top-k", value=1))
 
 
 def test_imported_scores_need_a_spec_that_declares_their_designs(tmp_path, studied):
     names = list(known_designs("own").configs)
-    rows = "".join(f"{name},1B,{50 + place}\n" for place, name in enumerate(names))
+    rows = "".join(f"{name},1B,{50 + i}\n" for i, name in enumerate(names))
     (tmp_path / "scores.csv").write_text(f"design,scale,score\n{rows}")
     import_scores(tmp_path / "scores.csv", "theirs", Layout(), lower_is_better=False, replace=False)
     prepared, selection, written = promoted(Request(study="theirs", large="7B"), Policy(rule="top-k", value=2))
@@ -174,8 +176,7 @@ def test_trials_join_the_imported_scores_of_the_designs_that_a_spec_declares(tmp
     names = list(known_designs("own").configs)
     file = tmp_path / "scores.csv"
     file.write_text(
-        "design,scale,benchmark,score\n"
-        + "".join(f"{name},0.15M,tinybench,{50 + place}\n" for place, name in enumerate(names))
+        "design,scale,benchmark,score\n" + "".join(f"{name},0.15M,tinybench,{50 + i}\n" for i, name in enumerate(names))
     )
     request = Request(study="theirs", large="0.7M", designs=str(studied))
     import_scores(file, "theirs", lower_is_better=False, replace=False)
@@ -189,32 +190,32 @@ def test_trials_join_the_imported_scores_of_the_designs_that_a_spec_declares(tmp
     finish(written.spec, 70, 1.0, 0.3)
     scores = load_study("theirs")
     assert set(scores.table.frame["design"]) == set(names)
-    (held,) = checked_predictions(scores, report_on(scores, consistency.Request(small="0.15M", large="0.7M")))
-    assert {o.design for o in held.check.outcomes} == set(selection.promoted)
+    (checked,) = checked_predictions(scores, report_on(scores, consistency.Request(small="0.15M", large="0.7M")))
+    assert {o.design for o in checked.check.outcomes} == set(selection.promoted)
     file.write_text("design,scale,score\nuniform4-tpf3,0.15M,1\n")
     with pytest.raises(UsageError, match=r"declares no design 'uniform4-tpf3'; did you mean 'uniform4-tpf[124]'\?"):
         import_scores(file, "theirs", lower_is_better=False, replace=False, designs=str(studied))
 
 
 def test_apollo_as_the_paper_could_have_done():
-    """From 1.5B and blind, by another study's prior: five designs hold the winner v20."""
+    """From 1.5B, without 7B scores and by the vague prior: five designs include the best, v20."""
     prepared = prepare(Request(study="apollo", large="7B", scales=("1.5B",), blind=True))
     selection = choose(prepared, Policy(rule="top-k", value=5))
     assert "v20" in selection.promoted
     assert prepared.unit == "GPU-hours"
     assert choose(prepared, Policy(rule="gpu-hours", value=100.0)).cost <= 100
-    with pytest.raises(UsageError, match="the cheapest design takes"):
+    with pytest.raises(UsageError, match="the cheapest design costs"):
         choose(prepared, Policy(rule="gpu-hours", value=1.0))
 
 
 def test_backtest_of_apollo():
-    found = {one.rows[0].proxy: one for one in backtests(Request(study="apollo", large="7B"), subsets=4)}
-    assert list(found) == ["0.5B", "1.5B", "4B", "0.5B+1.5B+4B"]
-    top = {row.policy: row for row in found["1.5B"].rows}
+    results = {one.rows[0].proxy: one for one in backtests(Request(study="apollo", large="7B"), subsets=4)}
+    assert list(results) == ["0.5B", "1.5B", "4B", "0.5B+1.5B+4B"]
+    top = {row.policy: row for row in results["1.5B"].rows}
     assert top["top-5"].whole == (5, 0.0, True)
     assert top["top-1"].whole == (1, 0.22, False)
     assert top["top-5"].small_cost == pytest.approx(1.5 / 7)
-    assert all(math.isfinite(row.regret) for one in found.values() for row in one.rows)
+    assert all(math.isfinite(row.regret) for one in results.values() for row in one.rows)
 
 
 def test_next_is_worth_something_until_it_is_enough(studied):
@@ -244,16 +245,16 @@ def test_what_cannot_be_promoted_is_refused(studied, fields, match):
         prepare(Request(study="own", **fields))
 
 
-def test_one_wish_at_a_time():
+def test_one_rule_at_a_time():
     assert policy_of({"regret": None, "top-k": 3}) == Policy(rule="top-k", value=3)
     assert policy_of({}) == Policy(rule="confidence", value=0.95)
-    for wishes, match in (
+    for values, match in (
         ({"regret": 1.0, "gpu-hours": 5.0}, "give one rule, not --regret and --gpu-hours"),
         ({"confidence": 1.5}, "a probability above 0 and up to 1"),
         ({"regret": math.nan}, "a number from 0"),
     ):
         with pytest.raises(UsageError, match=match):
-            policy_of(wishes)
+            policy_of(values)
 
 
 @pytest.mark.parametrize(
@@ -261,9 +262,9 @@ def test_one_wish_at_a_time():
     ["sampling", "encoders", "schedules", "mixes", "integration", "apollo/sampling_uniform", "apollo/encoders"],
 )
 def test_every_shipped_sweep_can_be_promoted_from(name, tmp_path):
-    """Whatever a sweep varies, its designs are written as a spec that reads back as the same designs."""
+    """Whatever a sweep varies, the spec of its designs reads back as the same designs."""
     found = known_designs("any", name)
-    sheet = Sheet(study="s", question="which: now?", heading=["x"], scale="7B", seeds=[0], samples=10, metric=None)
+    sheet = SpecFields(study="s", question="which: now?", heading=["x"], scale="7B", seeds=[0], samples=10, metric=None)
     names = list(found.configs)
     for some in (names, names[:1], names[::2]):
         chosen = [Chosen(name=n, design=found.configs[n], reason="best", axes=found.values[n]) for n in some]

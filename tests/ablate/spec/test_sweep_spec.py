@@ -1,4 +1,4 @@
-"""A wrong spec names the file, the line, the key and the mend; a right one expands to what it says."""
+"""A wrong spec names the file, the line, the key and the fix; a valid one expands to its trials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ablate.errors import SpecError, UsageError
 from ablate.spec import expand, find_spec, json_schema, load_spec
 from ablate.spec.shipped import shipped_sweeps
 
-GOOD = """\
+VALID = """\
 study: s
 base: tiny
 axes:
@@ -87,17 +87,17 @@ def load(tmp_path: Path):
         ),
     ],
 )
-def test_a_mistake_is_told_with_line_and_mend(load, wrong, line, says):
-    assert wrong[0] in GOOD
+def test_a_mistake_is_reported_with_line_and_fix(load, wrong, line, says):
+    assert wrong[0] in VALID
     with pytest.raises(SpecError) as error:
-        load(GOOD.replace(*wrong))
+        load(VALID.replace(*wrong))
     assert f"s.yaml:{line}: " in str(error.value)
     assert says in str(error.value)
 
 
 def test_all_cells_excluded_is_an_empty_grid(load):
     with pytest.raises(UsageError, match="empty grid: all 2 cells are excluded"):
-        load(GOOD + "exclude: [{scale: 0.15M}]\n")
+        load(VALID + "exclude: [{scale: 0.15M}]\n")
 
 
 def test_no_axis_is_an_empty_grid(load):
@@ -105,13 +105,13 @@ def test_no_axis_is_an_empty_grid(load):
         load("study: s\nbase: tiny\nscales: [0.15M]\n")
 
 
-def test_an_exclusion_that_matches_nothing_is_told(load):
-    assert "matches no cell" in load(GOOD + "exclude: [{sampling.kind: uniform, seed: 7}]\n").warnings[0]
+def test_an_exclusion_that_matches_nothing_is_reported(load):
+    assert "matches no cell" in load(VALID + "exclude: [{sampling.kind: uniform, seed: 7}]\n").warnings[0]
 
 
 def test_a_spec_can_start_from_another(tmp_path: Path):
-    (tmp_path / "a.yaml").write_text(GOOD + "set: {resampler.tokens_per_frame: 4}\nsamples: 320\n")
-    (tmp_path / "b.yaml").write_text(GOOD.replace("base: tiny", "base: a.yaml"))
+    (tmp_path / "a.yaml").write_text(VALID + "set: {resampler.tokens_per_frame: 4}\nsamples: 320\n")
+    (tmp_path / "b.yaml").write_text(VALID.replace("base: tiny", "base: a.yaml"))
     for trial in expand(load_spec(tmp_path / "b.yaml")).trials:
         assert trial.config.design.resampler.tokens_per_frame == 4
         assert trial.config.samples == 320
@@ -119,7 +119,7 @@ def test_a_spec_can_start_from_another(tmp_path: Path):
 
 def test_specs_in_a_circle_are_refused(tmp_path: Path):
     for name, base in (("a", "b"), ("b", "a")):
-        (tmp_path / f"{name}.yaml").write_text(GOOD.replace("base: tiny", f"base: {base}.yaml"))
+        (tmp_path / f"{name}.yaml").write_text(VALID.replace("base: tiny", f"base: {base}.yaml"))
     with pytest.raises(SpecError, match="circle"):
         load_spec(tmp_path / "a.yaml")
 
@@ -142,22 +142,22 @@ def test_the_schema_completes_axes_and_refuses_unknown_ones():
     assert "unknown" not in axes["properties"]
 
 
-# --- scales of one's own ------------------------------------------------------------------------
+# --- own scales ---------------------------------------------------------------------------------
 
-OWN = GOOD.replace("[0.15M]", "[0.7M, {label: mine, llm: tiny/llm-0.4M@2}, 3B]")
+OWN_SCALE = VALID.replace("[0.15M]", "[0.7M, {label: mine, llm: tiny/llm-0.4M@2}, 3B]")
 
 
-def test_a_label_of_ones_own_stands_for_its_llm_in_the_files_order(load):
-    trials = load(OWN).trials
-    told = [(t.config.scale, t.config.llm) for t in trials if t.design_label == "uniform8"]
-    assert told == [("0.7M", None), ("mine", "tiny/llm-0.4M@2"), ("3B", None)]
-    ladder = load(GOOD.replace("0.15M", "0.4M")).trials
+def test_own_labels_have_their_llms_in_the_order_of_the_file(load):
+    trials = load(OWN_SCALE).trials
+    scales = [(t.config.scale, t.config.llm) for t in trials if t.design_label == "uniform8"]
+    assert scales == [("0.7M", None), ("mine", "tiny/llm-0.4M@2"), ("3B", None)]
+    ladder = load(VALID.replace("0.15M", "0.4M")).trials
     assert not {t.key for t in trials} & {t.key for t in ladder}
 
 
 def test_scales_on_the_command_line_choose_labels_of_the_file_too(tmp_path: Path):
     path = tmp_path / "s.yaml"
-    path.write_text(OWN)
+    path.write_text(OWN_SCALE)
     spec = load_spec(path, scales=["7B", "3B", "mine"])
     assert (spec.labels, spec.llms) == (["mine", "3B", "7B"], {"mine": "tiny/llm-0.4M@2"})
     with pytest.raises(UsageError, match=r"--scales: unknown scale 'mime', did you mean 'mine'\? Known scales: mine"):
@@ -166,10 +166,10 @@ def test_scales_on_the_command_line_choose_labels_of_the_file_too(tmp_path: Path
         load_spec(path, scales=["mine", "mine"])
 
 
-def test_an_llm_of_ones_own_may_be_any_hub_id_or_folder(load, tmp_path: Path):
+def test_an_own_llm_may_be_any_hub_id_or_folder(load, tmp_path: Path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     for llm in ("Qwen/Qwen3-1.7B", "google/gemma-3-1b-it", str(tmp_path)):
-        assert load(GOOD.replace("0.15M", f"{{label: 1.7B, llm: {llm}}}")).trials[0].label == "uniform8@1.7B/s0"
+        assert load(VALID.replace("0.15M", f"{{label: 1.7B, llm: {llm}}}")).trials[0].label == "uniform8@1.7B/s0"
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def test_an_llm_of_ones_own_may_be_any_hub_id_or_folder(load, tmp_path: Path):
         ("3B, Qwen2.5-3B", "3B and Qwen2.5-3B are the same LLM, Qwen/Qwen2.5-3B-Instruct; give one of them"),
     ],
 )
-def test_a_wrong_scale_is_told_with_line_and_mend(load, entry: str, says: str):
+def test_a_wrong_scale_is_reported_with_line_and_fix(load, entry: str, says: str):
     with pytest.raises(SpecError) as error:
-        load(GOOD.replace("0.15M", entry))
+        load(VALID.replace("0.15M", entry))
     assert "s.yaml:7: " in str(error.value)
     assert says in str(error.value)
 
 
-def test_schema_knows_labels_and_scales_of_ones_own():
+def test_the_schema_has_labels_and_own_scales():
     schema = json_schema()
     label, own = schema["properties"]["scales"]["items"]["anyOf"]
     assert {"0.15M", "3B", "Qwen2.5-7B"} <= set(label["enum"])

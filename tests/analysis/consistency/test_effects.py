@@ -47,7 +47,7 @@ def test_one_at_a_time_by_hand(study):
     half = stats.t.ppf(0.975, 1) * np.std([3, 4], ddof=1) / np.sqrt(2)
     assert (fast.small.interval.low, fast.small.interval.high) == pytest.approx((3.5 - half, 3.5 + half))
     assert fast.small.p == pytest.approx(stats.ttest_rel([13, 16], [10, 12]).pvalue)
-    assert (fast.large.interval, fast.large.p) == (None, None)  # one seed: nothing tells the error
+    assert (fast.large.interval, fast.large.p) == (None, None)  # a single seed gives no error
     assert (slow.verdict, fast.verdict) == ("sign turned", "sign kept")
     assert lr.choices[0].verdict == "open"  # no effect at all at the small scale
     # pairs: slow-base, slow-fast, base-fast; ordered alike: the second and third
@@ -88,7 +88,7 @@ def test_a_stated_noise_makes_an_interval_where_nothing_is_replicated(study):
     assert effect.p == pytest.approx(2 * stats.norm.sf(3 / math.sqrt(2)))
 
 
-def test_replicates_that_are_all_alike_show_no_error(study):
+def test_equal_replicates_give_no_error(study):
     """Two seeds that were rounded alike must not give p = 0."""
     scores = {"a": [0.1, 0.2], "b": [0.3, 0.4]}
     table = study({"1M": scores, "2M": scores}, {"a": {"k": 1}, "b": {"k": 2}})
@@ -102,7 +102,7 @@ def test_equal_means_tie_however_their_seeds_sum(study):
     assert (axis.choices[0].small.value, axis.choices[0].verdict, axis.sign_agreement) == (0.0, "open", 0.5)
 
 
-def test_what_cannot_be_told(study):
+def test_unknown_axes_and_values_are_refused(study):
     scores = {name: [float(i)] for i, name in enumerate(("base", "fast", "hot", "stranger"))}
     table = study({"1M": scores, "2M": scores}, ONE_AT_A_TIME)
     assert {axis.pairs for axis in axes_consistency(table, "1M", "2M")} == {1}
@@ -124,7 +124,7 @@ def test_axes_with_values_of_every_kind(study):
     scores = {name: [float(i)] for i, name in enumerate(factors)}
     table = study({"1M": scores, "2M": scores}, factors)
     k, m = axes_consistency(table, "1M", "2M")
-    assert [choice.level for choice in k.choices] == ["not told", "one"]  # against 1: b is alike 1.0
+    assert [choice.level for choice in k.choices] == ["not set", "one"]  # against 1: b is alike 1.0
     assert [choice.level for choice in m.choices] == ["False"]
 
 
@@ -159,7 +159,7 @@ grids = st.lists(st.integers(0, 30), min_size=16, max_size=16)
 
 @settings(max_examples=15)
 @given(grids, st.randoms(use_true_random=False))
-def test_names_and_values_may_be_called_what_one_likes(study, values, random):
+def test_names_of_designs_and_values_do_not_matter(study, values, random):
     cells = list(itertools.product("xy", "12", (0, 1)))
     names = [f"d{i}" for i in range(8)]
 

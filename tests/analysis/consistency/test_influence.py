@@ -1,4 +1,4 @@
-"""What R^2 rests on: the paper's table within its data mixtures, and hand-made tables."""
+"""Sensitivity of R^2: the paper's table within its data mixtures, and small tables computed by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_golden_r2_within_data_mixtures(apollo, small, r2):
     assert (round(found.r2, 3), found.n, found.freedom, found.left_out) == (r2, 21, 18, ())
 
 
-def test_designs_alone_in_their_level_say_nothing():
+def test_designs_alone_in_their_level_are_left_out():
     x = np.array([1.0, 2, 3, 10, 11, 12, 50, 60])
     y = np.array([2.0, 1, 3, 30, 32, 31, 99, 77])
     levels = pd.Series({"a": 1, "b": 1.0, "c": 1, "d": "k", "e": "k", "f": "k", "g": True, "h": None})
@@ -58,7 +58,7 @@ def test_main_effects_are_those_of_least_squares():
     assert found.freedom == 40 - np.linalg.matrix_rank(design) == 34
 
 
-def test_units_do_not_matter_to_what_is_left():
+def test_units_do_not_matter_to_residuals():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(2, 12))
     names, levels = [f"d{i}" for i in range(12)], pd.Series({f"d{i}": i % 3 for i in range(12)})
@@ -66,7 +66,7 @@ def test_units_do_not_matter_to_what_is_left():
     assert within(names, 1e-12 * x, 1e6 * y, levels).r2 == pytest.approx(r2)
 
 
-def test_the_most_influential_are_taken_one_after_another():
+def test_the_most_influential_are_removed_one_after_another():
     x, y = np.array([0.0, 1, 2, 3, 4, 5, 30, 60]), np.array([2.0, 0, 3, 1, 2, 1, 30, 60])
     found = most_influential(list("abcdefgh"), x, y)
     assert [removal.design for removal in found[:2]] == ["h", "g"]

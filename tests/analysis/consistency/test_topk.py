@@ -1,4 +1,4 @@
-"""Regret and recall: brute force, hand-made ties, and what to expect by simulation."""
+"""Regret and recall: brute force, ties computed by hand, expected values by simulation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_by_hand():
     assert [recall(x, y, k) for k in (1, 2, 3)] == [0, 0.5, pytest.approx(2 / 3)]
 
 
-def test_what_to_expect_of_perfect_and_of_useless_proxies():
+def test_expected_values_of_perfect_and_of_useless_proxies():
     y = np.arange(10.0)
     sure = expected(y, 1.0, Interval(1.0, 1.0), [1, 3, 10])
     assert [(sure[k].regret, sure[k].recall) for k in (1, 3, 10)] == [(0, 1), (0, 1), (0, 1)]
@@ -47,8 +47,8 @@ def test_what_to_expect_of_perfect_and_of_useless_proxies():
     assert worst[1].regret == 9
 
 
-def test_what_to_expect_is_the_mean_over_studies():
-    """Studies whose small scale agrees by a known tau: the mean of their regrets is what is expected of it."""
+def test_expected_values_are_means_over_studies():
+    """Studies whose small scale agrees by a known tau: the mean of their regrets is the expected regret."""
     rng = np.random.default_rng(2)
     latent = np.sort(rng.normal(size=12))
     rho = 0.8
@@ -63,7 +63,7 @@ def test_what_to_expect_is_the_mean_over_studies():
 
 @settings(max_examples=20)
 @given(st.floats(-1, 1), st.floats(0, 0.5), st.integers(5, 12))
-def test_the_interval_holds_what_is_expected(tau, width, n):
+def test_the_interval_contains_the_expected_value(tau, width, n):
     y = np.random.default_rng(n).normal(size=n)
     interval = Interval(max(-1.0, tau - width), min(1.0, tau + width))
     for mean in expected(y, tau, interval, [1, 3, 5]).values():

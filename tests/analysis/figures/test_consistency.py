@@ -1,4 +1,4 @@
-"""Figures render, and say what they should; no text covers another or leaves the page, whatever the study holds."""
+"""Figures render with the right texts; no text covers another or leaves the page, for any study."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def texts(figure):
     hidden = {
         text for axes in figure.axes if not axes.axison for a in (axes.xaxis, axes.yaxis) for text in a.findobj(Text)
     }
-    found = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    visible = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
     outside = ticks_outside(figure)
-    return [text for text in found if text not in hidden and text not in outside]
+    return [text for text in visible if text not in hidden and text not in outside]
 
 
 def ticks_outside(figure) -> set:
     """Labels of ticks beyond the limits of their axis exist, but are not drawn."""
-    found = set()
+    outside = set()
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
         slack = 1e-9 * (high - low)
         for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
             if not low - slack <= tick.get_loc() <= high + slack:
-                found |= {tick.label1, tick.label2}
-    return found
+                outside |= {tick.label1, tick.label2}
+    return outside
 
 
 def words(figure) -> str:
@@ -96,17 +96,17 @@ def study(n, *, scales=("1M", "2M"), seeds=1, budgets=(1000,), name="d{:03d}", l
 def report_of(table, small="1M", large="2M"):
     budgets = sorted(table.frame["samples"].dropna().unique())
     if len(budgets) > 1:
-        return study_report(table.only(samples=int(budgets[-1])), Request(small=small, large=large), all_budgets=table)
+        return study_report(table.only(samples=int(budgets[-1])), Request(small=small, large=large), all_samples=table)
     return study_report(table, Request(small=small, large=large))
 
 
 def test_consistency_figure_of_apollo(apollo, tmp_path):
     figure = consistency_figure(compare(apollo, "0.5B", "7B"))
-    said = words(figure)
+    drawn_words = words(figure)
     for phrase in ("0.69", "0.39 to 0.87", "21 designs", "decision accuracy 81%", "regret@1 1.77 points"):
-        assert phrase in said
-    assert "best at 0.5B: v18" in said
-    assert "best at 7B: v20" in said
+        assert phrase in drawn_words
+    assert "best at 0.5B: v18" in drawn_words
+    assert "best at 7B: v20" in drawn_words
     assert {"v18", "v20", "v07", "v17"} <= {label.get_text() for label in labels(figure)}
     assert_readable(figure)
     save_figure(figure, tmp_path / "figure.png")
@@ -171,12 +171,12 @@ def test_long_names_lose_their_middle():
 
 def test_report_figure_of_apollo_has_the_papers_panel(apollo):
     figure = report_figure(report_of(apollo, "1.5B", "7B"))
-    said = words(figure)
-    assert "R\u00b2 = 0.12 ln x + 0.78" in said
-    assert "0.9 expected at 2.8B" in said
-    assert "R\u00b2 0.74 without v07, v14, v21" in said
-    assert "data_mix: C for A" in said
-    assert "by budget" not in said
+    drawn_words = words(figure)
+    assert "R\u00b2 = 0.12 ln x + 0.78" in drawn_words
+    assert "0.9 expected at 2.8B" in drawn_words
+    assert "R\u00b2 0.74 without v07, v14, v21" in drawn_words
+    assert "data_mix: C for A" in drawn_words
+    assert "by samples" not in drawn_words
     assert {"v20", "v16", "v07", "v14", "v21"} <= {label.get_text() for label in labels(figure)}
     assert_readable(figure)
 
@@ -188,7 +188,7 @@ def test_panels_are_left_out_where_the_study_has_nothing_for_them():
     assert "transfer" not in words(alone)
     assert_readable(alone)
     two_sizes = report_figure(report_of(study(12, scales=("1M", "2M", "9M"), factors=False), "1M", "9M"))
-    assert "no trend from so few sizes" in words(two_sizes)
+    assert "too few sizes for a trend" in words(two_sizes)
     assert "expected at" not in words(two_sizes)
     assert_readable(two_sizes)
 
@@ -197,9 +197,9 @@ def test_panels_are_left_out_where_the_study_has_nothing_for_them():
 def test_all_panels_at_once():
     table = study(30, scales=("1M", "2M", "9M", "20M"), seeds=2, budgets=(1000, 20_000, 1_500_000))
     figure = report_figure(report_of(table, "1M", "20M"))
-    said = words(figure)
-    for phrase in ("by size", "by budget", "1.5M", "20M trained on 1.5M", "Does each choice transfer?"):
-        assert phrase in said
+    drawn_words = words(figure)
+    for phrase in ("by size", "by samples", "1.5M", "20M trained on 1.5M", "Does each choice transfer?"):
+        assert phrase in drawn_words
     assert_readable(figure)
 
 
@@ -207,19 +207,19 @@ def test_all_panels_at_once():
 def test_budget_panel_says_where_it_levels_off():
     report = report_of(study(12, budgets=(1000, 2000, 4000), factors=False))
     late = report_figure(replace(report, by_samples=replace(report.by_samples, levels_off=4000)))
-    assert "not level below 4K" in words(late)
+    assert "no plateau below 4K" in words(late)
     early = report_figure(replace(report, by_samples=replace(report.by_samples, levels_off=2000)))
     assert "levels off at 2K" in words(early)
     assert_readable(early)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wanted", [None, 1e30, 1e-30, 3e6, 40e6])
-def test_size_for_a_wanted_r2_may_lie_anywhere(wanted):
+@pytest.mark.parametrize("size", [None, 1e30, 1e-30, 3e6, 40e6])
+def test_size_for_the_target_r2_may_lie_anywhere(size):
     report = report_of(study(12, scales=("1M", "2M", "5M", "9M"), factors=False), "1M", "9M")
-    fit = replace(report.scaling.fit, wanted_size=wanted, is_extrapolated=wanted != 3e6)
+    fit = replace(report.scaling.fit, target_size=size, is_extrapolated=size != 3e6)
     figure = report_figure(replace(report, scaling=replace(report.scaling, fit=fit)))
-    assert ("expected at" in words(figure)) == (wanted in (3e6, 40e6))
+    assert ("expected at" in words(figure)) == (size in (3e6, 40e6))
     assert_readable(figure)
 
 
@@ -237,12 +237,12 @@ def test_report_of_few_and_of_many(n, lower_is_better):
 @pytest.mark.slow
 def test_long_names_stay_on_the_page():
     report = report_of(study(14, name=LONG + "-{:02d}", scales=("1M", "2M", "9M", "20M")), "1M", "20M")
-    found = replace(report.consistency, study=LONG * 2, metric=f"{LONG}/{LONG}")
-    assert_readable(report_figure(replace(report, consistency=found)))
-    assert_readable(consistency_figure(found))
+    consistency = replace(report.consistency, study=LONG * 2, metric=f"{LONG}/{LONG}")
+    assert_readable(report_figure(replace(report, consistency=consistency)))
+    assert_readable(consistency_figure(consistency))
 
 
-def test_what_reverses_is_told_in_words():
+def test_a_reversed_choice_is_labelled():
     report = report_of(study(12, seeds=2))
     choice = report.axes[0].choices[0]
     interval = type(report.consistency.intervals["r2"])
@@ -279,18 +279,18 @@ def backtest(*proxies, study="apollo", rows=None, **changed):
 )
 def test_backtest_figure(proxies, tmp_path):
     figure = backtest_figure([backtest(proxy) for proxy in proxies])
-    said = words(figure)
+    drawn_words = words(figure)
     for proxy in proxies:
-        assert f"from {proxy}" in said
+        assert f"from {proxy}" in drawn_words
     for phrase in (
         "60 random subsets",
         "top 1",
-        "k at random",
-        "its own runs cost 20%",
-        "one at a time until it is 0.5, 0.1",
+        "k random designs",
+        "small-scale runs cost 20%",
+        "one at a time, regret at most 0.5, 0.1",
     ):
-        assert phrase in said
-    assert "winner in with a chance of 0.8" in said
+        assert phrase in drawn_words
+    assert "best design in, probability 0.8" in drawn_words
     assert_readable(figure)
     save_figure(figure, tmp_path / "figure.png")
 
@@ -339,11 +339,11 @@ def selection(n, *, same_cost=False, name="d{:03d}", promoted=3, half_width=2.0)
 @pytest.mark.parametrize("n", [3, 21, 200])
 def test_promotion_figure(n):
     figure = promotion_figure(selection(n), "Predicted score at 7B")
-    said = words(figure)
-    for phrase in ("Promoted: 3 of", "expected regret 0.20 points", "winner in with 80%", "known already", "Cost"):
-        assert phrase in said or (n == 3 and phrase.startswith("Promoted"))
-    assert f"d{n - 1:03d}" in said, "whoever is promoted is shown"
-    assert ("are not shown" in said) == (n > MOST_CANDIDATES)
+    drawn_words = words(figure)
+    for phrase in ("Promoted: 3 of", "expected regret 0.20 points", "probability 80%", "already trained", "Cost"):
+        assert phrase in drawn_words or (n == 3 and phrase.startswith("Promoted"))
+    assert f"d{n - 1:03d}" in drawn_words, "all that are promoted are drawn"
+    assert ("are not shown" in drawn_words) == (n > MOST_CANDIDATES)
     assert_readable(figure)
 
 

@@ -26,25 +26,25 @@ def test_components_are_those_of_shrout_and_fleiss():
 
 
 def test_the_interval_of_reliability_holds_the_truth_as_often_as_promised():
-    rng, held = np.random.default_rng(7), 0
+    rng, hits = np.random.default_rng(7), 0
     design_sd, sd, seeds = 1.5, 1.0, 3
     truth = design_sd**2 / (design_sd**2 + sd**2 / seeds)
     for _ in range(1000):
         scores = design_sd * rng.normal(size=(8, 1)) + sd * rng.normal(size=(8, seeds))
-        found = seed_noise("1M", list(scores)).reliability_interval
-        held += found.low <= truth <= found.high
-    assert held / 1000 == pytest.approx(0.95, abs=0.02)
+        result = seed_noise("1M", list(scores)).reliability_interval
+        hits += result.low <= truth <= result.high
+    assert hits / 1000 == pytest.approx(0.95, abs=0.02)
 
 
 def test_the_components_are_unbiased_with_uneven_seeds():
     rng = np.random.default_rng(8)
-    found = []
+    components = []
     for _ in range(600):
         scores = [2 * rng.normal() + rng.normal(size=size) for size in (1, 2, 2, 3, 5, 1, 1, 2, 4, 2)]
         noise = seed_noise("1M", scores)
         between = np.var([s.mean() for s in scores], ddof=1) - noise.sd**2 / noise.seeds_per_design
-        found.append((noise.sd**2, between))
-    assert np.mean(found, axis=0) == pytest.approx([1.0, 4.0], rel=0.07)
+        components.append((noise.sd**2, between))
+    assert np.mean(components, axis=0) == pytest.approx([1.0, 4.0], rel=0.07)
 
 
 def test_scores_without_scatter():
@@ -58,11 +58,11 @@ def test_the_highest_r2_is_the_product_of_reliabilities():
     small = seed_noise("1M", [np.array([0.0, 2.0]), np.array([5.0, 7.0]), np.array([9.0, 11.0])])
     large = seed_noise("2M", [np.array([1.0, 3.0]), np.array([8.0, 8.0]), np.array([9.0, 13.0])])
     variances = tuple(float(np.var(means, ddof=1)) for means in ([1, 6, 10], [2, 8, 11]))
-    found = ceiling(0.9, small, large, variances)
-    assert found.is_measured
-    assert found.reliability == pytest.approx((small.reliability, large.reliability))
-    assert found.r2 == pytest.approx(small.reliability * large.reliability)
-    assert found.disattenuated_r == pytest.approx(0.9 / math.sqrt(found.r2))
+    result = ceiling(0.9, small, large, variances)
+    assert result.is_measured
+    assert result.reliability == pytest.approx((small.reliability, large.reliability))
+    assert result.r2 == pytest.approx(small.reliability * large.reliability)
+    assert result.disattenuated_r == pytest.approx(0.9 / math.sqrt(result.r2))
 
 
 def test_noise_that_is_not_measured_is_stated_else_borrowed_else_assumed():
@@ -78,16 +78,16 @@ def test_noise_that_is_not_measured_is_stated_else_borrowed_else_assumed():
 
 
 def test_attenuation_by_simulation():
-    """True scores in perfect line: the R2 that is seen is the one said to be the highest."""
+    """True scores in perfect line: the observed R2 equals the highest one that noise allows."""
     rng = np.random.default_rng(9)
     true = rng.normal(size=4000)
-    seen = [true[:, None] + 0.7 * rng.normal(size=(4000, 2)) for _ in range(2)]
-    noise = [seed_noise("1M", list(scores)) for scores in seen]
-    x, y = (scores.mean(axis=1) for scores in seen)
+    observed = [true[:, None] + 0.7 * rng.normal(size=(4000, 2)) for _ in range(2)]
+    noise = [seed_noise("1M", list(scores)) for scores in observed]
+    x, y = (scores.mean(axis=1) for scores in observed)
     r = float(np.corrcoef(x, y)[0, 1])
-    found = ceiling(r, *noise, (float(x.var(ddof=1)), float(y.var(ddof=1))))
-    assert found.r2 == pytest.approx(r * r, abs=0.02)
-    assert found.disattenuated_r == pytest.approx(1.0, abs=0.02)
+    result = ceiling(r, *noise, (float(x.var(ddof=1)), float(y.var(ddof=1))))
+    assert result.r2 == pytest.approx(r * r, abs=0.02)
+    assert result.disattenuated_r == pytest.approx(1.0, abs=0.02)
 
 
 def test_seeds_for_a_resolution():

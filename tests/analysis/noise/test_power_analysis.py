@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.noise import power
-from analysis.noise.power_analysis import chance_to_find, detectable, detectable_paired, seeds_needed
+from analysis.noise.power_analysis import detectable, detectable_paired, paired_test_power, seeds_needed
 
 
 @pytest.mark.parametrize(("effect", "needed"), [(0.2, 199), (0.5, 34), (0.8, 15)])
 def test_samples_for_cohens_effects_are_the_tabled_ones(effect: float, needed: int):
     """Cohen (1988), paired two-sided t test at 5% and a power of 80%: 199, 34 and 15 pairs."""
-    assert chance_to_find(effect, needed) >= 0.8 > chance_to_find(effect, needed - 1)
+    assert paired_test_power(effect, needed) >= 0.8 > paired_test_power(effect, needed - 1)
 
 
 @pytest.mark.parametrize(
@@ -24,15 +24,15 @@ def test_samples_for_cohens_effects_are_the_tabled_ones(effect: float, needed: i
 def test_the_chance_is_that_of_the_noncentral_t(effect: float, seeds: int, alpha: float):
     critical, shift = stats.t.ppf(1 - alpha / 2, seeds - 1), effect * seeds**0.5
     exact = stats.nct.sf(critical, seeds - 1, shift) + stats.nct.cdf(-critical, seeds - 1, shift)
-    assert chance_to_find(effect, seeds, alpha) == pytest.approx(exact, abs=2e-4)
+    assert paired_test_power(effect, seeds, alpha) == pytest.approx(exact, abs=2e-4)
 
 
 def test_the_chance_is_what_simulation_finds():
     rng = np.random.default_rng(0)
     noise, difference, seeds = 1.5, 4.0, 4
     gaps = difference + rng.normal(size=(20_000, seeds)) * noise - rng.normal(size=(20_000, seeds)) * noise
-    found = (stats.ttest_1samp(gaps, 0, axis=1).pvalue < 0.05).mean()
-    assert chance_to_find(difference / (2**0.5 * noise), seeds) == pytest.approx(found, abs=0.01)
+    share = (stats.ttest_1samp(gaps, 0, axis=1).pvalue < 0.05).mean()
+    assert paired_test_power(difference / (2**0.5 * noise), seeds) == pytest.approx(share, abs=0.01)
 
 
 def test_a_known_noise_is_a_normal_test():
@@ -41,12 +41,12 @@ def test_a_known_noise_is_a_normal_test():
 
 
 def test_every_seed_helps_from_the_first_on():
-    seen = [power(1.0, seeds, 6) for seeds in range(1, 8)]
+    powers = [power(1.0, seeds, 6) for seeds in range(1, 8)]
     for attribute in ("detectable", "detectable_any"):
-        values = [getattr(one, attribute) for one in seen]
+        values = [getattr(one, attribute) for one in powers]
         assert values == sorted(values, reverse=True)
-    assert seen[0].detectable_paired is None  # one seed tells nothing of the noise
-    assert all(one.detectable_paired > one.detectable for one in seen[1:])
+    assert powers[0].detectable_paired is None  # one seed provides no estimate of the noise
+    assert all(one.detectable_paired > one.detectable for one in powers[1:])
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_more_seeds_see_smaller_differences_and_noise_scales(noise: float, seeds
     here = detectable_paired(noise, seeds)
     assert detectable_paired(noise, seeds + 1) < here < detectable_paired(noise, seeds, alpha=0.01)
     assert detectable_paired(2 * noise, seeds) == pytest.approx(2 * here)
-    assert chance_to_find(here / (2**0.5 * noise), seeds) == pytest.approx(0.8, abs=1e-6)
+    assert paired_test_power(here / (2**0.5 * noise), seeds) == pytest.approx(0.8, abs=1e-6)
 
 
 @given(st.floats(0.1, 20), st.floats(0.1, 20))

@@ -7,17 +7,17 @@ import pytest
 from scipy import stats
 
 from analysis.consistency.topk import ndcg
-from analysis.noise import half_from_items, items_for, stability
+from analysis.noise import half_widths_from_items, items_for, stability
 from analysis.numbers import designs_for
 from analysis.numbers.agreement import permutation_p
 from analysis.numbers.uncertainty import r2_interval
 
 
 def test_two_designs_and_a_known_noise_are_a_matter_of_the_normal_distribution():
-    found = stability(("a", "b"), np.array([1.0, 0.0]), np.array([1.0, 1.0]), None)
-    assert (found.best, found.causes) == ("a", ("seeds",))
-    assert found.chance == pytest.approx(stats.norm.cdf(1 / np.sqrt(2)), abs=0.03)
-    assert found.ranks == (("a", 1, 2), ("b", 1, 2))
+    result = stability(("a", "b"), np.array([1.0, 0.0]), np.array([1.0, 1.0]), None)
+    assert (result.best, result.causes) == ("a", ("seeds",))
+    assert result.chance == pytest.approx(stats.norm.cdf(1 / np.sqrt(2)), abs=0.03)
+    assert result.ranks == (("a", 1, 2), ("b", 1, 2))
 
 
 def test_items_are_drawn_for_all_designs_alike():
@@ -27,9 +27,9 @@ def test_items_are_drawn_for_all_designs_alike():
     always = np.array([base + 1, base])
     assert stability(("a", "b"), always.mean(axis=1), None, (always, weights)).chance == 1
     lucky = np.array([base + np.where(np.arange(40) < 2, 30.0, 0.0), base + 1])
-    found = stability(("a", "b"), lucky.mean(axis=1), None, (lucky, weights))
-    assert (found.best, found.causes) == ("a", ("test items",))
-    assert 0.5 < found.chance < 0.95
+    result = stability(("a", "b"), lucky.mean(axis=1), None, (lucky, weights))
+    assert (result.best, result.causes) == ("a", ("test items",))
+    assert 0.5 < result.chance < 0.95
 
 
 def test_the_chance_over_items_is_that_of_their_mean_difference():
@@ -37,8 +37,8 @@ def test_the_chance_over_items_is_that_of_their_mean_difference():
     scores, weights = rng.normal(50, 20, size=(2, 200)), np.ones(200)
     scores[0] += 1.5 - (scores[0] - scores[1]).mean()
     error = (scores[0] - scores[1]).std(ddof=1) / np.sqrt(200)
-    found = stability(("a", "b"), scores.mean(axis=1), None, (scores, weights))
-    assert found.chance == pytest.approx(stats.norm.cdf(1.5 / error), abs=0.04)
+    result = stability(("a", "b"), scores.mean(axis=1), None, (scores, weights))
+    assert result.chance == pytest.approx(stats.norm.cdf(1.5 / error), abs=0.04)
     three = np.array([[5.0], [3.0], [1.0]]) + 0 * scores[0]
     still = stability(("a", "b", "c"), three.mean(axis=1), None, (three, weights))
     assert still.ranks == (("a", 1, 1), ("b", 2, 2), ("c", 3, 3))
@@ -89,10 +89,10 @@ def test_so_many_designs_reach_the_wanted_half_width():
 
 def test_so_many_items_find_a_difference_in_four_studies_of_five():
     rng, gap = np.random.default_rng(6), 5.0
-    half = half_from_items(rng.normal([[50.0 + gap], [50.0]], 20, size=(2, 400)), np.ones(400))[0, 1]
+    half = half_widths_from_items(rng.normal([[50.0 + gap], [50.0]], 20, size=(2, 400)), np.ones(400))[0, 1]
     items = items_for(gap, half, 400)
-    found = 0
+    hits = 0
     for _ in range(400):
         scores = rng.normal([[50.0 + gap], [50.0]], 20, size=(2, items))
-        found += abs(scores[0].mean() - scores[1].mean()) > half_from_items(scores, np.ones(items))[0, 1]
-    assert found / 400 == pytest.approx(0.8, abs=0.07)
+        hits += abs(scores[0].mean() - scores[1].mean()) > half_widths_from_items(scores, np.ones(items))[0, 1]
+    assert hits / 400 == pytest.approx(0.8, abs=0.07)

@@ -63,15 +63,15 @@ def test_bca_is_that_of_scipy(name, reference):
 def test_the_interval_holds_the_estimate(n, noise, seed):
     x, y = noisy(n, noise, seed)
     for name in WEIGHTED:
-        found = interval(name, np.round(x, 1), np.round(y, 1))
+        result = interval(name, np.round(x, 1), np.round(y, 1))
         estimate = once(WEIGHTED[name], np.round(x, 1), np.round(y, 1))
-        if found is not None:
-            assert found.low <= estimate <= found.high
-            assert (-1 if name in {"spearman", "kendall"} else 0) <= found.low < found.high <= 1
+        if result is not None:
+            assert result.low <= estimate <= result.high
+            assert (-1 if name in {"spearman", "kendall"} else 0) <= result.low < result.high <= 1
 
 
 def test_intervals_narrow_with_designs():
-    widths = [found.high - found.low for n in (10, 40, 160) if (found := interval("spearman", *noisy(n, 0.7)))]
+    widths = [result.high - result.low for n in (10, 40, 160) if (result := interval("spearman", *noisy(n, 0.7)))]
     assert widths[0] > widths[1] > widths[2]
 
 
@@ -103,11 +103,11 @@ TRUTHS = {  # of a bivariate normal of this correlation
 @pytest.mark.parametrize("interval_of", TRUTHS)
 def test_intervals_hold_the_truth_about_as_often_as_promised(interval_of):
     """Of 400 studies of 20 designs; `make coverage` looks closer, and at designs that collapsed."""
-    held = 0
+    hits = 0
     for seed in range(400):
-        found = interval_of(*noisy(20, 0.6, seed))
-        held += found.low <= TRUTHS[interval_of] <= found.high
-    assert 0.92 <= held / 400 <= 0.99
+        result = interval_of(*noisy(20, 0.6, seed))
+        hits += result.low <= TRUTHS[interval_of] <= result.high
+    assert 0.92 <= hits / 400 <= 0.99
 
 
 @settings(max_examples=60)
@@ -116,12 +116,12 @@ def test_the_intervals_of_the_report_hold_the_estimates(n, noise, seed, digits):
     x, y = (np.round(values, digits) for values in noisy(n, noise, seed))
     estimates = {of_spearman: spearman(x, y), of_kendall: kendall(x, y), of_tau_a: tau_a(x, y)}
     for interval_of, estimate in estimates.items():
-        found = interval_of(x, y)
-        if found is not None:
-            assert -1 <= found.low <= estimate <= found.high <= 1
-            assert found.low < found.high
-    if (found := of_r2(x, y)) is not None:
-        assert 0 <= found.low <= once(WEIGHTED["r2"], x, y) <= found.high <= 1
+        result = interval_of(x, y)
+        if result is not None:
+            assert -1 <= result.low <= estimate <= result.high <= 1
+            assert result.low < result.high
+    if (result := of_r2(x, y)) is not None:
+        assert 0 <= result.low <= once(WEIGHTED["r2"], x, y) <= result.high <= 1
 
 
 @pytest.mark.parametrize("gap", [1e-1, 1e-4, 1e-7, 1e-12])
@@ -129,20 +129,20 @@ def test_r2_near_one(gap):
     x = np.arange(8.0)
     y = x + gap * np.array([1, -1, 1, 1, -1, -1, 1, -1.0])
     for sign in (1, -1):
-        found = of_r2(x, sign * y)
-        assert (found is None) == (gap < 1e-6)
-        if found is not None:
-            assert 0.9 < found.low < once(WEIGHTED["r2"], x, y) < found.high <= 1
+        result = of_r2(x, sign * y)
+        assert (result is None) == (gap < 1e-6)
+        if result is not None:
+            assert 0.9 < result.low < once(WEIGHTED["r2"], x, y) < result.high <= 1
 
 
 def test_a_perfect_order_has_an_error_too():
     for n in (5, 10, 40):
         x = np.arange(float(n))
         for interval_of in (of_spearman, of_kendall):
-            kept, turned = interval_of(x, x), interval_of(x, -x)
-            assert kept.high == 1
-            assert kept.low < 1
-            assert (turned.low, turned.high) == pytest.approx((-kept.high, -kept.low))
+            perfect, reverse = interval_of(x, x), interval_of(x, -x)
+            assert perfect.high == 1
+            assert perfect.low < 1
+            assert (reverse.low, reverse.high) == pytest.approx((-perfect.high, -perfect.low))
     lows = [of_kendall(np.arange(float(n)), np.arange(float(n))).low for n in (5, 10, 40)]
     assert lows == sorted(lows)
 
@@ -164,12 +164,12 @@ def test_a_single_design_decides_no_interval():
         ([1, 1, 1, 1, 1, 1, 1, 9], [1, 2, 3, 4, 5, 6, 7, 8]),  # one value in each resample that has both scores
     ],
 )
-def test_where_the_bootstrap_has_nothing_to_say(x, y):
-    found = interval("spearman", np.array(x, float), np.array(y, float))
+def test_data_for_which_the_bootstrap_has_no_interval(x, y):
+    result = interval("spearman", np.array(x, float), np.array(y, float))
     if len(x) < 8:
-        assert found is None
+        assert result is None
     else:
-        assert found.low <= once(WEIGHTED["spearman"], np.array(x, float), np.array(y, float)) <= found.high
+        assert result.low <= once(WEIGHTED["spearman"], np.array(x, float), np.array(y, float)) <= result.high
 
 
 def test_seed_noise_is_that_of_analysis_of_variance():

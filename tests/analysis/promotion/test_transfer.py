@@ -1,4 +1,4 @@
-"""Predictions at the large scale: against closed forms, by what must hold of them, and on the paper's tables."""
+"""Predictions at the large scale: against closed forms, by their invariants, and on the paper's tables."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis.numbers import fitted_line
-from analysis.promotion import Candidates, Prior, candidates, predict, published_prior, vague_prior
-from analysis.promotion.kriging import krige, standardised
+from analysis.promotion import Candidates, Prior, find_candidates, predict, published_prior, vague_prior
+from analysis.promotion.kriging import krige, standardise
 from analysis.promotion.transfer import explained_with_run
 from analysis.tables import ScoreTable, TableError
 
 PRIOR = Prior(rate=0.06, noise_share=0.02, growth=0.18, weight=5.0, source="test")
 
 
-def found_of(scores, known=None, sizes=(1.5e9,), large=7e9, seeds=None, noise=None) -> Candidates:
+def candidates_of(scores, known=None, sizes=(1.5e9,), large=7e9, seeds=None, noise=None) -> Candidates:
     score_nS = np.asarray(scores, dtype=float).reshape(len(scores), -1)
     n, num_scales = score_nS.shape
     return Candidates(
@@ -38,24 +38,24 @@ def found_of(scores, known=None, sizes=(1.5e9,), large=7e9, seeds=None, noise=No
     )
 
 
-def some(n=12, known=5, seed=0):
+def some_candidates(n=12, known=5, seed=0):
     rng = np.random.default_rng(seed)
     x = 40 + 3 * rng.standard_normal(n)
     y = 50 + 3.5 * (x - 40) / 3 + rng.standard_normal(n)
     y[known:] = math.nan
-    return found_of(x, y)
+    return candidates_of(x, y)
 
 
 # --- the regression ---------------------------------------------------------------------------------
 
 
 def test_without_prior_it_is_least_squares_with_its_t_intervals():
-    found = some(known=8)
-    transfer = predict(found, replace(PRIOR, weight=1e-9))
-    known = np.isfinite(found.known_n)
-    line = fitted_line(found.score_nS[known, 0], found.known_n[known])
-    new = found.score_nS[~known, 0]
-    # one observation tells the level, so that 7 degrees remain where least squares counts 6
+    candidates = some_candidates(known=8)
+    transfer = predict(candidates, replace(PRIOR, weight=1e-9))
+    known = np.isfinite(candidates.known_n)
+    line = fitted_line(candidates.score_nS[known, 0], candidates.known_n[known])
+    new = candidates.score_nS[~known, 0]
+    # one observation determines the level, so that 7 degrees remain where least squares counts 6
     assert transfer.mean_n[~known] == pytest.approx(line.at(new), rel=1e-4)  # slopes below 0 count as 0
     ratio = math.sqrt(6 / 7) * stats.t.ppf(0.975, 7) / stats.t.ppf(0.975, 6)
     assert transfer.half_width_n()[~known] == pytest.approx(ratio * line.prediction(new), rel=1e-4)
@@ -63,10 +63,10 @@ def test_without_prior_it_is_least_squares_with_its_t_intervals():
 
 def test_posterior_is_that_of_brute_force_integration():
     """On a grid: prior of the slope N(unit, s^2 / w), of s^2 scaled inverse chi^2, of the level flat."""
-    found = some(n=9, known=4)
-    transfer = predict(found, PRIOR)
-    basis, known = transfer.basis, np.isfinite(found.known_n)
-    x, y = basis.index_n[known], found.known_n[known]
+    candidates = some_candidates(n=9, known=4)
+    transfer = predict(candidates, PRIOR)
+    basis, known = transfer.basis, np.isfinite(candidates.known_n)
+    x, y = basis.index_n[known], candidates.known_n[known]
     weight, scale2 = PRIOR.weight, basis.unit**2 * basis.unexplained
 
     b, s2 = np.linspace(-6, 12, 1500)[:, None], np.exp(np.linspace(-4, 6, 1500))[None, :]
@@ -81,9 +81,9 @@ def test_posterior_is_that_of_brute_force_integration():
     assert (density * s2).sum() == pytest.approx(variance, rel=1e-3)
 
 
-def test_draws_have_the_means_and_spreads_that_are_told():
-    for found in (some(), some(known=0), some(known=2, seed=3)):
-        transfer = predict(found, PRIOR)
+def test_draws_have_the_predicted_means_and_standard_deviations():
+    for candidates in (some_candidates(), some_candidates(known=0), some_candidates(known=2, seed=3)):
+        transfer = predict(candidates, PRIOR)
         y_Mn = transfer.draws(200_000)
         error_n = 4 * y_Mn.std(axis=0) / math.sqrt(200_000) + 1e-3
         assert (np.abs(y_Mn.mean(axis=0) - transfer.mean_n) < error_n).all()
@@ -91,10 +91,10 @@ def test_draws_have_the_means_and_spreads_that_are_told():
         assert np.array_equal(y_Mn, transfer.draws(200_000))
 
 
-def test_a_small_scale_is_not_taken_for_reversed():
+def test_a_small_scale_is_assumed_not_to_be_reversed():
     x = np.arange(10.0)
-    found = found_of(x, [9, 8, 7, 6, 5, *[math.nan] * 5])  # known ones run the other way
-    transfer = predict(found, replace(PRIOR, weight=0.5))
+    candidates = candidates_of(x, [9, 8, 7, 6, 5, *[math.nan] * 5])  # the known scores are in reverse order
+    transfer = predict(candidates, replace(PRIOR, weight=0.5))
     assert transfer.free_slope < 0 <= transfer.slope
     unknown = transfer.mean_n[5:]
     assert (np.diff(unknown) >= 0).all()
@@ -102,49 +102,49 @@ def test_a_small_scale_is_not_taken_for_reversed():
 
 
 def test_relative_until_one_is_known():
-    transfer = predict(some(known=0), PRIOR)
+    transfer = predict(some_candidates(known=0), PRIOR)
     assert transfer.is_relative
     assert transfer.mean_n.mean() == pytest.approx(0, abs=1e-9)
     assert transfer.prior_share == pytest.approx(1)
-    assert not predict(some(known=1), PRIOR).is_relative
+    assert not predict(some_candidates(known=1), PRIOR).is_relative
 
 
-def test_prior_share_falls_with_knowledge_but_not_with_knowledge_of_equals():
+def test_prior_share_falls_with_known_designs_except_those_of_equal_index():
     x = np.concatenate([np.zeros(6), np.linspace(-3, 3, 6)])
     alike, spread = np.full(12, math.nan), np.full(12, math.nan)
     alike[:6], spread[6:] = 50 + np.arange(6) % 2, 50 + np.linspace(-3, 3, 6)
-    shares = [predict(found_of(x, known), PRIOR).prior_share for known in (alike, spread)]
+    shares = [predict(candidates_of(x, known), PRIOR).prior_share for known in (alike, spread)]
     assert shares[0] == pytest.approx(1)  # nothing of the slope
     assert shares[1] < 0.6
-    several = [predict(some(n=20, known=k), PRIOR).prior_share for k in (0, 3, 6, 12, 20)]
+    several = [predict(some_candidates(n=20, known=k), PRIOR).prior_share for k in (0, 3, 6, 12, 20)]
     assert several == sorted(several, reverse=True)
 
 
-def test_other_knowledge_changes_nothing_of_what_small_scales_say():
-    found = some()
-    anew = predict(found.knowing(np.full(12, math.nan)), PRIOR).knowing(found.known_n)
-    assert anew.mean_n == pytest.approx(predict(found, PRIOR).mean_n)
+def test_the_index_does_not_depend_on_large_scale_scores():
+    candidates = some_candidates()
+    again = predict(candidates.with_scores(np.full(12, math.nan)), PRIOR).conditioned_on(candidates.known_n)
+    assert again.mean_n == pytest.approx(predict(candidates, PRIOR).mean_n)
 
 
 # --- kriging ----------------------------------------------------------------------------------------
 
 
 def test_kriging_of_two_scales_in_closed_form():
-    found = found_of(np.zeros((1, 2)), sizes=(1e9, 2e9), large=8e9)
+    candidates = candidates_of(np.zeros((1, 2)), sizes=(1e9, 2e9), large=8e9)
     z, noise, rate = np.array([[1.5, 0.7]]), np.array([[0.3, 0.1]]), 0.2
     a = math.exp(-rate * math.log(2))
     k = np.array([math.exp(-rate * math.log(8)), math.exp(-rate * math.log(4))])
     det = 1.3 * 1.1 - a * a
     weights = np.array([1.1 * k[0] - a * k[1], 1.3 * k[1] - a * k[0]]) / det
-    index_n, explained_n = krige(z, noise, found, rate)
+    index_n, explained_n = krige(z, noise, candidates, rate)
     assert index_n == pytest.approx([weights @ z[0]])
     assert explained_n == pytest.approx([weights @ k])
 
 
 def test_without_noise_the_nearest_scale_is_all_that_counts():
-    found = found_of(np.zeros((3, 2)), sizes=(1e9, 2e9), large=8e9)
+    candidates = candidates_of(np.zeros((3, 2)), sizes=(1e9, 2e9), large=8e9)
     z = np.array([[1.0, 2.0], [-3.0, 2.0], [5.0, math.nan]])
-    index_n, explained_n = krige(z, np.full((3, 2), 1e-9), found, 0.2)
+    index_n, explained_n = krige(z, np.full((3, 2), 1e-9), candidates, 0.2)
     assert index_n[0] == pytest.approx(index_n[1], abs=1e-6)
     assert explained_n[2] < explained_n[0]
 
@@ -153,39 +153,39 @@ def test_a_seed_or_a_scale_more_explains_more():
     rng = np.random.default_rng(0)
     scores = rng.standard_normal((8, 2)) + rng.standard_normal((8, 1)) * 2
     scores[:3, 1] = math.nan
-    transfer = predict(found_of(scores, sizes=(0.5e9, 1.5e9)), replace(PRIOR, noise_share=0.3))
+    transfer = predict(candidates_of(scores, sizes=(0.5e9, 1.5e9)), replace(PRIOR, noise_share=0.3))
     for scale in (0, 1):
         assert (explained_with_run(transfer, scale) > transfer.basis.explained_n).all()
     assert explained_with_run(transfer, 1)[0] == pytest.approx(transfer.basis.explained_n[-1])  # as those that have it
 
 
-def test_a_scale_that_the_better_half_was_run_at_is_put_in_place():
-    """Its scores are those of a choice: they lie above its mean by less than at the scale they were chosen by."""
+def test_a_scale_with_only_the_better_half_of_designs_is_standardised():
+    """Its scores are those of a selection: they exceed its mean by less than at the scale of selection."""
     rng, prior = np.random.default_rng(1), replace(PRIOR, rate=0.1, noise_share=0.05)
-    n, kept = 4000, math.exp(-0.1 * math.log(8))
+    n, correlation = 4000, math.exp(-0.1 * math.log(8))
     quality = rng.standard_normal(n)
-    later = kept * quality + math.sqrt(1 - kept**2) * rng.standard_normal(n)
+    later = correlation * quality + math.sqrt(1 - correlation**2) * rng.standard_normal(n)
     noise = math.sqrt(0.05) * rng.standard_normal((n, 2))
     true = np.column_stack([quality, later]) + noise
     scores = 50 + true * [3, 7]
     scores[scores[:, 0] < 50, 1] = math.nan
-    seen = standardised(found_of(scores, sizes=(0.5e9, 4e9)), prior)
+    scores_z = standardise(candidates_of(scores, sizes=(0.5e9, 4e9)), prior)
     there = np.isfinite(scores[:, 1])
-    slope, start = np.polyfit(true[there, 1], seen.z_nS[there, 1], 1)
+    slope, start = np.polyfit(true[there, 1], scores_z.z_nS[there, 1], 1)
     assert slope == pytest.approx(1, abs=0.05)
     assert start == pytest.approx(0, abs=0.05)
-    assert seen.rate == pytest.approx(0.1, abs=0.03)
+    assert scores_z.rate == pytest.approx(0.1, abs=0.03)
 
 
-def test_measured_noise_is_taken_from_the_spread():
+def test_measured_noise_is_subtracted_from_the_variance():
     rng = np.random.default_rng(2)
     quality = 2 * rng.standard_normal(3000)
     scores = quality + rng.standard_normal(3000)
-    seen = standardised(found_of(scores, noise=[1.0]), PRIOR)
-    assert seen.spread == pytest.approx(2, rel=0.04)
-    assert seen.share_S == pytest.approx([0.25], rel=0.1)
-    drowned = standardised(found_of(scores, noise=[100.0]), PRIOR)
-    assert 0 < drowned.spread < math.inf
+    scores_z = standardise(candidates_of(scores, noise=[1.0]), PRIOR)
+    assert scores_z.sd == pytest.approx(2, rel=0.04)
+    assert scores_z.share_S == pytest.approx([0.25], rel=0.1)
+    drowned = standardise(candidates_of(scores, noise=[100.0]), PRIOR)
+    assert 0 < drowned.sd < math.inf
 
 
 # --- what must not matter ---------------------------------------------------------------------------
@@ -194,11 +194,11 @@ def test_measured_noise_is_taken_from_the_spread():
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(0.01, 1000), st.floats(-1000, 1000), st.floats(0.01, 1000))
 def test_units_and_zero_of_scores_do_not_matter(seed, factor, shift, small_factor):
-    found = some(seed=seed)
-    moved = replace(found, score_nS=found.score_nS * small_factor - shift)
-    plain, other = predict(found, PRIOR), predict(moved, PRIOR)
+    candidates = some_candidates(seed=seed)
+    moved = replace(candidates, score_nS=candidates.score_nS * small_factor - shift)
+    plain, other = predict(candidates, PRIOR), predict(moved, PRIOR)
     assert other.index_n == pytest.approx(plain.index_n, abs=1e-6)
-    both = replace(found, score_nS=found.score_nS * factor, known_n=found.known_n * factor + shift)
+    both = replace(candidates, score_nS=candidates.score_nS * factor, known_n=candidates.known_n * factor + shift)
     other = predict(both, PRIOR)
     tolerance = {"rel": 1e-6, "abs": 1e-6 * (factor + abs(shift))}
     assert other.mean_n == pytest.approx(plain.mean_n * factor + shift, **tolerance)
@@ -207,8 +207,8 @@ def test_units_and_zero_of_scores_do_not_matter(seed, factor, shift, small_facto
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_order_of_designs_does_not_matter(seed):
-    found, order = some(seed=seed), np.random.default_rng(seed).permutation(12)
-    plain, other = predict(found, PRIOR), predict(found.only(order), PRIOR)
+    candidates, order = some_candidates(seed=seed), np.random.default_rng(seed).permutation(12)
+    plain, other = predict(candidates, PRIOR), predict(candidates.subset(order), PRIOR)
     assert other.mean_n == pytest.approx(plain.mean_n[order])
     assert other.half_width_n() == pytest.approx(plain.half_width_n()[order])
 
@@ -218,8 +218,8 @@ def test_losses_are_scores_negated(rows_of):
     x = {f"d{i}": [float(v)] for i, v in enumerate(rng.standard_normal(8))}
     y = {name: [2 * v[0]] for name, v in list(x.items())[:4]}
     losses = {scale: {d: [-v[0]] for d, v in part.items()} for scale, part in (("1M", x), ("2M", y))}
-    plain = candidates(ScoreTable(rows_of({"1M": x, "2M": y})), "2M")
-    other = candidates(ScoreTable(rows_of(losses), lower_is_better=True), "2M")
+    plain = find_candidates(ScoreTable(rows_of({"1M": x, "2M": y})), "2M")
+    other = find_candidates(ScoreTable(rows_of(losses), lower_is_better=True), "2M")
     assert predict(other, PRIOR).mean_n == pytest.approx(predict(plain, PRIOR).mean_n)
 
 
@@ -230,15 +230,15 @@ def test_candidates_of_a_table_with_gaps(rows_of):
     table = ScoreTable(
         rows_of({"1M": {"a": [1, 3], "b": [2, 2]}, "4M": {"b": [5], "c": [6]}, "9M": {"c": [9], "z": [9]}})
     )
-    found = candidates(table, "9M")
-    assert found.designs == ("a", "b", "c")
-    assert found.scales == ("1M", "4M")
-    assert found.score_nS[0] == pytest.approx([2, math.nan], nan_ok=True)
-    assert found.seeds_nS.tolist() == [[2, 0], [2, 1], [0, 1]]
-    assert found.known_n == pytest.approx([math.nan, math.nan, 9], nan_ok=True)
-    assert found.noise_S[0] == pytest.approx(1.0)
-    assert math.isnan(found.noise_S[1])
-    transfer = predict(found, PRIOR)
+    candidates = find_candidates(table, "9M")
+    assert candidates.designs == ("a", "b", "c")
+    assert candidates.scales == ("1M", "4M")
+    assert candidates.score_nS[0] == pytest.approx([2, math.nan], nan_ok=True)
+    assert candidates.seeds_nS.tolist() == [[2, 0], [2, 1], [0, 1]]
+    assert candidates.known_n == pytest.approx([math.nan, math.nan, 9], nan_ok=True)
+    assert candidates.noise_S[0] == pytest.approx(1.0)
+    assert math.isnan(candidates.noise_S[1])
+    transfer = predict(candidates, PRIOR)
     assert np.isfinite(transfer.mean_n).all()
     assert np.isfinite(transfer.draws()).all()
 
@@ -246,7 +246,7 @@ def test_candidates_of_a_table_with_gaps(rows_of):
 @pytest.mark.parametrize(
     ("large", "scales", "message"),
     [
-        ("big", None, "no size"),
+        ("big", None, "not a size"),
         ("0.5B", None, "smaller than 0.5B"),
         ("7B", ["9B"], "9B"),
         ("4B", ["7B"], "7B"),
@@ -254,24 +254,24 @@ def test_candidates_of_a_table_with_gaps(rows_of):
 )
 def test_refusals(apollo, large, scales, message):
     with pytest.raises(TableError, match=message):
-        candidates(apollo.select(), large, scales)
+        find_candidates(apollo.select(), large, scales)
 
 
-def test_two_designs_are_no_choice_and_equal_ones_tell_nothing(table_of):
+def test_two_designs_or_equal_scores_are_refused(table_of):
     with pytest.raises(TableError, match="2 designs"):
-        candidates(table_of([1, 2], [1, 2]), "2M")
-    with pytest.raises(TableError, match="score alike at 1M"):
-        predict(candidates(table_of([0.1 + 0.2] * 4, [1, 2, 3, 4]), "2M"), PRIOR)
+        find_candidates(table_of([1, 2], [1, 2]), "2M")
+    with pytest.raises(TableError, match="equal scores at 1M"):
+        predict(find_candidates(table_of([0.1 + 0.2] * 4, [1, 2, 3, 4]), "2M"), PRIOR)
 
 
 def test_three_designs_are_enough(table_of):
-    transfer = predict(candidates(table_of([1, 2, 3], [1, 2, 3]), "2M").knowing(np.full(3, math.nan)), PRIOR)
+    transfer = predict(find_candidates(table_of([1, 2, 3], [1, 2, 3]), "2M").with_scores(np.full(3, math.nan)), PRIOR)
     assert np.isfinite(transfer.draws()).all()
     assert np.argmax(transfer.mean_n) == 2
 
 
 def test_all_known(table_of):
-    transfer = predict(candidates(table_of([1, 2, 3, 5], [4, 3, 2, 1]), "2M"), PRIOR)
+    transfer = predict(find_candidates(table_of([1, 2, 3, 5], [4, 3, 2, 1]), "2M"), PRIOR)
     assert transfer.mean_n.tolist() == [4, 3, 2, 1]
     assert (transfer.draws(50) == [4, 3, 2, 1]).all()
     assert not transfer.half_width_n().any()
@@ -285,16 +285,16 @@ def test_published_prior():
     assert (prior.rate, prior.growth) == (pytest.approx(0.061, abs=5e-4), pytest.approx(0.179, abs=5e-4))
     assert prior.noise_share == pytest.approx(0.0166, abs=5e-4)
     assert vague_prior().weight == prior.weight
-    assert vague_prior().rate > prior.rate  # it promises less
+    assert vague_prior().rate > prior.rate  # it predicts with wider intervals
 
 
 def test_a_blind_prediction_on_apollo_covers(apollo):
-    found = candidates(apollo.select(), "7B", ["1.5B"])
-    transfer = predict(found.knowing(np.full(21, math.nan)), vague_prior())
-    rest = found.known_n - found.known_n.mean() - transfer.mean_n
+    candidates = find_candidates(apollo.select(), "7B", ["1.5B"])
+    transfer = predict(candidates.with_scores(np.full(21, math.nan)), vague_prior())
+    rest = candidates.known_n - candidates.known_n.mean() - transfer.mean_n
     assert (np.abs(rest) <= transfer.half_width_n()).mean() >= 0.9
-    every = predict(candidates(apollo.select(), "7B").knowing(np.full(21, math.nan)), vague_prior())
-    assert every.half_width_n().max() < transfer.half_width_n().max()  # 4B knows more
+    every = predict(find_candidates(apollo.select(), "7B").with_scores(np.full(21, math.nan)), vague_prior())
+    assert every.half_width_n().max() < transfer.half_width_n().max()  # 4B is more informative
 
 
 def test_a_thousand_designs():
@@ -303,6 +303,6 @@ def test_a_thousand_designs():
     scores[rng.random((1000, 3)) < 0.3] = math.nan
     scores[:, 0] = rng.standard_normal(1000)
     start = time.process_time()
-    transfer = predict(found_of(scores, sizes=(0.5e9, 1.5e9, 4e9)), PRIOR)
+    transfer = predict(candidates_of(scores, sizes=(0.5e9, 1.5e9, 4e9)), PRIOR)
     assert np.isfinite(transfer.draws()).all()
     assert time.process_time() - start < 2

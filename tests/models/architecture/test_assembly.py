@@ -1,4 +1,4 @@
-"""The LLM of a trial: whatever fits is taken, and what does not is refused in a sentence."""
+"""The LLM of a trial: an LLM that fits is built, any other is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from transformers.utils import logging
 
 from models.architecture import VideoLMM, build
 from models.architecture.llm import load_llm
-from models.data import Branch, Corpus, Prompter, Record, Row, collate
+from models.data import Branch, Corpus, Prompter, Row, TrainingSample, collate
 from models.design import AdamW, Design, LearningRates, Mix, Stage, TrialConfig, Uniform
 from models.presets import PRESETS
 from models.training import train
@@ -62,14 +62,14 @@ def trial(llm: Path | str, design: Design = DESIGN, samples: int = 64) -> TrialC
 
 
 def refusal(llm: Path | str) -> str:
-    """What is said of an LLM that is refused: one line."""
+    """The message for an LLM that is refused: one line."""
     with pytest.raises(CheckpointError) as error:
         build(trial(llm))
-    said = str(error.value)
-    assert "\n" not in said
-    assert not re.search(r"[a-z]Error|Traceback", said)
-    assert str(llm) in said
-    return said
+    message = str(error.value)
+    assert "\n" not in message
+    assert not re.search(r"[a-z]Error|Traceback", message)
+    assert str(llm) in message
+    return message
 
 
 # --- what is taken ------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def test_a_folder_of_any_causal_lm_is_built_and_learns(kind: PreTrainedConfig, t
     model, tokenizer = build(config)
     rng = np.random.default_rng(0)
     source = Stored({"v.mp4": (0, 8)}, np.arange(8) / 4, rng.integers(0, 256, (8, 32, 32, 3), np.uint8))
-    record = Record("v", "video", ("v.mp4",), (("what is the first digit", "two"),), True)
+    record = TrainingSample("v", "video", ("v.mp4",), (("what is the first digit", "two"),), True)
     corpus = Corpus(design, model.encoder, Prompter(tokenizer), [record], [], source)
     before = model.llm.get_input_embeddings().weight.clone()
     losses = [step.loss for step in train(model, config, corpus, torch.device("cpu"))]
@@ -110,7 +110,7 @@ def test_untied_and_tied_output_layers_are_loaded(tmp_path: Path):
     tensors = load_file(untied / "model.safetensors")
     assert torch.equal(load_llm(str(untied)).get_output_embeddings().weight, tensors.pop("lm_head.weight"))
     save_file(tensors, untied / "model.safetensors", metadata={"format": "pt"})
-    assert "they miss lm_head.weight" in refusal(untied)
+    assert "the file lacks lm_head.weight" in refusal(untied)
 
 
 @pytest.mark.parametrize(
@@ -149,26 +149,26 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path):
     file = folder / "model.safetensors"
     whole = load_file(file)
 
-    def said(tensors: dict[str, torch.Tensor]) -> str:
+    def message(tensors: dict[str, torch.Tensor]) -> str:
         save_file(tensors, file, metadata={"format": "pt"})
         return refusal(folder)
 
     layer = {name: tensor for name, tensor in whole.items() if ".layers.1." not in name}
     first = "model.layers.1.input_layernorm.weight"
-    assert f"they miss {first}" in said(layer)
-    assert "and 9 more; fetch both again from where the model is published" in said(layer)
-    assert "they hold besides adapter.weight" in said(whole | {"adapter.weight": torch.ones(2)})
-    wrong = said(whole | {first: torch.ones(7)})
-    assert f"they have in another shape {first} ((7,) instead of (32,))" in wrong
+    assert f"the file lacks {first}" in message(layer)
+    assert "and 9 more; fetch both again from where the model is published" in message(layer)
+    assert "the file also holds adapter.weight" in message(whole | {"adapter.weight": torch.ones(2)})
+    wrong = message(whole | {first: torch.ones(7)})
+    assert f"the file has another shape for {first} ((7,) instead of (32,))" in wrong
 
 
-def test_a_damaged_local_copy_of_a_hub_id_is_told_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_damaged_local_copy_of_a_hub_id_is_reported_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = saved(tmp_path / "weights" / "who" / "What", QWEN2)
     (folder / "model.safetensors").write_bytes(b"")
     monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path / "weights"))
-    said = refusal("who/What")
-    assert said.startswith("who/What: the weights are damaged or truncated")
-    assert said.endswith(f"into {folder}")
+    message = refusal("who/What")
+    assert message.startswith("who/What: the weights are damaged or truncated")
+    assert message.endswith(f"into {folder}")
 
 
 def test_damaged_and_unsafe_weights_are_refused(tmp_path: Path):
@@ -196,11 +196,11 @@ class Evil:
         return (Path.touch, (self.path,))
 
 
-def test_what_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(CheckpointError, match=r"there is no folder .*nowhere; an LLM is a folder with config.json, or"):
         load_llm(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match=r"empty holds no config.json; put it there"):
+    with pytest.raises(CheckpointError, match=r"empty has no config.json; put it there"):
         load_llm(str(tmp_path / "empty"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert "fetch config.json and model.safetensors from https://huggingface.co/no/where and name" in refusal(
@@ -226,7 +226,7 @@ def test_a_config_that_cannot_be_is_refused(tmp_path: Path):
         ({"hidden_size": "wide"}, "cannot be loaded"),
         ({"model_type": "nonesuch"}, "cannot be loaded"),
         ({"model_type": "t5"}, "is of model type 't5', which is no causal LM"),
-        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}, "brings code of its own, which is never run"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}, "contains code of its own, which is never run"),
     ):
         file.write_text(json.dumps(config | changes))
         with pytest.raises(CheckpointError, match=says) as error:
@@ -241,7 +241,7 @@ def test_a_config_that_cannot_be_is_refused(tmp_path: Path):
         (CohereConfig(**SMALL, num_attention_heads=2, **RANGE, logit_scale=0.1), "log-probabilities differ by"),
         (
             Qwen2Config(**SMALL, **HEADS, layer_types=["full_attention", "linear_attention"]),
-            "with layers of kind linear_attention",
+            "with layers of type linear_attention, where full_attention and sliding_attention are supported",
         ),
     ],
     ids=["gemma2", "cohere", "linear"],
@@ -255,4 +255,4 @@ def test_llms_that_would_answer_packs_otherwise_are_refused(config: PreTrainedCo
 def test_an_llm_of_another_kind_than_its_weights_is_refused(tmp_path: Path):
     folder = saved(tmp_path / "llm", LlamaConfig(**SMALL, **HEADS))
     (folder / "config.json").write_text(json.dumps(QWEN2.to_dict()))
-    assert "they miss model.layers.0.self_attn.k_proj.bias" in refusal(folder)
+    assert "the file lacks model.layers.0.self_attn.k_proj.bias" in refusal(folder)

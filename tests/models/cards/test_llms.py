@@ -9,9 +9,9 @@ import torch
 import transformers
 
 from models.cards import LLMS, encoder_card, llm_card
-from models.cards.encoders import ENCODERS
+from models.cards.published import ENCODERS
 from models.design import (
-    Clip,
+    ClipTower,
     CustomEncoder,
     Dinov2,
     InternVideo2,
@@ -140,7 +140,7 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
 TOWERS = {  # configuration and class of transformers, the design's encoder, options
     "siglip": ("SiglipVision", Siglip, [{}, {"vision_use_head": False}]),
     "siglip2": ("Siglip2Vision", Siglip2, [{"num_patches": 64}]),
-    "clip": ("CLIPVision", Clip, [{}]),
+    "clip": ("CLIPVision", ClipTower, [{}]),
     "dinov2": ("Dinov2", Dinov2, [{"image_size": 70}, {"use_swiglu_ffn": True}, {"qkv_bias": False}]),
     "videomae": ("VideoMAE", VideoMae, [{}, {"use_mean_pooling": False}, {"qkv_bias": False}]),
     "vjepa2": ("VJEPA2", Vjepa2, [{}, {"qkv_bias": False, "mlp_ratio": 3.0}]),
@@ -226,21 +226,21 @@ def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path):
         LanguageBindVideo, kind="languagebind_video", weights=video, frames=16
     )
     assert "the file itself: a path, or a copy" in refused(Vjepa, kind="vjepa", weights="/nowhere/vitl16.pth.tar")
-    assert "is of kind 'siglip', not 'clip'" in refused(Clip, kind="clip", weights=siglip)
+    assert "is of kind 'siglip', not 'clip'" in refused(ClipTower, kind="clip", weights=siglip)
     assert f"did you mean {siglip!r}?" in refused(Siglip, kind="siglip", weights=siglip.replace("so400m", "so40m"))
     assert "below $ABLATE_WEIGHTS" in refused(Vjepa, kind="vjepa", weights="/nowhere/vitl16.pth.tar")
-    assert "a local config.json" in refused(Clip, kind="clip", weights="laion/none")
+    assert "a local config.json" in refused(ClipTower, kind="clip", weights="laion/none")
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
-    assert "is of model type 'vit'; kind 'clip' takes" in refused(Clip, kind="clip", weights=str(tmp_path))
+    assert "is of model type 'vit'; kind 'clip' takes" in refused(ClipTower, kind="clip", weights=str(tmp_path))
 
 
 def test_a_local_copy_says_for_itself_of_which_kind_it_is(tmp_path: Path, monkeypatch):
     laion = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"
     with pytest.raises(ValueError, match="is of kind 'languagebind_image', not 'clip'"):
-        encoder_card(Clip(kind="clip", weights=laion))
+        encoder_card(ClipTower(kind="clip", weights=laion))
     transformers.CLIPVisionConfig(**SMALL, intermediate_size=48).save_pretrained(tmp_path / laion)
     monkeypatch.setenv("ABLATE_WEIGHTS", str(tmp_path))
-    assert encoder_card(Clip(kind="clip", weights=laion)).width == 32
+    assert encoder_card(ClipTower(kind="clip", weights=laion)).width == 32
 
 
 def test_custom_encoders_are_what_they_declare():

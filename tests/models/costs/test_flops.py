@@ -12,14 +12,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from models.architecture import VideoLMM, build_encoder, build_resampler
+from models.architecture import VideoLMM, build_resampler
 from models.cards import LLMS, LlmCard, encoder_card
-from models.cards.encoders import ENCODERS
-from models.costs import ON_CPU, Learning, Load, Model, on_gpus, training_flops, training_memory
+from models.cards.published import ENCODERS
+from models.costs import ON_CPU, Learning, Load, Model, TrainingStep, on_gpus, training_flops, training_memory
 from models.costs.flops import encoder_forward, resampler_params
 from models.data import VIDEO_TOKEN, Branch, Row, collate
 from models.design import AdamW, ConvPool, LearningRates, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
-from models.encoders import CombinedEncoder
+from models.encoders import CombinedEncoder, build_encoder
 from models.training import freeze, make_optimizers
 
 RESAMPLERS: list[Resampler] = [
@@ -109,7 +109,7 @@ def test_flops_are_those_that_torch_counts(resampler: Resampler, encoders, learn
     clips, text, targets = 5, 40, 6
     load = Load(clips=clips, visual=clips * model.tokens_per_clip, text=text, targets=targets)
     frames = tuple(torch.zeros(clips, takes, 32, 32, 3, dtype=torch.uint8).numpy() for takes in model.takes)
-    branch = Branch(tuple(range(text)), tuple((place, place) for place in range(targets)))
+    branch = Branch(tuple(range(text)), tuple((position, position) for position in range(targets)))
     batch = collate([Row([VIDEO_TOKEN] * int(load.visual), [branch], frames)])
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         lmm.loss(batch).backward()
@@ -135,6 +135,7 @@ def load_of(clips: float) -> Load:
 
 ALL = Learning(vision=True, connector=True, llm=True)
 TUNE = Learning(vision=False, connector=True, llm=True)
+ADAMW_STEP = TrainingStep(optimizer="adamw")
 
 
 @given(st.integers(1, 200))
@@ -149,7 +150,11 @@ def test_more_clips_cost_more_and_learning_parts_too(clips: int):
 def test_memory_falls_with_gpus_and_checkpointing(clips: int, gpus: int):
     def peak(learning: Learning, gpus: int, *, checkpointing: bool = False) -> float:
         memory = training_memory(
-            apollo(), load_of(clips), learning, on_gpus(gpus), optimizer="adamw", checkpointing=checkpointing
+            apollo(),
+            load_of(clips),
+            learning,
+            on_gpus(gpus),
+            TrainingStep(optimizer="adamw", checkpointing=checkpointing),
         )
         return memory.peak
 
@@ -158,8 +163,8 @@ def test_memory_falls_with_gpus_and_checkpointing(clips: int, gpus: int):
     assert peak(TUNE, gpus) < peak(ALL, gpus)
 
 
-def test_what_is_held_follows_from_bytes_a_parameter():
-    memory = training_memory(apollo(), load_of(1), TUNE, ON_CPU, optimizer="adamw")
+def test_memory_follows_from_bytes_per_parameter():
+    memory = training_memory(apollo(), load_of(1), TUNE, ON_CPU, ADAMW_STEP)
     params = apollo().params
     learned = params["connector"] + params["llm"]
     assert memory.weights == 4 * sum(params.values())
@@ -168,33 +173,33 @@ def test_what_is_held_follows_from_bytes_a_parameter():
 
 
 @pytest.mark.parametrize("optimizer", [AdamW(kind="adamw"), Muon(kind="muon")], ids=lambda config: config.kind)
-def test_optimiser_states_are_those_that_the_optimiser_keeps(optimizer: AdamW | Muon):
+def test_optimiser_states_are_those_of_the_real_optimiser(optimizer: AdamW | Muon):
     """After a real step of the LLM: norms and biases, which the formula leaves out, are under 2% of it."""
     model = planned(RESAMPLERS[0], (IMAGE,))
     lmm, rates = real(model, (IMAGE,)), LearningRates(llm=1e-3)
     freeze(lmm, rates)
     for weight in lmm.trainable():
         weight.grad = torch.ones_like(weight)
-    kept = 0
+    num_values = 0
     for one in make_optimizers(lmm, optimizer, rates):
         one.step()
-        kept += sum(t.numel() for state in one.state.values() for t in state.values() if t.ndim)
-    memory = training_memory(model, load_of(1), Learning.of(rates), ON_CPU, optimizer=optimizer.kind)
-    assert memory.optimizer / 4 == pytest.approx(kept, rel=0.02)
+        num_values += sum(t.numel() for state in one.state.values() for t in state.values() if t.ndim)
+    memory = training_memory(model, load_of(1), Learning.of(rates), ON_CPU, TrainingStep(optimizer=optimizer.kind))
+    assert memory.optimizer / 4 == pytest.approx(num_values, rel=0.02)
 
 
-def test_who_sees_whom_grows_with_the_square_of_the_length():
-    """A boolean of each pair of places, and what attention adds for it: all else grows with the length."""
+def test_attention_masks_grow_with_the_square_of_the_length():
+    """The boolean mask and its additive form: all other activations grow with the length."""
 
-    def kept(text: int) -> float:
+    def activations(text: int) -> float:
         load = Load(clips=0, visual=0, text=text, targets=1)
-        return training_memory(apollo(), load, TUNE, ON_CPU, optimizer="adamw").activations
+        return training_memory(apollo(), load, TUNE, ON_CPU, ADAMW_STEP).activations
 
-    assert kept(3000) - 2 * kept(2000) + kept(1000) == pytest.approx(2 * 1000**2 * (1 + 4))
+    assert activations(3000) - 2 * activations(2000) + activations(1000) == pytest.approx(2 * 1000**2 * (1 + 4))
 
 
 def test_a_tower_of_images_costs_by_the_frame():
-    """SigLIP-SO400M: 26 blocks of 729 places. Its parameters times two times places, and the attention."""
+    """SigLIP-SO400M: 26 blocks of 729 patches: FLOPs of its weights are 2 x parameters x patches, plus attention."""
     card = ENCODERS["google/siglip-so400m-patch14-384"]
     forward = encoder_forward(card)
     matrices = card.blocks_run * (4 * 1152**2 + 2 * 1152 * 4304)

@@ -1,4 +1,4 @@
-"""Manifests: what is wrong is told with file, record and mend."""
+"""Manifests: errors name the file, the record and the fix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from models.data import ManifestError, load_test, load_train
 
 TALK = [{"from": "human", "value": "<video>\nwhat"}, {"from": "gpt", "value": "that"}]
-ASKED = {"question": "what", "options": ["a", "b"], "answer": 1, "category": "ocr"}
+QUESTION = {"question": "what", "options": ["a", "b"], "answer": 1, "category": "ocr"}
 
 
 @pytest.fixture
@@ -35,18 +35,18 @@ def test_llava_records_are_read(write):
 
 
 @pytest.mark.parametrize(
-    ("asked", "read"),
+    ("text", "question"),
     [
         ("<image>\n<image>\nwhat", "what"),
         ("what\n<image>\n<image>", "what"),
         ("Image 1: <image>\nImage 2: <image>\nwhat", "Image 1: \nImage 2: \nwhat"),
     ],
 )
-def test_several_images_are_a_list(write, asked, read):
-    talk = [{"from": "human", "value": asked}, TALK[1], {"from": "human", "value": "<image>\nand"}, TALK[1]]
+def test_several_images_are_a_list(write, text, question):
+    talk = [{"from": "human", "value": text}, TALK[1], {"from": "human", "value": "<image>\nand"}, TALK[1]]
     (record,) = load_train(write([{"image": ["a.mp4", "a.mp4"], "conversations": talk}]))
     assert (record.kind, record.media) == ("multi_image", ("a.mp4", "a.mp4"))
-    assert record.turns == ((read, "that"), ("and", "that"))
+    assert record.turns == ((question, "that"), ("and", "that"))
 
 
 def test_a_list_of_one_image_is_an_image(write):
@@ -55,11 +55,11 @@ def test_a_list_of_one_image_is_an_image(write):
 
 
 def test_questions_may_be_about_several_images(write):
-    (item,) = load_test(write([{"image": ["a.mp4", "a.mp4"], "questions": [ASKED]}], "test.json"))
+    (item,) = load_test(write([{"image": ["a.mp4", "a.mp4"], "questions": [QUESTION]}], "test.json"))
     assert (item.kind, item.media) == ("multi_image", ("a.mp4", "a.mp4"))
 
 
-def test_text_without_media_is_left_as_it_is(write):
+def test_text_without_media_is_unchanged(write):
     talk = [{"from": "human", "value": "what is <image>"}, TALK[1]]
     assert load_train(write([{"conversations": talk}]))[0].turns == (("what is <image>", "that"),)
 
@@ -73,7 +73,7 @@ def test_a_placeholder_behind_the_question_is_removed_too(write):
     ("data", "says"),
     [
         ("{", "not valid JSON"),
-        ("[]", "must be a list of records"),
+        ("[]", "must be a list of at least one record"),
         ([{"id": "x"}], r"record 0 \(id x\): needs `conversations`"),
         ([{"conversations": TALK[:1]}], "must alternate human, gpt"),
         ([{"video": "b.mp4", "conversations": TALK}], "1 of 1 media files are missing.*first b.mp4"),
@@ -81,7 +81,7 @@ def test_a_placeholder_behind_the_question_is_removed_too(write):
         ([{"image": [], "conversations": TALK}], r"record 0 .*`image` must be a path or a list of at least one path"),
         ([{"image": ["a.mp4", 3], "conversations": TALK}], r"list of at least one path, not \['a.mp4', 3\]"),
         ([{"video": ["a.mp4"], "conversations": TALK}], "`video` must be a path, not"),
-        ([{"video": "a.mp4", "image": "a.mp4", "conversations": TALK}], "has `video` and `image`; give one"),
+        ([{"video": "a.mp4", "image": "a.mp4", "conversations": TALK}], "has both `video` and `image`; give one"),
     ],
 )
 def test_wrong_training_records(write, data, says):
@@ -92,20 +92,20 @@ def test_wrong_training_records(write, data, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"answer": 2}, "`answer` must be the place of an option"),
-        ({"options": ["a"]}, "`answer` must be the place of an option"),
+        ({"answer": 2}, "`answer` must be the index of an option"),
+        ({"options": ["a"]}, "`answer` must be the index of an option"),
         ({"category": "overall"}, "reserved"),
         ({"question": None, "options": None}, "needs `questions`"),
     ],
 )
 def test_wrong_questions(write, change, says):
     with pytest.raises(ManifestError, match=says):
-        load_test(write([{"video": "a.mp4", "questions": [ASKED | change]}], "test.json"))
+        load_test(write([{"video": "a.mp4", "questions": [QUESTION | change]}], "test.json"))
 
 
 def test_questions_need_something_to_look_at(write):
     with pytest.raises(ManifestError, match="needs `video` or `image`"):
-        load_test(write([{"questions": [ASKED]}], "test.json"))
+        load_test(write([{"questions": [QUESTION]}], "test.json"))
 
 
 def test_a_missing_manifest_is_named(tmp_path):

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.cards import EncoderCard
-from models.cards.encoders import ENCODERS
+from models.cards.published import ENCODERS
 from models.costs.flops import encoder_forward
 from models.encoders.internvideo2 import InternVideo2Tower
 from models.encoders.languagebind import LanguageBindTower

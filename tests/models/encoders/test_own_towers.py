@@ -13,16 +13,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.architecture import build_encoder
 from models.cards import encoder_card
 from models.design import CustomEncoder, Encoder, InternVideo2, LanguageBindImage, LanguageBindVideo, Vjepa
-from models.encoders import VisionEncoder
+from models.encoders import VisionEncoder, build_encoder
 from models.encoders.internvideo2 import InternVideo2Tower
 from models.encoders.languagebind import LanguageBindTower
 from models.encoders.vjepa import VjepaTower
+from models.families import FAMILIES
 from models.weights import CheckpointError, InternVideo2Sizes, LanguageBindSizes, VjepaSizes
 from models.weights.layouts import TRAINING_ONLY
-from models.weights.shapes import INTERNVIDEO2_HEADS, heads_of
+from models.weights.shapes import heads_of
 from tests.models.encoders.published import filled, golden, manifest
 
 CLOSE = {"atol": 1e-4, "rtol": 0.0}
@@ -66,8 +66,8 @@ def test_towers_have_the_published_keys_shapes_and_counts(name: str, make, prefi
 
 def test_what_is_left_out_of_internvideo2_is_what_its_training_alone_used():
     whole = manifest("internvideo2-stage2-1b-224p-f4")
-    kept = {key for key in whole if not key.startswith(TRAINING_ONLY)}
-    assert kept == set(manifest("internvideo2-stage2-1b-224p-f4.patch_features_only"))
+    features_only = {key for key in whole if not key.startswith(TRAINING_ONLY)}
+    assert features_only == set(manifest("internvideo2-stage2-1b-224p-f4.patch_features_only"))
     assert sum(math.prod(shape) for shape in whole.values()) == 1_049_117_056
 
 
@@ -288,8 +288,8 @@ def test_the_container_that_stands_last_here_is_the_one_read(name: str, containe
     tower, where = save(tmp_path)
     state = {}
     for depth, container in enumerate(containers, start=4 - len(containers)):  # the last has all three blocks
-        kept = {k: v for k, v in tower.state_dict().items() if not k.startswith("blocks.") or int(k[7]) < depth}
-        state[container] = under("module.backbone." if name == "vjepa" else "vision_encoder.", kept)
+        own = {k: v for k, v in tower.state_dict().items() if not k.startswith("blocks.") or int(k[7]) < depth}
+        state[container] = under("module.backbone." if name == "vjepa" else "vision_encoder.", own)
     torch.save(state | {"epoch": 3}, where)
     encoder = build_encoder(config(str(where)).model_copy(update={"layer": 3}))
     assert encoder.grid == grid
@@ -377,7 +377,7 @@ def test_bad_checkpoints_are_refused_in_a_sentence(name: str, tmp_path: Path):
     with pytest.raises(CheckpointError, match="is no checkpoint of"):
         build_encoder(config(str(where)))
     torch.save([1, 2], file)
-    with pytest.raises(CheckpointError, match="holds a list, no named tensors"):
+    with pytest.raises(CheckpointError, match="contains a list, not named tensors"):
         build_encoder(config(str(where)))
     file.unlink()
     with pytest.raises(CheckpointError, match=r"fetch .* from https://"):
@@ -385,14 +385,17 @@ def test_bad_checkpoints_are_refused_in_a_sentence(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["vjepa", "internvideo2"])
-def test_a_tensor_that_misses_or_is_too_much_or_misshapen_is_named(name: str, tmp_path: Path):
+def test_missing_unexpected_and_mismatched_tensors_are_named(name: str, tmp_path: Path):
     save, config, _ = CASES[name]
     tower, where = save(tmp_path)
     state = dict(tower.state_dict())
     cases = (
-        ({k: v for k, v in state.items() if k != "blocks.1.norm1.weight"}, r"misses blocks\.1\.norm1\.weight"),
-        (state | {"adapter": torch.ones(1)}, "holds besides adapter"),
-        (state | {"blocks.1.mlp.fc1.bias": torch.ones(3)}, r"blocks\.1\.mlp\.fc1\.bias \(\(3,\) instead of \(96,\)\)"),
+        ({k: v for k, v in state.items() if k != "blocks.1.norm1.weight"}, r"lacks blocks\.1\.norm1\.weight"),
+        (state | {"adapter": torch.ones(1)}, "also holds adapter"),
+        (
+            state | {"blocks.1.mlp.fc1.bias": torch.ones(3)},
+            r"another shape for blocks\.1\.mlp\.fc1\.bias \(\(3,\) instead of \(96,\)\)",
+        ),
     )
     for tensors, says in cases:
         torch.save(tensors, where)
@@ -417,18 +420,18 @@ def test_a_tensor_that_misses_or_is_too_much_or_misshapen_is_named(name: str, tm
         ),
     ],
 )
-def test_a_hub_that_cannot_be_reached_is_told_with_what_to_put_where(config, file: str, monkeypatch):
+def test_the_message_for_an_unreachable_hub_says_what_to_put_where(config, file: str, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError) as error:
         build_encoder(config)
-    told = str(error.value)
-    assert "cannot be fetched from the hub (the hub cannot be reached); " in told
-    assert f"fetch {file} from https://huggingface.co/{config.weights}" in told
-    assert f"put it at $ABLATE_WEIGHTS/{config.weights}/{file}" in told
+    message = str(error.value)
+    assert "cannot be fetched from the hub (the hub cannot be reached); " in message
+    assert f"fetch {file} from https://huggingface.co/{config.weights}" in message
+    assert f"put it at $ABLATE_WEIGHTS/{config.weights}/{file}" in message
 
 
 @pytest.mark.parametrize("name", ["vith16-384", "vith16", "vitl16"])
-def test_a_published_address_tells_what_to_put_where(name: str, tmp_path: Path, monkeypatch):
+def test_the_message_for_a_published_address_says_what_to_put_where(name: str, tmp_path: Path, monkeypatch):
     config = Vjepa(kind="vjepa", weights=f"https://dl.fbaipublicfiles.com/jepa/{name}/{name}.pth.tar")
     with pytest.raises(CheckpointError) as error:
         build_encoder(config)
@@ -441,13 +444,13 @@ def test_a_published_address_tells_what_to_put_where(name: str, tmp_path: Path, 
 
 
 def hub(folder: Path, monkeypatch, errors: dict[str, Exception] | None = None) -> list[str]:
-    """A hub that holds the folder's files; returns what is asked of it."""
+    """A hub that holds the folder's files; returns the names that are requested."""
     from huggingface_hub.errors import EntryNotFoundError
 
-    asked = []
+    requests = []
 
     def download(repo: str, name: str) -> str:
-        asked.append(name)
+        requests.append(name)
         if name in (errors or {}):
             raise (errors or {})[name]
         if not (folder / name).is_file():
@@ -458,16 +461,16 @@ def hub(folder: Path, monkeypatch, errors: dict[str, Exception] | None = None) -
         return str(cache / name)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    return asked
+    return requests
 
 
-def test_what_the_hub_has_not_and_what_it_refuses_is_told(tmp_path: Path, monkeypatch):
+def test_files_that_the_hub_lacks_or_refuses_are_reported(tmp_path: Path, monkeypatch):
     config = InternVideo2(kind="internvideo2", weights="OpenGVLab/InternVideo2-Stage2_1B-224p-f4")
-    asked = hub(tmp_path, monkeypatch)
+    requests = hub(tmp_path, monkeypatch)
     with pytest.raises(CheckpointError, match=r"\(it has no InternVideo2-stage2_1b-224p-f4\.pt or "):
         build_encoder(config)
-    assert len(asked) == 3
-    hub(tmp_path, monkeypatch, {asked[0]: OSError("Access is restricted\nmore")})
+    assert len(requests) == 3
+    hub(tmp_path, monkeypatch, {requests[0]: OSError("Access is restricted\nmore")})
     with pytest.raises(CheckpointError, match=r"\(Access is restricted\); fetch .*gated: ask there"):
         build_encoder(config)
 
@@ -477,9 +480,9 @@ def test_languagebinds_config_comes_from_the_hub_too(frames: int, tmp_path: Path
     save_languagebind(tmp_path, frames=frames, act="quick_gelu")
     kind = LanguageBindImage if frames == 1 else LanguageBindVideo
     config = kind(kind="languagebind_image" if frames == 1 else "languagebind_video", weights="some/where")
-    asked = hub(tmp_path, monkeypatch)
+    requests = hub(tmp_path, monkeypatch)
     encoder = build_encoder(config)
-    assert asked == ["pytorch_model.bin", "config.json"]
+    assert requests == ["pytorch_model.bin", "config.json"]
     layer = encoder.tower.encoder.layers[0]
     assert layer.mlp.is_quick
     assert layer.self_attn.heads == 4
@@ -556,8 +559,8 @@ class Stranger:
 def test_an_encoder_of_ones_own_enters_by_its_import_path(changes, says, tmp_path: Path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
-    given = {"kind": "custom", "path": "mine:Mine", "options": {"width": 4}, "grid": (1, 2, 2), "width": 4, **changes}
-    config = CustomEncoder(**given)
+    fields = {"kind": "custom", "path": "mine:Mine", "options": {"width": 4}, "grid": (1, 2, 2), "width": 4, **changes}
+    config = CustomEncoder(**fields)
     if says is None:
         encoder = build_encoder(config)
         assert isinstance(encoder, VisionEncoder)
@@ -567,9 +570,10 @@ def test_an_encoder_of_ones_own_enters_by_its_import_path(changes, says, tmp_pat
             build_encoder(config)
 
 
-def test_heads_that_nobody_told_are_not_guessed_for_wide_towers():
+def test_unknown_numbers_of_heads_are_not_guessed_for_wide_towers():
     """Any number of heads loads strictly, and all but one compute wrong features."""
-    assert heads_of(1408, INTERNVIDEO2_HEADS, "w") == 16
-    assert heads_of(128, INTERNVIDEO2_HEADS, "w") == 2
-    with pytest.raises(CheckpointError, match="how many heads a tower of width 3200 has is not known"):
-        heads_of(3200, INTERNVIDEO2_HEADS, "6B.pt")
+    heads_by_width = FAMILIES["internvideo2"].heads_by_width
+    assert heads_of(1408, heads_by_width, "w") == 16
+    assert heads_of(128, heads_by_width, "w") == 2
+    with pytest.raises(CheckpointError, match="the number of heads of a tower of width 3200 is not known"):
+        heads_of(3200, heads_by_width, "6B.pt")

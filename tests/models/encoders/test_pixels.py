@@ -5,19 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.encoders import (
-    ClipEncoder,
-    Dinov2Encoder,
-    InternVideo2Encoder,
-    LanguageBindImageEncoder,
-    LanguageBindVideoEncoder,
-    Siglip2Encoder,
-    SiglipEncoder,
-    VideoMaeEncoder,
-    VisionEncoder,
-    Vjepa2Encoder,
-    VjepaEncoder,
-)
+from models.encoders import VisionEncoder
+from models.encoders.clip import ClipEncoder
+from models.encoders.dinov2 import Dinov2Encoder
+from models.encoders.internvideo2 import InternVideo2Encoder
+from models.encoders.languagebind import LanguageBindImageEncoder, LanguageBindVideoEncoder
+from models.encoders.siglip import SiglipEncoder
+from models.encoders.siglip2 import Siglip2Encoder
+from models.encoders.videomae import VideoMaeEncoder
+from models.encoders.vjepa import VjepaEncoder
+from models.encoders.vjepa2 import Vjepa2Encoder
 
 COLOUR = (51, 102, 204)  # 0.2, 0.4, 0.8
 # By hand, (channel - mean) / deviation, with the published processors' means and deviations:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.architecture import build_encoder
 from models.cards import encoder_card
-from models.cards.encoders import ENCODERS
+from models.cards.published import ENCODERS
 from models.design import LanguageBindImage, LanguageBindVideo, Vjepa
+from models.encoders import build_encoder
 from models.weights import CheckpointError, read_shapes
 from tests.models.encoders.test_own_towers import CASES, Evil, save_languagebind
 

@@ -37,8 +37,8 @@ from transformers import (
     VJEPA2Model,
 )
 
-from models.architecture import build_encoder
 from models.design import ClipTower, Dinov2, Encoder, Siglip, Siglip2, VideoMae, Vjepa2
+from models.encoders import build_encoder
 from models.encoders.dinov2 import resized_positions
 from models.weights import CheckpointError
 
@@ -152,9 +152,9 @@ def direct(name: str, model: PreTrainedModel, encoder: Any, clips: Tensor) -> Te
             ],
             dim=1,
         )
-        shapes, seen = torch.tensor([[3, 3]] * len(rows)), torch.ones(rows.shape[:2])
+        shapes, mask = torch.tensor([[3, 3]] * len(rows)), torch.ones(rows.shape[:2])
         states = tower(
-            pixel_values=rows, pixel_attention_mask=seen, spatial_shapes=shapes, output_hidden_states=True
+            pixel_values=rows, pixel_attention_mask=mask, spatial_shapes=shapes, output_hidden_states=True
         ).hidden_states[-2]
         return states
     if family == "dinov2":
@@ -194,15 +194,15 @@ def test_blocks_behind_the_layer_are_not_even_loaded(name: str, saved):
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("extra", ["temporal_attn.q_proj.weight", "attention.lora_A.default.weight"])
-def test_what_stands_besides_in_a_block_that_is_run_is_refused(name: str, extra: str, saved):
-    """Another architecture's tensors in a kept block would be dropped in silence; in one behind, nothing is lost."""
+def test_unexpected_tensors_in_a_block_that_is_run_are_refused(name: str, extra: str, saved):
+    """Another architecture's tensors in a block that is run would be dropped silently; in one behind, nothing is lost."""
     folder, _ = saved(name)
     file = folder / "model.safetensors"
     tensors = load(file.read_bytes())
     second = next(key for key in sorted(tensors) if re.search(r"layers?\.1\.", key) and not key.startswith(OTHERS))
     start = re.split(r"(?<=layer\.)1\.|(?<=layers\.)1\.", second)[0]
     save_file(tensors | {f"{start}1.{extra}": torch.ones(2)}, file, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=rf"it has besides \S*1\.{re.escape(extra)}"):
+    with pytest.raises(CheckpointError, match=rf"it also holds \S*1\.{re.escape(extra)}"):
         build_encoder(config_of(name, folder))
     assert build_encoder(config_of(name, folder).model_copy(update={"layer": 1}))
 
@@ -390,16 +390,16 @@ def test_bad_checkpoints_are_refused_in_a_sentence(name: str, saved, tmp_path: P
 
     blocks = [k for k in tensors if "layer" in k and ".0." in k and k.endswith("weight") and not k.startswith(OTHERS)]
     save_file({k: v for k, v in tensors.items() if k not in blocks[:1]}, file, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="no checkpoint of this encoder: it misses"):
+    with pytest.raises(CheckpointError, match="no checkpoint of this encoder: it lacks"):
         build_encoder(config)
 
     foreign = {f"bert.encoder.{at}.weight": torch.ones(2) for at in range(3)}
     save_file(foreign, file, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="no checkpoint of this encoder: it misses"):
+    with pytest.raises(CheckpointError, match="no checkpoint of this encoder: it lacks"):
         build_encoder(config)
 
     save_file(tensors | {"adapter.weight": torch.ones(2)}, file, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"it has besides adapter\.weight"):
+    with pytest.raises(CheckpointError, match=r"it also holds adapter\.weight"):
         build_encoder(config)
 
     file.unlink()
@@ -413,15 +413,17 @@ def test_bad_checkpoints_are_refused_in_a_sentence(name: str, saved, tmp_path: P
     assert not (tmp_path / "pwned").exists()
 
     (folder / "pytorch_model.bin").unlink()
-    with pytest.raises(CheckpointError, match="the folder must hold config.json and model.safetensors") as missing:
+    with pytest.raises(
+        CheckpointError, match="fetch config.json and model.safetensors again from where the"
+    ) as missing:
         build_encoder(config)
     assert "huggingface.co" not in str(missing.value).partition("; ")[2]
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(CheckpointError, match="is of model type 'bert'; this encoder takes"):
+    with pytest.raises(CheckpointError, match="is of model type 'bert'; kind .* takes"):
         build_encoder(config)
 
 
-def test_a_hub_that_cannot_be_reached_is_told_with_what_to_fetch(monkeypatch):
+def test_the_message_for_an_unreachable_hub_says_what_to_fetch(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(
         CheckpointError, match=r"fetch config.json and model.safetensors from https://huggingface.co/no/n"
@@ -429,6 +431,6 @@ def test_a_hub_that_cannot_be_reached_is_told_with_what_to_fetch(monkeypatch):
         build_encoder(Siglip(kind="siglip", weights="no/nowhere"))
 
 
-def test_a_folder_that_is_not_there_is_told_as_such(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(CheckpointError, match=r"there is no folder .*nowhere"):
         build_encoder(Siglip(kind="siglip", weights=str(tmp_path / "nowhere")))

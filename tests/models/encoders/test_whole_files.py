@@ -11,10 +11,9 @@ import torch
 from safetensors.torch import save_file
 from transformers import SiglipVisionConfig, VideoMAEConfig
 
-from models.architecture import build_encoder
-from models.cards.from_file import OWN
 from models.design import Siglip, VideoMae
-from models.weights import Shape, tower_part
+from models.encoders import build_encoder
+from models.weights import OWN_LAYOUTS, Shape, tower_part
 from tests.models.encoders.published import manifest
 from tests.models.encoders.test_transformers_families import PREFIXED, VIDEOMAE, published
 
@@ -40,7 +39,7 @@ from tests.models.encoders.test_transformers_families import PREFIXED, VIDEOMAE,
 )
 def test_of_a_whole_file_exactly_the_tower_remains(kind: str, whole: str, tower: str, prefix: str):
     file = {key: Shape(shape) for key, shape in manifest(whole).items()}
-    part = tower_part(file, OWN[kind], Shape, Path("whole"))
+    part = tower_part(file, OWN_LAYOUTS[kind], Shape, Path("whole"))
     listed = {key: shape for key, shape in manifest(tower).items() if not key.endswith("position_ids")}
     assert {prefix + key: shape for key, shape in part.items()} == listed
     assert len(file) > len(part) or kind == "vjepa"

@@ -1,12 +1,14 @@
-"""The shipped parts load, see what a frame shows, and answer transcripts far over chance."""
+"""The shipped parts load, encode the content of frames, and answer transcripts far above chance."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from models.tiny.pretraining.footage import CLIP_FRAMES, CLIP_SLOTS, draw_clips, film, make_frames, read_clips
-from models.tiny.pretraining.llm import EVALUATED, evaluate, hidden_states
+from models.tiny.pretraining.llm import EVALUATION_FORMS, evaluate, hidden_states
 from models.tiny.pretraining.reference_towers import LAYERS_READ, frozen_features
-from models.tiny.pretraining.transcripts import IDS, Form, collate, draw_scenes
+from models.tiny.pretraining.transcripts import IDS, Form, collate_samples, draw_samples
 from models.tiny.sizes import LLM_SIZES
 from models.tiny.world import words
 from models.weights import SHIPPED_PARTS
@@ -38,21 +40,21 @@ def load_encoder(name):
     return kind.from_pretrained(str(SHIPPED_PARTS / name), dtype=torch.float32).eval()
 
 
-def told_linearly(features, target, num):
-    """Share of values that a ridge regression on half of the rows tells right on the other half."""
+def linear_accuracy(features, target, num):
+    """Accuracy of a ridge regression, fitted on half of the rows, on the other half."""
     x = torch.cat([features.flatten(1), torch.ones(len(features), 1)], dim=1).double()
     half = len(x) // 2
     onehot = torch.nn.functional.one_hot(target[:half], num).double()
     gram = x[:half].T @ x[:half] + torch.eye(x.shape[1], dtype=torch.float64)
-    told = (x[half:] @ torch.linalg.solve(gram, x[:half].T @ onehot)).argmax(1)
-    return (told == target[half:]).double().mean().item()
+    predicted = (x[half:] @ torch.linalg.solve(gram, x[:half].T @ onehot)).argmax(1)
+    return (predicted == target[half:]).double().mean().item()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "params"), [*((name, 147_392) for name in IMAGE_ENCODERS), *((name, 158_400) for name in VIDEO_ENCODERS)]
 )
-def test_encoders_load_and_are_as_large_as_told(name, params):
+def test_encoders_load_and_have_the_documented_sizes(name, params):
     encoder = load_encoder(name)
     assert sum(p.numel() for p in encoder.parameters()) == params
     assert (SHIPPED_PARTS / name / "model.safetensors").stat().st_size < 400_000
@@ -69,11 +71,11 @@ def test_encoders_load_and_are_as_large_as_told(name, params):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("layer", LAYERS_READ)
-def test_features_tell_digit_and_lamp_linearly(layer):
+def test_digit_and_lamp_are_linear_in_the_features(layer):
     frames, slots = make_frames("heldout", 60, longest_s=2.0)
     features = frozen_features(load_encoder("image-encoder"), frames, layer)
     for i in (words.DIGIT_SLOT, words.LAMP_SLOT):
-        assert told_linearly(features, torch.from_numpy(slots[:, i]), len(words.SLOTS[i].words)) > 0.95
+        assert linear_accuracy(features, torch.from_numpy(slots[:, i]), len(words.SLOTS[i].words)) > 0.95
 
 
 @pytest.mark.slow
@@ -81,11 +83,11 @@ def test_clips_captions_teach_motion():
     footage, rng = film("heldout", 60, longest_s=8.0), np.random.default_rng(0)
     clips, others = (draw_clips(footage, 1000, rng, videos) for videos in (range(40), range(40, 60)))
     media = footage.frames[np.concatenate([clips.frames_BN, others.frames_BN])]
-    shown = torch.from_numpy(np.concatenate([read_clips(footage, clips), read_clips(footage, others)]))
+    target = torch.from_numpy(np.concatenate([read_clips(footage, clips), read_clips(footage, others)]))
     camera = len(CLIP_SLOTS) - 1
     share = {
-        name: told_linearly(
-            frozen_features(load_encoder(name), media, -1).mean(1), shown[:, camera], CLIP_SLOTS[camera].values
+        name: linear_accuracy(
+            frozen_features(load_encoder(name), media, -1).mean(1), target[:, camera], CLIP_SLOTS[camera].values
         )
         for name in VIDEO_ENCODERS
     }
@@ -93,20 +95,20 @@ def test_clips_captions_teach_motion():
 
 
 @pytest.mark.parametrize("label", LLM_SIZES)
-def test_llms_answer_transcripts_far_over_chance(label):
-    scores = evaluate(load_llm(label), EVALUATED["uniform 16"], num_scenes=40)
+def test_llms_answer_transcripts_far_above_chance(label):
+    scores = evaluate(load_llm(label), EVALUATION_FORMS["uniform 16"], num_scenes=40)
     assert np.mean(list(scores.values())) > 50  # chance is 25
 
 
-def test_a_branch_sees_its_transcript_and_itself_only():
+def test_a_branch_attends_only_to_its_transcript_and_itself():
     llm = load_llm("0.05M")
     form = Form(frames=4)
-    (asked,) = draw_scenes(form, "heldout", 0, 1)
-    together = collate(form, [asked])
+    (sample,) = draw_samples(form, "heldout", 0, 1)
+    together = collate_samples(form, [sample])
     at = together.answer_at_Q[3]
-    for kept in ([3], [0, 3], [3, 5]):
-        alone = collate(form, [type(asked)(asked.slots_TS, asked.spans_s, [asked.turns[k] for k in kept], [], [])])
+    for indices in ([3], [0, 3], [3, 5]):
+        alone = collate_samples(form, [replace(sample, turns=[sample.turns[i] for i in indices])])
         with torch.no_grad():
             whole = hidden_states(llm, together)[at]
-            part = hidden_states(llm, alone)[alone.answer_at_Q[kept.index(3)]]
+            part = hidden_states(llm, alone)[alone.answer_at_Q[indices.index(3)]]
         assert torch.allclose(whole, part, atol=1e-4)

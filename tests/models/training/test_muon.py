@@ -1,4 +1,4 @@
-"""Muon: singular values near 1, torch's own steps but for its rounding, groups with rates of their own."""
+"""Muon: singular values near 1, the same steps as torch's except for rounding, groups with rates of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_singular_values_come_near_one(shape: tuple[int, int, int]):
     assert values.max() < 1.25
 
 
-def test_steps_are_torchs_but_for_its_bfloat16():
+def test_steps_are_torchs_except_for_its_bfloat16():
     torch.manual_seed(0)
     start = torch.randn(24, 16)
     ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
@@ -46,7 +46,7 @@ def test_groups_keep_their_rates_and_weights_without_a_gradient_stay():
     assert {group["lr"] for group in optimizer.param_groups} == {0.1, 0.01}
 
 
-def test_large_matrices_are_worked_on_a_few_at_a_time_with_the_same_result(monkeypatch):
+def test_large_matrices_are_processed_a_few_at_a_time_with_the_same_result(monkeypatch):
     """Copies of all matrices of a shape would take gigabytes of a real LLM."""
 
     def stepped() -> list[torch.Tensor]:
@@ -60,7 +60,7 @@ def test_large_matrices_are_worked_on_a_few_at_a_time_with_the_same_result(monke
         return [torch.tensor(sizes), *(weight.detach() for weight in weights)]
 
     together = stepped()
-    monkeypatch.setattr("models.training.muon.AT_ONCE", 2 * 24)
+    monkeypatch.setattr("models.training.muon.VALUES_PER_UPDATE", 2 * 24)
     apart = stepped()
     assert (together[0].tolist(), apart[0].tolist()) == ([5], [2, 2, 1])
     torch.testing.assert_close(apart[1:], together[1:])

@@ -28,27 +28,30 @@ from transformers import (
 from models.architecture import VideoLMM
 from models.architecture.resamplers import ConvPoolResampler, PerceiverResampler
 from models.architecture.video_lmm import ImagePath
-from models.data import VIDEO_TOKEN, Corpus, ManifestError, Prompter, Question, Record, Row, TestItem, collate
+from models.data import VIDEO_TOKEN, Corpus, ManifestError, Prompter, Question, Row, TestItem, TrainingSample, collate
 from models.data.integration import IMAGE_TOKEN, splice
 from models.data.mixing import draw
 from models.data.packing import micro_batches
 from models.design import AdamW, Design, Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
-from models.encoders import CombinedEncoder, SiglipEncoder
+from models.encoders import CombinedEncoder
+from models.encoders.siglip import SiglipEncoder
 from models.presets import PRESETS
 from models.scoring import evaluate, scores
 from models.training import DivergedError, freeze, make_optimizers, train, train_mode
 from models.training.loop import accumulate
-from models.training.shared_starts import Starts, Step
+from models.training.shared_starts import StartCache, Step
 from models.video import Clip, Stored
 from models.weights import locate_tokenizer
 
 CPU = torch.device("cpu")
 DESIGN = PRESETS["tiny"].design.model_copy(update={"sampling": Uniform(kind="uniform", frames=3)})
 RESAMPLER = Perceiver(kind="perceiver", tokens_per_frame=2, heads=2, head_dim=8, kv_heads=1)
-VIDEO = Record("v", "video", ("v.mp4",), (("what is the first digit", "two"), ("what is the last digit", "four")), True)
-PAIR = Record("p", "multi_image", ("i.png", "j.png"), (("what is the first digit", "three"),), True)
-IMAGE = Record("i", "image", ("i.png",), (("what is the first digit", "three"),), True)
-TEXT = Record("t", "text", (), (("what is the first digit", "three"), ("what is the last digit", "one")), False)
+VIDEO = TrainingSample(
+    "v", "video", ("v.mp4",), (("what is the first digit", "two"), ("what is the last digit", "four")), True
+)
+PAIR = TrainingSample("p", "multi_image", ("i.png", "j.png"), (("what is the first digit", "three"),), True)
+IMAGE = TrainingSample("i", "image", ("i.png",), (("what is the first digit", "three"),), True)
+TEXT = TrainingSample("t", "text", (), (("what is the first digit", "three"), ("what is the last digit", "one")), False)
 ITEM = TestItem(
     "v",
     "video",
@@ -143,7 +146,7 @@ def test_a_tokenizer_without_a_chat_template_gets_a_plain_one(prompter):
     tokenizer.chat_template = None
     plain = Prompter(tokenizer)
     assert plain._render([{"role": "user", "content": "what"}], answer_next=True) == "User: what\nAssistant: "
-    assert plain.answered("two")[-1] != plain.encode("two")[-1], "the end of what it says is learned too"
+    assert plain.answer_ids("two")[-1] != plain.encode("two")[-1], "the end of the answer is learned too"
 
 
 THOUGHT = r"<think>\n\n</think>\n\n"
@@ -173,18 +176,18 @@ FORGETFUL = "{% for m in messages %}{% if loop.last %}{{ m.content }}{% endif %}
     ],
     ids=["qwen3", "llama3"],
 )
-def test_templates_that_trim_or_think_are_taken_apart(monkeypatch, template, closing, answer, reopening):
+def test_templates_that_trim_or_think_are_split(monkeypatch, template, closing, answer, reopening):
     """What Qwen3's and Llama 3's templates do: thoughts in the last answer alone, trimmed text."""
     tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
     tokenizer.chat_template = template
     monkeypatch.setattr(Prompter, "encode", lambda self, text: [text])  # the texts themselves
     prompter = Prompter(tokenizer)
     assert prompter._closing == closing
-    assert prompter.answered("two") == [answer]
+    assert prompter.answer_ids("two") == [answer]
     assert prompter._reopening == [reopening]
 
 
-def test_a_template_that_cannot_be_taken_apart_is_refused_with_its_tokenizer():
+def test_a_template_that_cannot_be_split_is_refused_with_its_tokenizer():
     tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
     tokenizer.chat_template = FORGETFUL
     with pytest.raises(ValueError, match=r"the chat template of .*tokenizer.* give the tokenizer a plain template"):
@@ -195,13 +198,13 @@ def test_a_dialogue_sees_its_earlier_turns_and_learns_every_answer(prompter):
     (branch,) = prompter.training_branches(TEXT, [0, 1])
     learned = [prompter._tokenizer.decode([token]) for _, token in branch.targets]
     assert [word for word in learned if not word.startswith("<")] == ["three", "one"]
-    for place, token in branch.targets:
-        assert branch.ids[place + 1] == token
+    for position, token in branch.targets:
+        assert branch.ids[position + 1] == token
 
 
 def test_only_answers_are_learned(prompter, corpus):
     batch = collate([corpus.row("video", ("v.mp4",), DESIGN.sampling, prompter.training_branches(VIDEO, [0]))])
-    assert batch.targets_K.tolist() == prompter.answered("two")
+    assert batch.targets_K.tolist() == prompter.answer_ids("two")
     assert batch.is_video_BL.sum() == 3 * 2
     assert batch.clips is not None
     assert [clips.shape for clips in batch.clips] == [(3, 1, 32, 32, 3)]
@@ -221,7 +224,7 @@ def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
     model = VideoLMM(
         model.encoder, model.resampler, model.llm, ImagePath((0,), PerceiverResampler(RESAMPLER, 16, 32, 3))
     )
-    rows = [own._trained(record, 9, np.random.default_rng(0)) for record in (VIDEO, PAIR, IMAGE)]
+    rows = [own.training_row(record, 9, np.random.default_rng(0)) for record in (VIDEO, PAIR, IMAGE)]
     assert [row.prefix.count(IMAGE_TOKEN) for row in rows] == [0, 6, 3]
     with torch.inference_mode():
         together = model(collate(rows))
@@ -238,9 +241,9 @@ def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
 
 def test_training_and_test_may_sample_differently(corpus):
     other = replace(corpus, design=DESIGN.model_copy(update={"test_sampling": Uniform(kind="uniform", frames=5)}))
-    assert other.tested(ITEM, "video", []).prefix.count(VIDEO_TOKEN) == 5 * 2
-    assert other.tested(ITEM, "frame", []).prefix.count(VIDEO_TOKEN) == 1 * 2
-    trained = other._trained(VIDEO, 1, np.random.default_rng(0))
+    assert other.test_row(ITEM, "video", []).prefix.count(VIDEO_TOKEN) == 5 * 2
+    assert other.test_row(ITEM, "frame", []).prefix.count(VIDEO_TOKEN) == 1 * 2
+    trained = other.training_row(VIDEO, 1, np.random.default_rng(0))
     assert trained.prefix.count(VIDEO_TOKEN) == 3 * 2
 
 
@@ -265,12 +268,12 @@ def test_outcomes_follow_the_likelihoods_of_whole_options(model, corpus, prompte
     assert second["predicted"] == int(np.argmax(second["log_likelihoods"]))
     likelihoods = np.exp(second["log_likelihoods"])
     assert second["probability"] == pytest.approx(likelihoods[0] / likelihoods.sum(), rel=1e-5)
-    # The two-word option by hand: the chance of its first word, times that of the second after it.
-    asked = prompter.asked(ITEM.questions[1].text)
+    # The two-word option by hand: the probability of its first word, times that of the second after it.
+    question = prompter.question_ids(ITEM.questions[1].text)
     one, two = prompter.encode("one two")
     sequence = corpus.row("video", ("v.mp4",), DESIGN.sampling, [])
     total = 0.0
-    for words, token in ((asked, one), ([*asked, one], two)):
+    for words, token in ((question, one), ([*question, one], two)):
         branch = prompter.option_branches(ITEM.questions[0])[0]
         by_hand = replace(branch, ids=tuple(words), targets=((len(words) - 1, token),))
         with torch.inference_mode():
@@ -280,7 +283,7 @@ def test_outcomes_follow_the_likelihoods_of_whole_options(model, corpus, prompte
 
 def test_the_centre_frame_and_text_alone_show_less(corpus, prompter):
     branches = prompter.option_branches(ITEM.questions[0])
-    frame, text = corpus.tested(ITEM, "frame", branches), corpus.tested(ITEM, "text", branches)
+    frame, text = corpus.test_row(ITEM, "frame", branches), corpus.test_row(ITEM, "text", branches)
     assert frame.clips is not None
     assert np.array_equal(frame.clips[0][0, 0], corpus.frames.read("v.mp4", [4])[0])
     assert text.clips is None
@@ -299,13 +302,13 @@ def test_scores_are_percent_per_category_and_modality():
             )
         ]
     )
-    found = {(s["benchmark"], s["category"], s["modality"]): s["score"] for s in scores(rows, "b")}
-    assert found[("b", "overall", "video")] == pytest.approx(200 / 3)
-    assert found[("b", "ocr", "video")] == 50
-    assert found[("b", "spatial", "video")] == 100
-    assert found[("b", "overall", "text")] == 0
-    assert found[("b_prob", "overall", "video")] == pytest.approx(60)
-    assert ("b_prob", "overall", "text") not in found
+    by_group = {(s["benchmark"], s["category"], s["modality"]): s["score"] for s in scores(rows, "b")}
+    assert by_group[("b", "overall", "video")] == pytest.approx(200 / 3)
+    assert by_group[("b", "ocr", "video")] == 50
+    assert by_group[("b", "spatial", "video")] == 100
+    assert by_group[("b", "overall", "text")] == 0
+    assert by_group[("b_prob", "overall", "video")] == pytest.approx(60)
+    assert ("b_prob", "overall", "text") not in by_group
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -327,12 +330,12 @@ def test_frozen_parts_keep_every_bit_and_others_learn(model, corpus, optimizer):
             for name, part in model.parts().items()
         }
 
-    seen = []
+    stages_of_steps = []
     for step in train(model, trial, replace(corpus, design=design), CPU):
-        seen.append(step.stage)
+        stages_of_steps.append(step.stage)
         if step.stage == "a":
             assert changed() == {"vision": False, "connector": True, "llm": False}
-    assert seen == ["a", "a", "b", "b"]
+    assert stages_of_steps == ["a", "a", "b", "b"]
     assert changed() == {"vision": False, "connector": True, "llm": True}
 
 
@@ -373,26 +376,26 @@ def test_a_frozen_part_computes_as_in_evaluation(model):
 
 
 def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
-    """Any number of places: every row once, none too many at once, and the gradient of all rows together."""
+    """With any maximum: every row once, no micro-batch too large, and the gradient of all rows together."""
     rows = [
         corpus.row(record.kind, record.media, DESIGN.sampling, prompter.training_branches(record, [0]))
         for record in (VIDEO, IMAGE, PAIR, TEXT, VIDEO, IMAGE)
     ]
     freeze(model, LearningRates(connector=1e-3, llm=1e-3))
 
-    def gradients(places: int) -> tuple[float, list[torch.Tensor]]:
+    def gradients(max_positions: int) -> tuple[float, list[torch.Tensor]]:
         model.zero_grad()
-        portions = micro_batches(rows, places)
+        portions = micro_batches(rows, max_positions)
         assert sum(len(portion.ids_BL) for portion in portions) == len(rows)
-        assert all(portion.ids_BL.numel() <= places or len(portion.ids_BL) == 1 for portion in portions)
+        assert all(portion.ids_BL.numel() <= max_positions or len(portion.ids_BL) == 1 for portion in portions)
         loss = accumulate(model, portions, CPU)
         return loss, [p.grad.clone() for p in model.trainable() if p.grad is not None]
 
     whole, expected = gradients(10**6)
-    for places in (1, 40, 60):
-        loss, found = gradients(places)
+    for max_positions in (1, 40, 60):
+        loss, actual = gradients(max_positions)
         assert loss == pytest.approx(whole, rel=1e-5)
-        torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
     assert len(micro_batches(rows, 1)) == len(rows)
     assert len(micro_batches(rows, 10**6)) == 1
 
@@ -404,23 +407,23 @@ def started(model: VideoLMM, corpus: Corpus, design: Design, seed: int = 0) -> t
     return list(train(trained, config(design=design, samples=16, seed=seed), run, CPU)), trained
 
 
-def test_trials_that_begin_alike_share_their_start_to_the_bit(model, corpus, monkeypatch):
-    """Alignment on pictures does not see how videos are sampled; the second trial takes it over, and ends the same."""
+def test_trials_that_start_identically_share_their_start_to_the_bit(model, corpus, monkeypatch):
+    """Alignment on images does not depend on the sampling of videos; the second trial reuses it and ends the same."""
     stages = (
         Stage(name="a", share=0.5, batch=4, mix=Mix(image=1.0), lr=LearningRates(connector=1e-2)),
         Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3, llm=1e-3)),
     )
     few = DESIGN.model_copy(update={"schedule": stages})
     many = few.model_copy(update={"sampling": Uniform(kind="uniform", frames=5)})
-    monkeypatch.setattr("models.training.loop.STARTS", Starts())
+    monkeypatch.setattr("models.training.loop.START_CACHE", StartCache())
     alone, expected = started(model, corpus, many)
-    monkeypatch.setattr("models.training.loop.STARTS", Starts())
+    monkeypatch.setattr("models.training.loop.START_CACHE", StartCache())
     first, _ = started(model, corpus, few)
-    steps, found = started(model, corpus, many)
+    steps, actual = started(model, corpus, many)
     assert [step.is_shared for step in first] == [False] * 4
     assert [step.is_shared for step in steps] == [True, True, False, False]
     assert [(s.step, s.samples, s.loss) for s in steps] == [(s.step, s.samples, s.loss) for s in alone]
-    for mine, theirs in zip(found.parameters(), expected.parameters(), strict=True):
+    for mine, theirs in zip(actual.parameters(), expected.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
 
@@ -436,20 +439,20 @@ def test_trials_that_begin_alike_share_their_start_to_the_bit(model, corpus, mon
         ({"llm": 1e-3}, 0),
     ],
 )
-def test_trials_that_begin_otherwise_share_nothing(change, seed):
+def test_trials_that_start_differently_share_nothing(change, seed):
     def key(change: dict[str, Any], seed: int) -> str | None:
-        given = dict(change)
-        rates = LearningRates(connector=given.pop("rate", 1e-2), llm=given.pop("llm", 0.0))
-        first = Stage(name="a", share=0.5, batch=4, mix=given.pop("mix", Mix(image=1.0)), lr=rates)
+        options = dict(change)
+        rates = LearningRates(connector=options.pop("rate", 1e-2), llm=options.pop("llm", 0.0))
+        first = Stage(name="a", share=0.5, batch=4, mix=options.pop("mix", Mix(image=1.0)), lr=rates)
         second = Stage(name="b", share=0.5, batch=4, mix=Mix(video=1.0), lr=LearningRates(llm=1e-3))
-        design = DESIGN.model_copy(update={"schedule": (first, second), **given})
-        return Starts().key(config(design=design, seed=seed), 0, CPU)
+        design = DESIGN.model_copy(update={"schedule": (first, second), **options})
+        return StartCache().key(config(design=design, seed=seed), 0, CPU)
 
     assert key({}, 0) is not None
     assert key(change, seed) != key({}, 0)
 
 
-def test_a_loss_that_is_no_number_stops_the_trial(model, corpus):
+def test_a_loss_of_nan_stops_the_trial(model, corpus):
     with torch.no_grad():
         model.llm.get_input_embeddings().weight.fill_(float("nan"))
     with pytest.raises(DivergedError, match="loss is nan at step 1"):
@@ -462,7 +465,7 @@ def test_steps_follow_shares_and_batches():
 
 
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1))
-def test_a_mix_is_kept_and_every_record_is_seen_before_one_repeats(count: int, seed: int):
+def test_a_mix_is_exact_and_every_sample_is_drawn_before_one_repeats(count: int, seed: int):
     records = [replace(r, id=f"{r.id}{i}") for r in (VIDEO, IMAGE, TEXT, PAIR) for i in range(5)]
     mix = Mix(text=0.1, image=0.2, multi_image=0.1, video=0.6)
     drawn = list(draw(records, mix, count, np.random.default_rng(seed)))
@@ -483,7 +486,7 @@ def test_a_handful_of_samples_is_of_kinds_that_have_a_share(count: int, seed: in
     assert drawn[0].kind == "video" or count > 1
 
 
-def test_a_mix_of_what_is_not_there_is_refused():
+def test_a_mix_with_a_kind_that_the_data_do_not_contain_is_refused():
     with pytest.raises(ManifestError, match="asks for 20% image, but train.json has no image record"):
         draw([VIDEO, TEXT], Mix(text=0.1, image=0.2, video=0.7), 10, np.random.default_rng(0))
 

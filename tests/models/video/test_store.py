@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from models.architecture import build_encoder
-from models.encoders import store_features
+from models.encoders import build_encoder, store_features
 from models.presets import PRESETS
 from models.tiny.files.codec import write_video
 from models.video import Decoder, OnDemand, VideoError, square, store_frames

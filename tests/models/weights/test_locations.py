@@ -1,4 +1,4 @@
-"""Weights: the shipped parts are what their version says; what is not there is told."""
+"""Weights: the shipped parts are those of their version; missing ones are reported."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PINNED = {
     "video-encoder/model.safetensors": "adc2ec35f242d060",
     "video-mae/model.safetensors": "5dfb848de3a60d39",
 }
-"""Of version 2. Parts that are trained anew change every trial's scores: raise PARTS_VERSION with them."""
+"""Hashes of version 2. Parts that are trained again change every trial's scores: raise PARTS_VERSION with them."""
 
 
 def test_the_shipped_parts_are_those_of_their_version():
     assert PARTS_VERSION == 2
-    found = {name: hashlib.sha256((SHIPPED_PARTS / name).read_bytes()).hexdigest()[:16] for name in PINNED}
-    assert found == PINNED
+    hashes = {name: hashlib.sha256((SHIPPED_PARTS / name).read_bytes()).hexdigest()[:16] for name in PINNED}
+    assert hashes == PINNED
 
 
-def test_what_is_not_shipped_is_told():
+def test_parts_that_are_not_shipped_are_reported():
     with pytest.raises(
         FileNotFoundError,
         match="no shipped part 'llm-9B'; there are: image-contrastive, image-encoder, image-mae, llm-0.05M",
@@ -63,7 +63,7 @@ def test_numbers_that_a_folder_stores_are_counted_by_its_headers(tmp_path):
 def test_a_folder_holds_a_config_and_a_hub_id_looks_like_one(tmp_path):
     for weights in ("tiny/llm-0.15M@2", "Qwen/Qwen3-1.7B", "gpt2", str(SHIPPED_PARTS / "llm-0.7M")):
         assert why_not_here(weights) is None
-    assert "holds no config.json" in why_not_here(str(tmp_path))
+    assert "has no config.json" in why_not_here(str(tmp_path))
     for weights in (
         str(tmp_path / "none"),
         "./none",
@@ -74,9 +74,9 @@ def test_a_folder_holds_a_config_and_a_hub_id_looks_like_one(tmp_path):
         assert why_not_here(weights).startswith(f"there is no folder {weights}; ")
 
 
-def test_a_config_that_is_none_is_told(tmp_path):
+def test_a_malformed_config_is_reported(tmp_path):
     assert local_config(str(tmp_path)) is None
-    for content, says in (("{", "is no JSON"), ("[]", "must hold an object")):
+    for content, says in (("{", "is not JSON"), ("[]", "must contain an object")):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(ValueError, match=f"config.json {says}"):
             local_config(str(tmp_path))

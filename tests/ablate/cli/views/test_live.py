@@ -43,7 +43,7 @@ def test_counts_progress_and_what_is_waited_for(board):
     clock.now = 65
     shown = text(board)
     assert "0 done / 2 running / 2 waiting / 0 failed" in shown
-    assert "1:05 gone" in shown
+    assert "1:05 elapsed" in shown
     assert any(line.startswith("running ") and "samples/s" in line for line in shown.splitlines())
     for cell in ("a@0.15M/s0", "training: align", "50/100", "1.250", "321", "preparing"):
         assert cell in shown
@@ -91,7 +91,7 @@ def test_without_a_terminal_each_event_is_a_plain_line(board):
         "[0/4] a@0.15M/s0 training",
         "[1/4] a@0.15M/s0 done in 1:01: tinybench/overall 61.5, about 3:03 left",
         "[1/4] b@0.15M/s0 started",
-        "[1/4] b@0.15M/s0 failed: no such file; trying once more",
+        "[1/4] b@0.15M/s0 failed: no such file; retrying once",
     ]
 
 

@@ -1,4 +1,4 @@
-"""`prepare` makes the files once, whatever the number of workers, and is safe to kill."""
+"""`prepare` writes the files once, for any number of workers, and may be killed at any time."""
 
 import json
 import signal
@@ -54,7 +54,7 @@ def test_manifests_follow_the_format(tmp_path):
     assert len({q["id"] for record in test for q in record["questions"]}) == 3 * 13
 
 
-def test_albums_come_last_and_show_pictures_that_were_there_before(tmp_path):
+def test_albums_come_last_and_contain_pictures_of_earlier_records(tmp_path):
     folder = assets.prepare(DATA, tmp_path, workers=1)
     records = load_train(folder)
     albums = [record for record in records if record.kind == "multi_image"]
@@ -69,39 +69,39 @@ def test_albums_come_last_and_show_pictures_that_were_there_before(tmp_path):
         assert not any("<" in question for question, _ in album.turns)
         captions = [pictures[path].turns[0][1].split() for path in album.media]
         first_digit = {"which digit is shown in image one ?", "which digit is shown in the first image ?"}
-        said = next(answer for question, answer in album.turns if question in first_digit)
-        assert said == captions[0][words.DIGIT_SLOT]
+        digit = next(answer for question, answer in album.turns if question in first_digit)
+        assert digit == captions[0][words.DIGIT_SLOT]
 
 
-def test_what_is_made_is_not_made_again(tmp_path):
+def test_existing_files_are_not_written_again(tmp_path):
     folder = assets.prepare(DATA, tmp_path, workers=1)
     stamp = (folder / "train.json").stat().st_mtime_ns
     assert assets.prepare(DATA, tmp_path, workers=1) == folder
     assert (folder / "train.json").stat().st_mtime_ns == stamp
 
 
-def test_a_killed_build_leaves_nothing_half_made(tmp_path):
+def test_a_killed_build_leaves_no_partial_folder(tmp_path):
     script = (
         "import sys; from pathlib import Path; from models.design import TinyData; from models.tiny import prepare;"
         "prepare(TinyData(kind='tiny', train_videos=3000), Path(sys.argv[1]), 1)"
     )
     build = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
     deadline = time.monotonic() + 20
-    while not list(tmp_path.glob("*.building-*/videos/*.mp4")) and time.monotonic() < deadline:
+    while not list(tmp_path.glob("*.part-*/videos/*.mp4")) and time.monotonic() < deadline:
         time.sleep(0.02)
     build.send_signal(signal.SIGKILL)
     build.wait()
-    assert list(tmp_path.glob("*.building-*/videos/*.mp4"))
+    assert list(tmp_path.glob("*.part-*/videos/*.mp4"))
     assert not list(tmp_path.glob("*/train.json"))
-    # The same study, now small enough to finish: the dead build's lock is free and its rest goes away.
-    name = next(tmp_path.glob("*.building-*")).name.replace("3000-300", "6-3")
+    # The same study, now small enough to finish: the lock of the killed build is free and its folder is removed.
+    name = next(tmp_path.glob("*.part-*")).name.replace("3000-300", "6-3")
     (tmp_path / name.replace("-w1-", "-w4-")).mkdir()
     folder = assets.prepare(DATA, tmp_path, workers=1)
     assert (folder / "train.json").is_file()
-    assert not list(tmp_path.glob(f"{folder.name}.building-*"))
+    assert not list(tmp_path.glob(f"{folder.name}.part-*"))
 
 
-def test_without_pyav_the_way_out_is_named(tmp_path, monkeypatch):
+def test_without_pyav_the_error_names_the_fix(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(RuntimeError, match=r"pip install 'ablate\[tiny\]'"):
         assets.prepare(DATA, tmp_path, workers=1)

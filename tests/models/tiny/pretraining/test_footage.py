@@ -1,4 +1,4 @@
-"""Clips lie within their videos at every step, and what is said of them can be seen."""
+"""Clips lie within their videos at every step, and their slots agree with their frames."""
 
 import numpy as np
 import pytest
@@ -45,31 +45,31 @@ def test_clips_of_some_videos_only(footage):
     assert set(clips.video_B) == {3, 4}
 
 
-def test_what_is_said_of_a_clip_can_be_seen(footage, clips):
-    told = read_clips(footage, clips)
+def test_slots_of_a_clip_agree_with_its_frames(footage, clips):
+    slots = read_clips(footage, clips)
     assert sorted(i for group in SLOT_GROUPS for i in group) == list(range(len(CLIP_SLOTS)))
-    assert (told >= 0).all()
-    assert (told < [slot.values for slot in CLIP_SLOTS]).all()
+    assert (slots >= 0).all()
+    assert (slots < [slot.values for slot in CLIP_SLOTS]).all()
     column = {slot.name: i for i, slot in enumerate(CLIP_SLOTS)}
     names = [slot.name for slot in SLOTS]
     for n in range(CLIP_FRAMES):
         digits = footage.slots[clips.frames_BN[:, n], words.DIGIT_SLOT]
-        assert np.array_equal(told[:, column[f"digit_{n}"]], digits)
+        assert np.array_equal(slots[:, column[f"digit_{n}"]], digits)
     cool_shape = footage.slots[clips.frames_BN[:, 0], names.index("cool_shape")]
-    assert np.array_equal(told[:, column["cool_shape"]], cool_shape)
-    for row, video, frames in zip(told[:500], clips.video_B, clips.frames_BN, strict=False):
+    assert np.array_equal(slots[:, column["cool_shape"]], cool_shape)
+    for row, video, frames in zip(slots[:500], clips.video_B, clips.frames_BN, strict=False):
         scene = make_scene(generator(0, "heldout", int(video)))
-        shown = footage.slots[frames]
+        frame_slots = footage.slots[frames]
         stands = frames[0] == frames[-1]
         assert WAYS[row[column["camera"]]] == ("none" if stands else words.WAYS[scene.camera])
-        cells = shown[:, [[2, 3], [6, 7]]]
-        assert len(np.unique(cells[:, 1 - scene.mover], axis=0)) == 1  # the other thing keeps its cell
+        cells = frame_slots[:, [[2, 3], [6, 7]]]
+        assert len(np.unique(cells[:, 1 - scene.mover], axis=0)) == 1  # the other thing stays in its cell
         assert row[column["mover"]] in (2, scene.mover)
-        if row[column["mover"]] == 2:  # it stands, or creeps less than a cell
+        if row[column["mover"]] == 2:  # it is still, or moves by less than a cell
             assert np.ptp(cells[:, scene.mover], axis=0).max() <= 1
         for n in range(1, CLIP_FRAMES):
             way, thing = WAYS[row[column[f"way_{n}"]]], 4 * scene.mover
-            right, down = (np.diff(shown[n - 1 : n + 1], axis=0)[0, [2 + thing, 3 + thing]]).tolist()
+            right, down = (np.diff(frame_slots[n - 1 : n + 1], axis=0)[0, [2 + thing, 3 + thing]]).tolist()
             if (right or down) and way != "none":
                 expected = ("right" if right > 0 else "left") if right else ("down" if down > 0 else "up")
                 assert way == expected

@@ -4,7 +4,7 @@ import pytest
 
 from models.tiny.pretraining import reference_towers as towers
 from models.tiny.pretraining import run
-from models.tiny.pretraining.masked import choose_visible, cut, painting_loss, see_clips, see_frames
+from models.tiny.pretraining.masked import choose_visible, cut, encode_clips, encode_frames, painting_loss
 
 torch = pytest.importorskip("torch")
 np = pytest.importorskip("numpy")
@@ -20,16 +20,16 @@ def test_training_gives_the_same_weights_twice(name):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_seeing_all_patches_is_seeing_the_picture():
+def test_encoding_all_patches_is_encoding_the_picture():
     torch.manual_seed(0)
-    for tower, see, shape, patches in (
-        (towers.new_image_tower(), see_frames, (2, 3, 32, 32), towers.PATCHES),
-        (towers.new_video_tower(), see_clips, (2, 4, 3, 32, 32), towers.TUBELETS),
+    for tower, encode, shape, patches in (
+        (towers.new_image_tower(), encode_frames, (2, 3, 32, 32), towers.PATCHES),
+        (towers.new_video_tower(), encode_clips, (2, 4, 3, 32, 32), towers.TUBELETS),
     ):
         pixels = torch.randn(shape)
         whole = tower.eval()(pixel_values=pixels).last_hidden_state
         assert whole.shape == (2, patches, towers.WIDTH)
-        assert torch.allclose(see(tower, pixels, torch.arange(patches).expand(2, -1)), whole, atol=1e-5)
+        assert torch.allclose(encode(tower, pixels, torch.arange(patches).expand(2, -1)), whole, atol=1e-5)
 
 
 def test_the_encoder_does_not_see_what_is_hidden():
@@ -44,7 +44,7 @@ def test_the_encoder_does_not_see_what_is_hidden():
         instant, row, column = hidden // 16, hidden % 16 // 4, hidden % 4
         changed = pixels.clone()
         changed[:, 2 * instant : 2 * instant + 2, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 0
-        assert torch.equal(see_clips(tower, pixels, visible), see_clips(tower, changed, visible))
+        assert torch.equal(encode_clips(tower, pixels, visible), encode_clips(tower, changed, visible))
     assert not torch.equal(tower(pixel_values=pixels).last_hidden_state, tower(pixel_values=changed).last_hidden_state)
 
 

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 from models.tiny.pretraining.transcripts import IDS
 from models.tiny.world import words
 from models.tiny.world.albums import album_questions
-from models.tiny.world.scene import MIDDLE_X, MIDDLE_Y, generator, make_scene, read_slots, shape_places
+from models.tiny.world.scene import MIDDLE_X, MIDDLE_Y, generator, make_scene, read_slots, shape_centres
 
 NAMES = ("image one", "image two", "image three", "the first image", "the last image")
 TASKS = {
@@ -34,7 +34,7 @@ def look(picture):
     scene, time_s = picture
     slots = read_slots(scene, np.array([time_s]))[0]
     said = [slot.words[i] for slot, i in zip(words.SLOTS, slots, strict=True)]
-    places = shape_places(scene, np.array([time_s]))[0]
+    places = shape_centres(scene, np.array([time_s]))[0]
     quarters = [("north" if y < MIDDLE_Y else "south") + ("west" if x < MIDDLE_X else "east") for x, y in places]
     lamp = said[words.LAMP_SLOT].replace("dark", "off").removesuffix("light")
     return {

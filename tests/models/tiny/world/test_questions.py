@@ -19,8 +19,8 @@ from models.tiny.world.scene import (
     lamp_at,
     make_scene,
     read_slots,
-    shape_places,
-    sun_places,
+    shape_centres,
+    sun_centres,
 )
 
 NUM_SCENES = 3000
@@ -39,8 +39,8 @@ def place(x, y):
 def watch(scene):
     """The answers of an observer who sees 200 frames a second and knows the clock."""
     times = np.arange(0, scene.duration_s, 0.005)
-    slots, places = read_slots(scene, times), shape_places(scene, times)
-    lamp, sun = lamp_at(scene, times), sun_places(scene, times)
+    slots, places = read_slots(scene, times), shape_centres(scene, times)
+    lamp, sun = lamp_at(scene, times), sun_centres(scene, times)
     moved = np.abs(np.diff(places, axis=0)).sum(axis=(0, 2))
     mover = int(moved[1] > moved[0])
     digit = slots[:, words.DIGIT_SLOT]

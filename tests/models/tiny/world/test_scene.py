@@ -9,7 +9,7 @@ import pytest
 from models.tiny.files.codec import read_video, write_video
 from models.tiny.world import words
 from models.tiny.world.rendering import render
-from models.tiny.world.scene import SIZE, frame_times, generator, make_scene, read_slots, shape_places
+from models.tiny.world.scene import SIZE, frame_times, generator, make_scene, read_slots, shape_centres
 
 
 def scene_of(index, split="train", world_seed=0):
@@ -34,7 +34,7 @@ def test_durations_are_log_uniform_over_two_to_sixteen_seconds():
 def test_shapes_stay_in_their_box_and_apart():
     for i in range(300):
         scene = scene_of(i)
-        places = shape_places(scene, frame_times(scene))
+        places = shape_centres(scene, frame_times(scene))
         assert (places >= (4, 12)).all()
         assert (places <= (28, 28)).all()
         assert np.abs(places[:, 0] - places[:, 1]).max(axis=1).min() >= 6.99

@@ -1,9 +1,9 @@
-"""The plan's FLOPs and memory against what real training steps take: `python -m benchmarks.budget [--quick]`.
+"""The plan's FLOPs and memory against real training steps: `python -m benchmarks.costs [--quick]`.
 
-Each case builds our own VideoLMM with random weights in a fresh process and takes two optimiser steps on one core in
-fp32: FLOPs by torch's FlopCounterMode on the plain attention kernel (it does not know the CPU's fused one), memory as
-the process's highest resident size above what it had before the model was built. Exits with 1 where FLOPs are off by
-more than 3% or memory by more than 15%.
+Each case builds a VideoLMM with random weights in a fresh process and takes two optimiser steps in fp32 on one core.
+FLOPs are those of torch's FlopCounterMode with the plain attention kernel (it does not support the CPU's fused one),
+memory is the process's peak resident size minus its size before the model was built. The exit code is 1 if FLOPs
+differ by more than 3% or memory by more than 15%.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.cards import LlmCard, encoder_card
-from models.costs import ON_CPU, Learning, Load, Memory, Model, training_flops, training_memory
+from models.costs import ON_CPU, Learning, Load, Memory, Model, TrainingStep, training_flops, training_memory
 from models.design import AdamW, ConvPool, LearningRates, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
 from models.video import largest
 
 
 @dataclass(frozen=True)
 class Case:
-    """One model, what of it learns, and how much it sees in a step."""
+    """A model, the parts of it that are trained, and the size of a step."""
 
     name: str
     hidden: int
@@ -36,19 +36,22 @@ class Case:
     mlp: int
     vocab: int
     clips: int
+    """Clips of a sample."""
     text: int
+    """Text tokens of a sample."""
     batch: int
+    """Samples of a micro-batch."""
     learns: str
-    """Parts that learn, of `vcl`: vision, connector, LLM."""
+    """Initials of the trained parts: vision, connector, LLM."""
     checkpointing: bool = False
     tokens: int = 16
-    """Of a clip."""
+    """Visual tokens of a clip."""
     encoders: tuple[str, ...] = ("siglip",)
     resampler: str = "perceiver"
     optimizer: str = "adamw"
     tied: bool = True
     micro_batches: int = 1
-    """Passes of `batch` samples before the optimiser steps."""
+    """Micro-batches per optimiser step."""
 
 
 SMALL = Case("small, all learns", 256, 6, 4, 2, 1024, 8000, 8, 128, 2, "vcl")
@@ -60,8 +63,8 @@ CASES = (
     *QUICK,
     MIDDLE,
     replace(MIDDLE, name="0.1B, all learns", learns="vcl"),
-    replace(MIDDLE, name="0.1B, 2,048 places, checkpointed", clips=64, text=1024, checkpointing=True),
-    replace(MIDDLE, name="0.1B, 2,048 places", clips=64, text=1024),
+    replace(MIDDLE, name="0.1B, 2,048 positions, checkpointed", clips=64, text=1024, checkpointing=True),
+    replace(MIDDLE, name="0.1B, 2,048 positions", clips=64, text=1024),
     replace(MIDDLE, name="0.1B, video and image encoder, all learns", learns="vcl", encoders=BOTH, clips=8, tokens=32),
     replace(MIDDLE, name="0.1B, MLP and pool, c+l", resampler="mlp_pool"),
     replace(MIDDLE, name="0.1B, convolutions and pool, all learns", resampler="conv_pool", learns="vcl"),
@@ -70,18 +73,18 @@ CASES = (
     replace(QWEN, name="Qwen2-0.5B, connector", learns="c"),
     QWEN,
     replace(QWEN, name="Qwen2-0.5B, c+l, two micro-batches", micro_batches=2),
-    replace(QWEN, name="Qwen2-0.5B, c+l, 1,024 places, checkpointed", clips=32, text=512, checkpointing=True),
+    replace(QWEN, name="Qwen2-0.5B, c+l, 1,024 positions, checkpointed", clips=32, text=512, checkpointing=True),
 )
-RETURNED_AT_ONCE = {
+ALLOCATOR = {
     "OMP_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "65536",
     "MALLOC_TRIM_THRESHOLD_": "65536",
 }
-"""So that what is freed leaves the process. By default glibc keeps freed blocks below 32 MB, and gradients do not fit
-where activations were: the process then holds up to a fifth more than is in use (measured)."""
+"""Environment in which freed memory is returned to the system. By default glibc keeps freed blocks below 32 MB, and
+gradients do not fit where activations were: the process then has up to a fifth more than is in use (measured)."""
 TARGETS = 0.25
-"""Share of text tokens that are to be predicted."""
+"""Share of text tokens that are targets."""
 
 
 def main() -> None:
@@ -90,38 +93,38 @@ def main() -> None:
     cases = QUICK if "--quick" in sys.argv else CASES
     print("| case | parameters | TFLOPs formula | counted | off | GiB formula | measured | off |")
     print("|---|---|---|---|---|---|---|---|")
-    bad = 0
+    num_outside = 0
     for number, case in enumerate(cases):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.budget", "--case", str(number)],
+        process = subprocess.run(
+            [sys.executable, "-m", "benchmarks.costs", "--case", str(number)],
             capture_output=True,
             text=True,
-            env=os.environ | RETURNED_AT_ONCE,
+            env=os.environ | ALLOCATOR,
         )
-        if done.returncode:
-            print(done.stderr, file=sys.stderr)
-            sys.exit(done.returncode)
-        bad += report(case, json.loads(done.stdout.splitlines()[-1]))
-    sys.exit(bool(bad))
+        if process.returncode:
+            print(process.stderr, file=sys.stderr)
+            sys.exit(process.returncode)
+        num_outside += report(case, json.loads(process.stdout.splitlines()[-1]))
+    sys.exit(bool(num_outside))
 
 
-def report(case: Case, seen: dict[str, float]) -> bool:
-    """Print a row; tell whether it is outside."""
+def report(case: Case, measurement: dict[str, float]) -> bool:
+    """Print the row of a case; returns whether its FLOPs or memory are outside of the tolerance."""
     model, load, learning = planned(case)
     flops = case.batch * training_flops(model, load, learning, checkpointing=case.checkpointing)
     memory = predicted(case).peak / 2**30
-    off_flops, off_memory = flops / seen["flops"] - 1, memory / seen["gib"] - 1
+    off_flops, off_memory = flops / measurement["flops"] - 1, memory / measurement["gib"] - 1
     params = sum(model.params.values()) / 1e6
     print(
-        f"| {case.name} | {params:.0f}M | {flops / 1e12:.4f} | {seen['flops'] / 1e12:.4f} | {off_flops:+.1%} | "
-        f"{memory:.2f} | {seen['gib']:.2f} | {off_memory:+.1%} |",
+        f"| {case.name} | {params:.0f}M | {flops / 1e12:.4f} | {measurement['flops'] / 1e12:.4f} | {off_flops:+.1%} | "
+        f"{memory:.2f} | {measurement['gib']:.2f} | {off_memory:+.1%} |",
         flush=True,
     )
     return abs(off_flops) > 0.03 or abs(off_memory) > 0.15
 
 
 def planned(case: Case) -> tuple[Model, Load, Learning]:
-    """The case as the plan sees it."""
+    """The model, the load of a sample and the trained parts, as a plan has them."""
     llm = LlmCard(
         id="random",
         hidden=case.hidden,
@@ -159,27 +162,29 @@ def planned(case: Case) -> tuple[Model, Load, Learning]:
 
 
 def predicted(case: Case) -> Memory:
-    """The plan's memory, as it would be on this machine."""
+    """The plan's memory for this machine: fp32 on one CPU."""
     model, load, learning = planned(case)
     return training_memory(
         model,
         load,
         learning,
         ON_CPU,
-        optimizer=optimizer(case).kind,
-        batch=case.batch,
-        accumulates=case.micro_batches > 1,
-        checkpointing=case.checkpointing,
+        TrainingStep(
+            optimizer=optimizer(case).kind,
+            samples=case.batch,
+            accumulates=case.micro_batches > 1,
+            checkpointing=case.checkpointing,
+        ),
     )
 
 
 def encoders(case: Case, folder: str) -> list[Siglip | VideoMae]:
-    """The case's encoders, saved below a folder by kind."""
-    made = {
+    """The case's encoders, with weights in a folder by kind."""
+    configs = {
         "siglip": Siglip(kind="siglip", weights=f"{folder}/siglip"),
         "videomae": VideoMae(kind="videomae", weights=f"{folder}/videomae", frames=4),
     }
-    return [made[kind] for kind in case.encoders]
+    return [configs[kind] for kind in case.encoders]
 
 
 def clip_frames(case: Case) -> int:
@@ -213,7 +218,7 @@ def rates(case: Case) -> LearningRates:
 
 
 def measure(case: Case) -> None:
-    """Two steps of the real thing; prints JSON."""
+    """Take two real steps; print peak memory and FLOPs as JSON."""
     import psutil
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -252,13 +257,13 @@ def measure(case: Case) -> None:
 
 
 def warm_up(torch) -> None:
-    """Let libraries make their own buffers before anything is measured."""
+    """Let libraries allocate their buffers before the measurement."""
     layer = torch.nn.Linear(64, 64)
     layer(torch.randn(8, 64)).sum().backward()
 
 
 def build(case: Case, torch):
-    """Our own classes with random weights, and a batch of random frames and tokens."""
+    """A VideoLMM with random weights, and a batch of empty frames and arbitrary tokens."""
     from transformers import (
         Qwen2Config,
         Qwen2ForCausalLM,
@@ -268,9 +273,9 @@ def build(case: Case, torch):
         VideoMAEModel,
     )
 
-    from models.architecture import VideoLMM, build_encoder, build_resampler
-    from models.data import VIDEO_TOKEN, Branch, Sequence, collate
-    from models.encoders import CombinedEncoder
+    from models.architecture import VideoLMM, build_resampler
+    from models.data import VIDEO_TOKEN, Branch, Row, collate
+    from models.encoders import CombinedEncoder, build_encoder
 
     with tempfile.TemporaryDirectory() as folder:
         SiglipVisionModel(SiglipVisionConfig(**vision_config("siglip"))).save_pretrained(f"{folder}/siglip")
@@ -289,12 +294,12 @@ def build(case: Case, torch):
     connector = build_resampler(resampler(case), encoder.width, case.hidden, encoder.grid, case.tokens)
     model = VideoLMM(encoder, connector, Qwen2ForCausalLM(config))
     text = torch.arange(case.text) % case.vocab
-    targets = tuple((place, int(text[place])) for place in range(int(case.text * TARGETS)))
+    targets = tuple((position, int(text[position])) for position in range(int(case.text * TARGETS)))
     frames = tuple(
         torch.zeros(case.clips, encoder.takes(i), 224, 224, 3, dtype=torch.uint8).numpy()
         for i in range(len(case.encoders))
     )
-    row = Sequence([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)], frames)
+    row = Row([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)], frames)
     return model, collate([row] * case.batch)
 
 
