@@ -1,7 +1,7 @@
-"""What came out for each axis of the embedded study, beside what the paper found.
+"""Results of each axis of the embedded study, with those of the paper for comparison.
 
 Run `python -m benchmarks.axes [STUDY ...]` after the sweeps (`ablate sweep tokens`, and so on). docs/tiny-study.md
-quotes what it prints.
+quotes its output.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ PAPER: dict[str, tuple[str, dict[str, int]]] = {
     ),
     "mixes": ("data_mix_t13", {"apollo-best": 2, "images": 6, "no-images": 8, "no-text": 13}),
 }
-"""Study -> the paper's table (analysis/published/apollo) and, for each of our designs, its row there or the row of what
-is nearest to it: the encoder that was trained alike, the run at the middle rate of the vision encoder (5e-6)."""
+"""Study -> the paper's table (analysis/published/apollo) and the row of each of our designs in it, or of the most
+similar design: the encoder with the same kind of training, the run at the middle rate of the vision encoder (5e-6)."""
 
-ALL = ("tokens", *PAPER)
+STUDIES = ("tokens", *PAPER)
 
 
 def main() -> None:
-    for study in sys.argv[1:] or ALL:
+    for study in sys.argv[1:] or STUDIES:
         report(study)
 
 
 def report(study: str) -> None:
-    """Scores by design with the paper's beside them, the noise, and whether the ranking transfers."""
+    """Print scores by design with those of the paper, the noise, and whether the ranking transfers."""
     spec = load_spec(find_spec(study))
     print(f"## {study}\n\n{spec.question}\n")
     table, metric = load_table(study), own_metric(study)
@@ -64,8 +64,8 @@ def report(study: str) -> None:
     for row in frames[-1].to_dict("records"):
         design = row["design"]
         cells = [_mean(frame.set_index("design").loc[design]) for frame in frames if design in set(frame["design"])]
-        told = [f"{paper[design]:.1f}" if design in paper else ""] if paper else []
-        rows.append([design, *cells, *(f"{row[name]:.0f}" for name in names), *told])
+        published = [f"{paper[design]:.1f}" if design in paper else ""] if paper else []
+        rows.append([design, *cells, *(f"{row[name]:.0f}" for name in names), *published])
     print(f"{_markdown(rows)}\n\nCategories are those of {frames[-1]['scale'].iloc[0]}.")
     _noise(table, metric)
     _transfer(table, metric)
@@ -75,9 +75,9 @@ def report(study: str) -> None:
 def _paper(study: str) -> dict[str, float]:
     if study not in PAPER:
         return {}
-    name, places = PAPER[study]
+    name, rows = PAPER[study]
     scores = pd.read_csv(str(files("analysis") / f"published/apollo/{name}.csv")).set_index("row")["overall"]
-    return {design: float(scores[place]) for design, place in places.items()}
+    return {design: float(scores[row]) for design, row in rows.items()}
 
 
 def _mean(row: pd.Series) -> str:
@@ -98,8 +98,10 @@ def _transfer(table: ScoreTable, metric: str | None) -> None:
     if len(table.scales) < 2:
         return
     c = compare(table, table.scales[0], table.scales[-1], metric)
-    told = [f"{name} {value:.2f}" for name, value in (("R2", c.r2), ("Spearman", c.spearman)) if value is not None]
-    print(f"{c.small} -> {c.large}: {', '.join(told)}, {c.n} designs, regret@1 {c.regret[1]:.2f} points.")
+    statistics = [
+        f"{name} {value:.2f}" for name, value in (("R2", c.r2), ("Spearman", c.spearman)) if value is not None
+    ]
+    print(f"{c.small} -> {c.large}: {', '.join(statistics)}, {c.n} designs, regret@1 {c.regret[1]:.2f} points.")
 
 
 def _time(study: str) -> None:

@@ -46,7 +46,7 @@ Cell = tuple[World, float, int]
 def measure(
     cell: Cell, truth: Mapping[str, float], studies: int
 ) -> tuple[Cell, dict[tuple[str, str], tuple[int, int]]]:
-    """Studies of one cell: statistic, method -> number of intervals that contain the true value, number of intervals."""
+    """Draw the studies of one cell: statistic, method -> intervals that contain the true value, intervals."""
     world, r2, n = cell
     rng = np.random.default_rng([WORLDS.index(world) if world in WORLDS else 9, round(1000 * r2), n])
     weights_Bn, hits = uncertainty.bootstrap_weights(n)[:RESAMPLES], Hits()
@@ -72,14 +72,14 @@ def add_agreement(study: Study, truth: Mapping[str, float], weights_Bn: Floats, 
     left_out = {name: agreement.jackknife(weighted, x, y) for name, weighted in agreement.WEIGHTED.items()}
     r = agreement.once(agreement.weighted_pearson, x, y)
     tau_a = uncertainty.kendall_interval(agreement.tau_a(x, y), 2 * left_out["decision_accuracy"] - 1)
-    intervals = {
+    ours = {
         "r2": uncertainty.r2_interval(r, agreement.jackknife(agreement.weighted_pearson, x, y)),
         "spearman": uncertainty.spearman_interval(agreement.spearman(x, y), left_out["spearman"]),
         "kendall": uncertainty.kendall_interval(agreement.kendall(x, y), left_out["kendall"]),
         "decision_accuracy": Interval((1 + tau_a.low) / 2, (1 + tau_a.high) / 2) if tau_a else None,
     }
     for name, weighted in agreement.WEIGHTED.items():
-        note(hits, name, "ours", intervals[name], truth[name])
+        note(hits, name, "ours", ours[name], truth[name])
         values = weighted(x, y, weights_Bn)
         note(hits, name, "percentile", percentile(values), truth[name])
         note(hits, name, "BCa", uncertainty.bca_interval(partial(weighted, x, y), weights_Bn), truth[name])
@@ -302,9 +302,8 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     print("### Claims\n")
     for claim, exceptions in claims:
-        print(
-            f"- {'does not hold' if exceptions else 'holds'}: {claim}{': ' + '; '.join(exceptions) if exceptions else ''}"
-        )
+        details = f": {'; '.join(exceptions)}" if exceptions else ""
+        print(f"- {'does not hold' if exceptions else 'holds'}: {claim}{details}")
     print(f"\n{studies} studies per cell, {time.monotonic() - start:.0f} s")
     return 0
 

@@ -90,9 +90,9 @@ def calibration(case: Case, studies: int) -> tuple[Case, dict[int, tuple[Floats,
                 chosen = calibration_designs(transfer, min(num_known, case.n - 2))
                 known_n[chosen] = y_n[chosen]
                 transfer = transfer.conditioned_on(known_n)
-            chance_n = probabilities_of_best(transfer.draws(DRAWS, seed=int(rng.integers(1 << 30))))
-            bin_n = np.searchsorted(BINS, chance_n, side="right") - 1
-            np.add.at(bins, bin_n, np.column_stack([chance_n, y_n == y_n.max(), np.ones(case.n)]))
+            probability_n = probabilities_of_best(transfer.draws(DRAWS, seed=int(rng.integers(1 << 30))))
+            bin_n = np.searchsorted(BINS, probability_n, side="right") - 1
+            np.add.at(bins, bin_n, np.column_stack([probability_n, y_n == y_n.max(), np.ones(case.n)]))
             unknown_n = ~np.isfinite(transfer.candidates.known_n)
             level = float(y_n.mean() - transfer.mean_n.mean()) if transfer.is_relative else 0.0
             covered += int((np.abs(y_n - level - transfer.mean_n) <= transfer.half_width_n())[unknown_n].sum())
@@ -131,10 +131,10 @@ def print_all(pool: Any, studies: int) -> list[tuple[str, list[str]]]:
 
 
 def _print_probabilities(calibrated: dict[Case, Any]) -> list[tuple[str, list[str]]]:
-    print("### Probability to be the best: predicted, and the share that was (true R2 0.5 to 0.95)\n")
+    print("### Probability to be the best: predicted, and the observed share (true R2 0.5 to 0.95)\n")
     print(
         "| predicted | "
-        + " | ".join(f"m={m}: predicted, observed, designs" for m in NUM_KNOWN)
+        + " | ".join(f"m={m}: mean, observed, designs" for m in NUM_KNOWN)
         + " |\n|"
         + "---|" * (1 + len(NUM_KNOWN))
     )
@@ -151,7 +151,9 @@ def _print_probabilities(calibrated: dict[Case, Any]) -> list[tuple[str, list[st
                     wrong.append(f"m={m}: {predicted / designs:.2f} predicted, {observed / designs:.2f} observed")
         print(f"| {low:.2f}-{min(high, 1):.2f} | " + " | ".join(cells) + " |")
     print(flush=True)
-    return [("the probability to be the best is calibrated within 5 points, m large-scale scores known", wrong)]
+    return [
+        ("the probability to be the best is calibrated within 5 points, m designs measured at the large scale", wrong)
+    ]
 
 
 def _print_predictions(calibrated: dict[Case, Any]) -> list[tuple[str, list[str]]]:

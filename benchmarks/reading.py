@@ -1,10 +1,10 @@
-"""Reading a large study back: `python -m benchmarks.reading [RUNS]` (10,000 where left out).
+"""Time to read a large study: `python -m benchmarks.reading [RUNS]` (10,000 runs by default).
 
-In a temporary folder: a few trials of sweeps/sampling.yaml with invented scores are mirrored by MLflow's own API; the
-other runs are their rows again under fresh ids and keys, by SQL (a thousand runs a design apart would take the API
-hours). The same trials are written as folders. Then, in one run: our reading, `mlflow.search_runs` of the same
-experiment, and the whole process of `ablate consistency`. Exits with 1 where the store's table and the folders' differ,
-or the process takes more than 10 s.
+In a temporary folder, a few trials of sweeps/sampling.yaml with synthetic scores are mirrored to MLflow by its own API;
+the other runs are copies of their rows with new ids and keys, by SQL (the API would take hours). The same trials are
+written as folders. Then the script times our reading, `mlflow.search_runs` of the same experiment, and the whole
+process of `ablate consistency`. It exits with 1 if the tables from the store and from the folders differ, or if the
+process takes more than 10 s.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ STUDY = "big"
 SEEDS = 5
 CATEGORIES = ("overall", "order", "motion", "count", "colour")
 MODALITIES = ("video", "text")
-BEGAN = 1_790_000_000.0
-MOST_S = 10.0
-MAP = "CREATE TEMP TABLE copies (source, run, trial, design, label, seed, points, ended)"
-COPIES = """
+START_TIME = 1_790_000_000.0
+"""Unix time of the first trial, seconds."""
+MAX_PROCESS_S = 10.0
+"""Limit for the process `ablate consistency`, seconds."""
+CREATE_COPIES = "CREATE TEMP TABLE copies (source, run, trial, design, label, seed, points, ended)"
+INSERT_COPIES = """
 INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time, end_time,
     source_version, lifecycle_stage, artifact_uri, experiment_id)
   SELECT c.run, c.label, source_type, source_name, entry_point_name, user_id, status, c.ended - 95500, c.ended,
@@ -69,7 +71,7 @@ def main() -> None:
         root = Path(folder)
         uri = f"sqlite:///{root / 'store' / 'mlflow.db'}"
         os.environ["ABLATE_RUNS"] = str(root / "runs")
-        abouts = declared(runs)
+        abouts = trials(runs)
         build_store(abouts, uri, root)
         build_folders(abouts, StudyPaths(name=STUDY, root=root / "runs"))
         size = (root / "store" / "mlflow.db").stat().st_size / 2**20
@@ -78,45 +80,45 @@ def main() -> None:
 
 
 def report(uri: str, runs: int) -> bool:
-    """Time everything; tell whether something is off."""
+    """Print all times; return whether the tables differ or the process is too slow."""
     import ablate.tracking  # noqa: F401 - importing mlflow is timed nowhere: a notebook has it already
     from ablate.study import load_study, load_table, report_on
     from analysis.consistency import Request
 
-    ours, table = timed(lambda: load_table(STUDY, tracking_uri=uri))
-    client, through_client = timed(lambda: table_by_client(uri))
-    theirs, searched = timed(lambda: search_runs(uri))
-    folders, of_folders = timed(lambda: load_table(STUDY))
-    study, asked = load_study(STUDY), Request(small="", large="", metric="bench/overall")
-    statistics = timed(lambda: report_on(study, asked))[0]
+    sqlite_s, table = timed(lambda: load_table(STUDY, tracking_uri=uri))
+    client_s, table_of_client = timed(lambda: table_by_client(uri))
+    search_s, runs_by_search = timed(lambda: search_runs(uri))
+    folders_s, table_of_folders = timed(lambda: load_table(STUDY))
+    study, request = load_study(STUDY), Request(small="", large="", metric="bench/overall")
+    statistics = timed(lambda: report_on(study, request))[0]
     process = timed(lambda: consistency("--tracking-uri", uri))[0]
     process_folders = timed(consistency)[0]
-    assert len(searched) == runs
+    assert len(runs_by_search) == runs
     print("| what | seconds | search_runs takes |")
     print("|---|---|---|")
     for name, seconds in (
-        ("load_table from sqlite", ours),
-        ("load_table through MlflowClient", client),
-        ("mlflow.search_runs", theirs),
-        ("load_table from trial folders", folders),
+        ("load_table from sqlite", sqlite_s),
+        ("load_table through MlflowClient", client_s),
+        ("mlflow.search_runs", search_s),
+        ("load_table from trial folders", folders_s),
         ("the statistics of `ablate consistency` alone", statistics),
         ("process `ablate consistency --tracking-uri sqlite:///...`", process),
         ("process `ablate consistency`, from trial folders", process_folders),
     ):
-        print(f"| {name} | {seconds:.2f} | {theirs / seconds:.1f} x |")
-    same = table.frame.equals(through_client) and table.frame.equals(of_folders.frame)
-    print(f"\nthe same {len(table.frame)} scores each way: {same}")
-    return not same or process > MOST_S
+        print(f"| {name} | {seconds:.2f} | {search_s / seconds:.1f} x |")
+    same = table.frame.equals(table_of_client) and table.frame.equals(table_of_folders.frame)
+    print(f"\nsame {len(table.frame)} scores by each way of reading: {same}")
+    return not same or process > MAX_PROCESS_S
 
 
-def timed(ask: Callable[[], T]) -> tuple[float, T]:
-    began = time.perf_counter()
-    answer = ask()
-    return time.perf_counter() - began, answer
+def timed(function: Callable[[], T]) -> tuple[float, T]:
+    start = time.perf_counter()
+    value = function()
+    return time.perf_counter() - start, value
 
 
 def search_runs(uri: str) -> pd.DataFrame:
-    """What a notebook would call."""
+    """All runs, as a notebook would read them."""
     import mlflow
 
     mlflow.set_tracking_uri(uri)
@@ -131,7 +133,7 @@ def table_by_client(uri: str) -> pd.DataFrame:
 
 
 def consistency(*options: str) -> None:
-    """The whole process, from the start of Python to its exit."""
+    """Run the command as a process, from the start of Python to its exit."""
     command = [sys.executable, "-m", "ablate.cli", "consistency", "--study", STUDY, "--metric", "bench/overall"]
     subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
 
@@ -139,20 +141,20 @@ def consistency(*options: str) -> None:
 # --- a study -----------------------------------------------------------------------------------
 
 
-def declared(runs: int) -> list[About]:
-    """Trials of designs x two scales x `SEEDS` seeds, as a sweep would describe them."""
+def trials(runs: int) -> list[About]:
+    """Descriptions of trials, as of a sweep over designs x two scales x `SEEDS` seeds."""
     plan = make_plan(load_spec(find_spec("sampling"), seeds=[0]))
-    kinds = {one.trial.config.scale: replace(about(plan, one.trial), study=STUDY) for one in plan.planned}
-    return [of_number(list(kinds.values())[number % 2], number) for number in range(runs)]
+    templates = {one.trial.config.scale: replace(about(plan, one.trial), study=STUDY) for one in plan.planned}
+    return [numbered(list(templates.values())[number % 2], number) for number in range(runs)]
 
 
-def of_number(kind: About, number: int) -> About:
+def numbered(template: About, number: int) -> About:
     design, seed = f"d{number // (2 * SEEDS)}", number // 2 % SEEDS
     return replace(
-        kind,
+        template,
         key=f"{number:016x}",
         design_key=f"{design:0>16}",
-        label=f"{design}@{kind.scale}/s{seed}",
+        label=f"{design}@{template.scale}/s{seed}",
         design_label=design,
         seed=seed,
         axes={"sampling": design},
@@ -169,21 +171,21 @@ def result_of(trial: About) -> Result:
         attempt=0,
         scores=scores,
         seconds=95.5,
-        started_at=BEGAN,
-        ended_at=BEGAN + int(trial.key, 16),
+        started_at=START_TIME,
+        ended_at=START_TIME + int(trial.key, 16),
         environment={"git_commit": "0123abcd" * 5, "torch": "2.13"},
         counts={"steps": 300.0},
     )
 
 
 def points(trial: About) -> float:
-    """Designs differ, seeds differ by less, and scales do not quite agree."""
+    """Synthetic score: designs differ, seeds differ less, and scales agree only in part."""
     design = int(trial.design_label[1:])
     return design * 37 % 101 / 8 + trial.seed / 17 + len(trial.scale) * design * 53 % 97 / 16.1
 
 
 def build_folders(abouts: list[About], paths: StudyPaths) -> None:
-    """As `TrialFolder` writes them, but without waiting for the disk."""
+    """Write the folders as `TrialFolder` does, but without waiting for the disk."""
     remember(paths, StudyFacts(metric="bench/overall"))
     for trial in abouts:
         folder = paths.trials / trial.key
@@ -193,7 +195,7 @@ def build_folders(abouts: list[About], paths: StudyPaths) -> None:
 
 
 def build_store(abouts: list[About], uri: str, root: Path) -> None:
-    """Mirror the first trial of each scale, and copy its rows for the others."""
+    """Mirror the first trial of each scale, then copy its rows for the other trials."""
     from ablate.tracking import Mirror
 
     paths = StudyPaths(name=STUDY, root=root / "few")
@@ -202,27 +204,27 @@ def build_store(abouts: list[About], uri: str, root: Path) -> None:
         folder = folder_of(paths, trial.key)
         folder.describe(trial)
         for step in range(10):
-            folder.event({"step": step, "time": BEGAN + step, "loss": 3.0 / (step + 1), "samples_per_s": 80.0})
+            folder.event({"step": step, "time": START_TIME + step, "loss": 3.0 / (step + 1), "samples_per_s": 80.0})
         mirror.finish(Record(about=trial, result=result_of(trial), failures=(), path=folder.path))
     assert mirror.problem is None, mirror.problem
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection, connection:
-        found = connection.execute("SELECT value, run_uuid FROM tags WHERE key = 'ablate.trial'")
-        sources = dict(found.fetchall())
-        connection.execute(MAP)
+        rows = connection.execute("SELECT value, run_uuid FROM tags WHERE key = 'ablate.trial'")
+        sources = dict(rows.fetchall())
+        connection.execute(CREATE_COPIES)
         connection.executemany(
             "INSERT INTO copies VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [copy_of(trial, abouts[number % 2], sources) for number, trial in enumerate(abouts) if number > 1],
         )
-        for statement in COPIES.split(";"):
+        for statement in INSERT_COPIES.split(";"):
             connection.execute(statement)
 
 
 def copy_of(trial: About, source: About, sources: dict[str, str]) -> tuple[object, ...]:
-    more = points(trial) - points(source)
+    difference = points(trial) - points(source)
     ended = int(result_of(trial).ended_at * 1000)
     run = f"{int(trial.key, 16):032x}"
     key, design, label = trial.key, trial.design_key, trial.design_label
-    return (sources[source.key], run, key, design, label, str(trial.seed), more, ended)
+    return (sources[source.key], run, key, design, label, str(trial.seed), difference, ended)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/tiny-study.md, from the records of a study: `python -m benchmarks.tiny_study [STUDY]`.
+"""Tables of docs/tiny-study.md, from the records of a study: `python -m benchmarks.tiny_study [STUDY]`.
 
 Run the study first: `ablate sweep sweeps/sampling.yaml --seeds 0,1,2`.
 """
@@ -14,7 +14,7 @@ from ablate.paths import study_paths
 from ablate.record import Record, scan
 from ablate.study import load_table, own_metric, rankings
 from analysis.consistency import compare
-from analysis.noise import across_seeds
+from analysis.noise import across_seeds, noise_between_seeds
 from models.tiny import NEEDS
 
 
@@ -39,12 +39,12 @@ def _outcomes(record: Record) -> pd.DataFrame:
 
 
 def _commits(records: list[Record]) -> str:
-    found = {
+    versions = {
         (r.result.environment.get("git_commit", "?")[:10], r.result.environment.get("torch", "?"))
         for r in records
         if r.result
     }
-    return ", ".join(f"commit {commit}, torch {torch}" for commit, torch in sorted(found))
+    return ", ".join(f"commit {commit}, torch {torch}" for commit, torch in sorted(versions))
 
 
 def _categories(study: str) -> None:
@@ -53,8 +53,8 @@ def _categories(study: str) -> None:
         names = [c for c in frame.columns if "/" in c]
         rows = [["design", "overall", *(name.split("/")[1] for name in names), "seeds"]]
         for row in frame.to_dict("records"):
-            spread = f" ({row['sd']:.1f})" if row["sd"] == row["sd"] else ""
-            rows.append([row["design"], f"{row['mean']:.1f}{spread}", *(f"{row[n]:.1f}" for n in names), row["seeds"]])
+            sd = f" ({row['sd']:.1f})" if row["sd"] == row["sd"] else ""
+            rows.append([row["design"], f"{row['mean']:.1f}{sd}", *(f"{row[n]:.1f}" for n in names), row["seeds"]])
         print(f"{frame['scale'].iloc[0]}\n\n{_markdown(rows)}\n")
 
 
@@ -65,7 +65,7 @@ PAIRS = (
     ("fps2", "uniform16"),
     ("fps4", "uniform16"),
 )
-"""Sampling by time against sampling by count with about as many frames: a video lasts 6.7 s on average."""
+"""Sampling by time and sampling by count with about as many frames: a video lasts 6.7 s on average."""
 
 
 def _paired(study: str) -> None:
@@ -91,14 +91,14 @@ def _modalities(outcomes: pd.DataFrame) -> None:
 
 
 def _tasks(outcomes: pd.DataFrame) -> None:
-    """Accuracy of each question type; `o` marks what is not above chance (one-sided binomial test, 5%)."""
+    """Print the accuracy of each question type; `o` marks those not above chance (one-sided binomial test, 5%)."""
     print("### Question types, percent from video; `o`: not above chance (binomial test, 5%)\n")
     video = outcomes[outcomes["modality"] == "video"]
     for scale, at_scale in video.groupby("scale"):
         designs = sorted(at_scale["design"].unique(), key=_design_order)
         rows = [["type", "needs", *designs]]
-        for task, asked in at_scale.groupby("task"):
-            rows.append([task, NEEDS[task], *(_accuracy(asked[asked["design"] == d]["right"]) for d in designs)])
+        for task, answers in at_scale.groupby("task"):
+            rows.append([task, NEEDS[task], *(_accuracy(answers[answers["design"] == d]["right"]) for d in designs)])
         print(f"{scale}\n\n{_markdown(rows)}\n")
 
 
@@ -116,8 +116,8 @@ def _consistency(study: str) -> None:
     table = load_table(study)
     small, large = table.scales[0], table.scales[-1]
     rows = [["score", "n", "R2", "95%", "Spearman", "95%", "agreement", "regret@1"]]
-    seen = [f"seen {small}", f"seen {large}"]
-    rows_seeds = [["score", "same seed", "other seed", "means", f"noise {small}", f"noise {large}", *seen]]
+    columns = [*(f"noise {scale}" for scale in (small, large)), *(f"detectable {scale}" for scale in (small, large))]
+    rows_seeds = [["score", "same seed", "other seed", "means", *columns]]
     metric = own_metric(study) or "tinybench/overall"
     for name in (metric, metric.replace("/", "_prob/")):
         c = compare(table, small, large, name)
@@ -127,14 +127,15 @@ def _consistency(study: str) -> None:
         for warning in c.warnings:
             print(f"- {name}: {warning}")
         print(f"- {name}: collapsed designs: {', '.join(c.collapsed) or 'none'}")
-        s = across_seeds(table, small, large, name)
-        noise = [f"{n.sd:.2f}" if n.sd is not None else "?" for n in s.noise]
-        seen = [f"{n.detectable:.1f}" if n.detectable is not None else "?" for n in s.noise]
-        rows_seeds.append([name, _3(s.same_seeds), _3(s.different_seeds), _3(s.mean_of_seeds), *noise, *seen])
+        s = across_seeds(table.select(name), small, large)
+        noise = [noise_between_seeds(table, scale, name) for scale in (small, large)]
+        sds = [f"{n.sd:.2f}" if n.sd is not None else "?" for n in noise]
+        differences = [f"{n.detectable:.1f}" if n.detectable is not None else "?" for n in noise]
+        rows_seeds.append([name, _3(s.same_seeds), _3(s.different_seeds), _3(s.mean_of_seeds), *sds, *differences])
     print(f"\n{small} against {large}, means over seeds\n\n{_markdown(rows)}\n")
     print(
         "R2 between single seeds: the same seed at both scales, another one, and the means over seeds; the standard "
-        "deviation between seeds; the difference between two designs that one can see, at each scale\n"
+        "deviation between seeds; the smallest detectable difference between two designs, at each scale\n"
     )
     print(_markdown(rows_seeds), "\n")
 
@@ -148,7 +149,7 @@ def _span(interval: object) -> str:
 
 
 def _times(records: list[Record]) -> None:
-    print("### Seconds of a trial, as it ran (two beside each other on two cores)\n")
+    print("### Seconds per trial (two trials in parallel on two cores)\n")
     rows = [["scale", "design", "mean", "least", "most"]]
     seconds = pd.DataFrame([(r.about.scale, r.about.design_label, r.result.seconds) for r in records if r.result])
     for (scale, design), group in seconds.groupby([0, 1])[2]:

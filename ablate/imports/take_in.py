@@ -151,9 +151,9 @@ def incoming(
     for trial, rows in rows_of_trial.items():
         design, _, _ = trial
         about, result = _record(paths, trial, rows, scores.axes[design], (keys or {}).get(design))
-        record = records.get(about.key)
-        axes = {**(record.about.axes if record else {}), **axes_of_design.get(about.design_key, {})}
-        trials.append(_merged(folder_of(paths, about.key), about, result, record, axes))
+        old = records.get(about.key)
+        axes = {**(old.about.axes if old else {}), **axes_of_design.get(about.design_key, {})}
+        trials.append(_merged(folder_of(paths, about.key), about, result, old, axes))
     return trials, _other_trials(trials, records)
 
 
@@ -289,4 +289,6 @@ def direction_notes(scores: ScoreFile, *, lower_is_better: bool) -> list[str]:
     like = f"looks like {kinds[0]}" if len(names) == 1 else f"look like {kinds[1]}"
     direction = "lower" if lower_is_better else "higher"
     fix = "leave out --lower-is-better" if lower_is_better else "give --lower-is-better"
-    return [f"{quoted} {like}, but {direction} is assumed to be better; {fix}, or import each direction to its own study"]
+    return [
+        f"{quoted} {like}, but {direction} is assumed to be better; {fix}, or import each direction to its own study"
+    ]

@@ -196,8 +196,8 @@ def _notes_on_scores(scores: StudyScores, transfer: Transfer) -> list[str]:
     ratio = math.exp(candidates.log_size - float(candidates.log_size_S[-1]))
     if ratio > FAR:
         notes.append(
-            f"{candidates.large} is {ratio:,.0f} times {candidates.scales[-1]}; published studies cover up to 14 times, "
-            "so the standard deviation of scores there is extrapolated"
+            f"{candidates.large} is {ratio:,.0f} times {candidates.scales[-1]}; published studies cover up to 14 times,"
+            " so the standard deviation of scores there is extrapolated"
         )
     for scale, column in zip(candidates.scales, np.isfinite(candidates.score_nS).T, strict=True):
         if missing := [name for name, is_scored in zip(candidates.designs, column, strict=True) if not is_scored]:

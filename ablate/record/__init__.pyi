@@ -6,8 +6,8 @@ from .promotions import Promotion as Promotion
 from .promotions import checked_promotions as checked_promotions
 from .promotions import write_promotion as write_promotion
 from .scores import TrialScores as TrialScores
-from .scores import varied_axes as varied_axes
 from .scores import trials_of_records as trials_of_records
+from .scores import varied_axes as varied_axes
 from .study import StudyFacts as StudyFacts
 from .study import facts as facts
 from .study import remember as remember

@@ -52,8 +52,8 @@ def facts(paths: StudyPaths) -> StudyFacts:
         return StudyFacts()
     except (ValueError, TypeError, OSError) as error:
         raise RecordError(
-            f"{paths.about} is damaged ({error}); it states whether lower is better and which metric the study ranks by, "
-            f"as in {json.dumps(asdict(StudyFacts()))}"
+            f"{paths.about} is damaged ({error}); it states whether lower is better and which metric the study ranks "
+            f"by, as in {json.dumps(asdict(StudyFacts()))}"
         ) from None
 
 

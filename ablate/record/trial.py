@@ -114,7 +114,7 @@ class Record:
 
     @property
     def status(self) -> Literal["done", "failed", "unfinished"]:
-        """`failed` if its last attempt raised an error; `unfinished` if it was interrupted or there was none."""
+        """`failed` if its last attempt failed; `unfinished` if it was interrupted or there was none."""
         if self.result is not None:
             return "done"
         if self.failures and self.failures[-1].kind != "interrupted":

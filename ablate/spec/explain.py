@@ -85,11 +85,11 @@ def _error_at_axis(dotted: str, message: str, source: Source, axes: dict[str, Lo
         rest = dotted.removeprefix(owner).strip(".")
         return source.error((*axes[owner], *(rest.split(".") if rest else ())), message)
     first_piece = dotted.split(".", 1)[0]
-    beside = next((p for p in axes if p.split(".", 1)[0] == first_piece), None)
-    if beside is None:
+    neighbour = next((p for p in axes if p.split(".", 1)[0] == first_piece), None)
+    if neighbour is None:
         return SpecError(f"{source.path}: this combination of axes is not a valid design: {dotted}: {message}")
     fix = f"the base sets it; to change the kind, give `{first_piece}` whole values: {{kind: ..., ...}}"
-    return source.error(axes[beside], f"not a valid design with {dotted}: {message}; {fix}")
+    return source.error(axes[neighbour], f"not a valid design with {dotted}: {message}; {fix}")
 
 
 def _in_a_line(value: Any) -> str:

@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from ablate.errors import SpecError, UsageError
+from ablate.errors import SpecError, UsageError, first_line
 
 Location = tuple[str | int, ...]
 
@@ -50,7 +50,7 @@ def read_yaml(path: Path) -> Source:
         tree = YAML(typ="rt").load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
-        raise SpecError(f"{path}:{line}: {str(error.problem).splitlines()[0]}; keep one of them") from None
+        raise SpecError(f"{path}:{line}: {first_line(error.problem)}; keep one of them") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1

@@ -35,7 +35,7 @@ class Chosen:
 
 @dataclass(frozen=True, kw_only=True)
 class SpecFields:
-    """The fields of the spec beside its designs."""
+    """The fields of the spec other than its designs."""
 
     study: str
     question: str
@@ -62,7 +62,7 @@ def sweep_text(fields: SpecFields, chosen: Sequence[Chosen], axes: Sequence[str]
     Raises:
         AblateError: the YAML would run other designs than these, which is a bug of this module.
     """
-    preset = min(PRESETS, key=lambda name: len(_unlike(PRESETS[name].design, chosen)))
+    preset = min(PRESETS, key=lambda name: len(_changed_fields(PRESETS[name].design, chosen)))
     shared, columns = _split(chosen, PRESETS[preset].design, axes)
     lines = [f"# {line}" for line in fields.heading]
     lines += [f"study: {fields.study}", f"question: {_flow(fields.question)}", f"base: {preset}"]
@@ -85,7 +85,7 @@ def sweep_text(fields: SpecFields, chosen: Sequence[Chosen], axes: Sequence[str]
     return text
 
 
-def _unlike(base: Design, chosen: Sequence[Chosen]) -> list[str]:
+def _changed_fields(base: Design, chosen: Sequence[Chosen]) -> list[str]:
     """Names of the design's fields in which any of the chosen differs from a base."""
     return [name for name in Design.model_fields if any(_key(c.design, name) != _key(base, name) for c in chosen)]
 
@@ -102,20 +102,20 @@ def _split(chosen: Sequence[Chosen], base: Design, axes: Sequence[str]) -> tuple
     """Changes of the base that all share, by field; and for each path in which they differ a column of values."""
     shared: dict[str, Any] = {}
     columns: dict[str, list[Any]] = {}
-    designs, unlike = [c.design for c in chosen], _unlike(base, chosen)
+    designs, changed = [c.design for c in chosen], _changed_fields(base, chosen)
     valid_axes = [axis for axis in axes if unknown_path(axis) is None]
     for name in Design.model_fields:
         paths = [axis for axis in valid_axes if axis.startswith(f"{name}.")]
         is_shared = all(_key(design, name) == _key(designs[0], name) for design in designs)
         if name not in valid_axes and paths and _is_determined_by(designs, name, paths):
-            if name in unlike:
+            if name in changed:
                 shared[name] = _short(designs[0], name)
             for path in paths:
                 values = [get(design.model_dump(mode="json"), path) for design in designs]
                 columns[path] = [_named(c.axes.get(path), value) for c, value in zip(chosen, values, strict=True)]
         elif name in valid_axes or not is_shared:
             columns[name] = [_named(c.axes.get(name), _short(c.design, name)) for c in chosen]
-        elif name in unlike:
+        elif name in changed:
             shared[name] = _short(designs[0], name)
     if not columns:  # a sweep needs an axis, even where nothing varies
         columns["sampling"] = [_short(design, "sampling") for design in designs]

@@ -1,4 +1,4 @@
-"""The designs behind the names of a score table, as configs: from trial folders, a sweep spec, or the shipped ones."""
+"""Configs of the designs in a score table: from trial folders, a sweep spec, or a shipped sweep."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ APOLLO_SPEC = "apollo/scaling_consistency"
 
 @dataclass(frozen=True)
 class KnownDesigns:
-    """What is known of a study's designs beside their scores."""
+    """The designs of a study: configs, axes and trials."""
 
     configs: Mapping[str, Design] = field(default_factory=dict)
-    """Name in the score table -> design; designs without a config (imported ones) are missing."""
+    """Name in the score table -> design; designs without a config (imported ones) are omitted."""
     axes: tuple[str, ...] = ()
-    """Dotted paths that the study varied."""
+    """Dotted paths of the fields that the study varied."""
     values: Mapping[str, Mapping[str, Value]] = field(default_factory=dict)
-    """Name -> what the study calls the design's value of each axis."""
+    """Name -> axis -> the study's name of the design's value."""
     trials: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Name -> `scale/seed key` of its finished trials."""
+    """Name -> `scale/seed key` of each finished trial."""
     samples: int | None = None
-    """Training samples of its trials, if all have the same."""
+    """Number of training samples of the trials, if it is the same for all."""
     note: str | None = None
-    """Where the configs are not the study's own."""
+    """Source of the configs, if it is not the study itself."""
 
 
 def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
     """The configs of a study's designs.
 
     Args:
-        study: its name; `apollo` has those of the shipped sweep, in the order of the paper's table.
-        spec: a sweep spec that declares designs by the names that the score table has (for imported scores).
+        study: name of the study; `apollo` has the designs of the shipped sweep, in the order of the paper's table.
+        spec: a sweep spec that declares designs by their names in the score table (for imported scores).
 
     Raises:
-        UsageError: no such spec.
+        UsageError: there is no such spec.
     """
     if spec is not None:
         return _with_note_on_import(_of_spec(find_spec(spec)), study, spec)
@@ -55,7 +55,7 @@ def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
     for name, r in named:
         trials.setdefault(name, []).append(f"{r.about.scale}/s{r.about.seed} {r.about.key}")
     axes = dict.fromkeys(axis for _, r in own for axis in r.about.axes)
-    budgets = {r.about.samples for _, r in own}
+    num_samples = {r.about.samples for _, r in own}
     values: dict[str, dict[str, Value]] = {}
     for name, r in own:
         values.setdefault(name, {}).update(r.about.axes)
@@ -64,7 +64,7 @@ def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
         axes=tuple(axes),
         values=values,
         trials={name: tuple(sorted(keys)) for name, keys in trials.items()},
-        samples=budgets.pop() if len(budgets) == 1 else None,
+        samples=num_samples.pop() if len(num_samples) == 1 else None,
     )
 
 
@@ -78,38 +78,38 @@ def _of_spec(path: Path) -> KnownDesigns:
         axes=tuple(axes),
         values={trial.design_label: trial.axes for trial in trials},
         samples=spec.trial_samples,
-        note=f"designs as {path} declares them",
+        note=f"designs from {path}",
     )
 
 
-def _with_note_on_import(found: KnownDesigns, study: str, spec: str) -> KnownDesigns:
-    """Whether trials of these designs would stand beside their imported scores as other designs."""
+def _with_note_on_import(designs: KnownDesigns, study: str, spec: str) -> KnownDesigns:
+    """Note imported designs whose keys differ: trials of them would count as other designs."""
     if study in ("", PUBLISHED):
-        return found
-    apart = {
+        return designs
+    differing = {
         r.about.design_label
         for r in scan(study_paths(study))
         if r.about.source == "import"
-        and r.about.design_label in found.configs
-        and r.about.design_key != design_key(found.configs[r.about.design_label])
+        and r.about.design_label in designs.configs
+        and r.about.design_key != design_key(designs.configs[r.about.design_label])
     }
-    if not apart:
-        return found
-    mend = f"import their file again with --designs {spec}, or their trials will stand beside them as other designs"
-    return replace(found, note=f"{found.note}; {len(apart)} of them were imported by name alone: {mend}")
+    if not differing:
+        return designs
+    fix = f"import their file again with --designs {spec}, or their trials will count as other designs"
+    return replace(designs, note=f"{designs.note}; {len(differing)} of them were imported by name alone: {fix}")
 
 
 def _of_paper() -> KnownDesigns:
-    """Tables 14 and 15 list seven designs for each of the mixes A, B and C, as the shipped sweep does."""
-    found = _of_spec(find_spec(APOLLO_SPEC))
+    """The designs of Apollo, Tables 14 and 15: seven for each of the mixes A, B and C, as in the shipped sweep."""
+    shipped = _of_spec(find_spec(APOLLO_SPEC))
     names = [f"v{number:02d}" for number in range(1, 22)]
-    if len(found.configs) != len(names):
-        raise UsageError(f"the shipped sweep {APOLLO_SPEC} no longer holds the paper's 21 designs")
-    note = f"designs as the shipped sweep {APOLLO_SPEC} declares them; its comment says what the paper does not print"
+    if len(shipped.configs) != len(names):
+        raise UsageError(f"the shipped sweep {APOLLO_SPEC} no longer contains the paper's 21 designs")
+    note = f"designs from the shipped sweep {APOLLO_SPEC}; its comments say which settings the paper does not state"
     return KnownDesigns(
-        configs=dict(zip(names, found.configs.values(), strict=True)),
-        axes=found.axes,
-        values=dict(zip(names, found.values.values(), strict=True)),
-        samples=found.samples,
+        configs=dict(zip(names, shipped.configs.values(), strict=True)),
+        axes=shipped.axes,
+        values=dict(zip(names, shipped.values.values(), strict=True)),
+        samples=shipped.samples,
         note=note,
     )

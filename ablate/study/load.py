@@ -1,7 +1,4 @@
-"""The scores of a study as a table, and what is asked of it: consistency between scales, rankings, an overview.
-
-Analysis reads the trial folders, or MLflow where the folders are on another machine, or the published tables.
-"""
+"""The scores of a study as a table: from trial folders, from MLflow if these are on another machine, or published."""
 
 from __future__ import annotations
 
@@ -24,18 +21,18 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-MOST_NAMED = 6
-"""Trials without scores that a note names."""
+MAX_NAMES = 6
+"""Maximum number of trials that a note names."""
 
 
 @dataclass(frozen=True, eq=False)
 class StudyScores:
-    """What a study has to say."""
+    """The scores of a study, and which trials have none."""
 
     table: ScoreTable
-    """Of one training budget."""
+    """Scores with one number of training samples."""
     all_samples: ScoreTable | None
-    """With all of them, if there are several."""
+    """Scores with all numbers of training samples, if there are several."""
     metric: str | None
     """The metric that the latest sweep ranked by."""
     unfinished: tuple[str, ...] = ()
@@ -43,10 +40,10 @@ class StudyScores:
 
     @property
     def notes(self) -> list[str]:
-        """What the scores leave out, in words."""
+        """Sentences about trials without scores."""
         if not self.unfinished:
             return []
-        first, number = self.unfinished[:MOST_NAMED], len(self.unfinished)
+        first, number = self.unfinished[:MAX_NAMES], len(self.unfinished)
         more = f" and {number - len(first)} more" if number > len(first) else ""
         trials = "trial has" if number == 1 else "trials have"
         return [f"{number} {trials} no scores, left out: {', '.join(first)}{more}"]
@@ -56,9 +53,9 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
     """The scores of a study.
 
     Args:
-        study: its name; `apollo` is built in.
-        tracking_uri: read from this MLflow server instead of the folders.
-        samples: the budget that is meant, where a study has several; the latest sweep's where left out.
+        study: name of the study; `apollo` is built in.
+        tracking_uri: an MLflow store to read instead of the folders.
+        samples: number of training samples, if the study has several; by default that of the latest sweep.
 
     Raises:
         UsageError: there is no such study, or it has no scores yet.
@@ -70,23 +67,23 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
         return StudyScores(published(PUBLISHED), None, None)
     paths = study_paths(study)
     local = tracking_uri is None and paths.trials.is_dir()
-    trials, known = _from_folders(paths) if local else _in_mlflow(study, tracking_uri, _trials_in_mlflow)
+    trials, study_facts = _from_folders(paths) if local else _in_mlflow(study, tracking_uri, _trials_in_mlflow)
     frame = score_frame(trials)
     if frame.empty:
         raise UsageError(f"study {study!r} has no finished trial yet; run its sweep first")
     try:
-        table = ScoreTable(frame, lower_is_better=known.lower_is_better, factors=factor_frame(trials))
+        table = ScoreTable(frame, lower_is_better=study_facts.lower_is_better, factors=factor_frame(trials))
         is_several = table.frame["samples"].nunique() > 1
-        budget = samples or (known.samples if is_several else None)
-        chosen = table.only(samples=budget) if budget else table
+        num_samples = samples or (study_facts.samples if is_several else None)
+        chosen = table.only(samples=num_samples) if num_samples else table
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
     unfinished = tuple(unfinished_trials(study, tracking_uri))
-    return StudyScores(chosen, table if is_several else None, known.metric, unfinished)
+    return StudyScores(chosen, table if is_several else None, study_facts.metric, unfinished)
 
 
 def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:
-    """The scores of a study, of one training budget where it has several; see `load_study`."""
+    """The scores of a study, with one number of training samples; arguments and errors as in `load_study`."""
     return load_study(study, tracking_uri=tracking_uri, samples=samples).table
 
 
@@ -121,23 +118,23 @@ def _from_folders(paths: StudyPaths) -> tuple[list[TrialScores], StudyFacts]:
     return trials_of_records(scan(paths)), facts(paths)
 
 
-def _in_mlflow(study: str, tracking_uri: str | None, ask: Callable[[str, str | None], T]) -> T:
-    """What a server knows of a study, or this machine's store, if there is one."""
+def _in_mlflow(study: str, tracking_uri: str | None, query: Callable[[str, str | None], T]) -> T:
+    """The result of a query to an MLflow server, or to the store on this machine if there is one."""
     if tracking_uri is None and "MLFLOW_TRACKING_URI" not in os.environ and not (runs_root() / "mlflow.db").is_file():
         raise UsageError(no_such_study(study))
     try:
-        return ask(study, tracking_uri)
+        return query(study, tracking_uri)
     except NoStudyError:
         if tracking_uri is not None or "MLFLOW_TRACKING_URI" in os.environ:
             raise
-        raise UsageError(no_such_study(study)) from None  # a store of one's own mirrors the folders
+        raise UsageError(no_such_study(study)) from None  # the local store only mirrors the folders
 
 
 def _trials_in_mlflow(study: str, tracking_uri: str | None) -> tuple[list[TrialScores], StudyFacts]:
     from ablate.tracking import sqlite
 
     stored = sqlite.load(study, tracking_uri)
-    if stored is None:  # importing MLflow takes seconds
+    if stored is None:  # only then: importing MLflow takes seconds
         from ablate.tracking import client
 
         stored = client.load(study, tracking_uri)
@@ -147,27 +144,24 @@ def _trials_in_mlflow(study: str, tracking_uri: str | None) -> tuple[list[TrialS
 def _unfinished_in_mlflow(study: str, tracking_uri: str | None) -> list[str]:
     from ablate.tracking import sqlite
 
-    found = sqlite.unfinished(study, tracking_uri)
-    if found is None:
+    labels = sqlite.unfinished(study, tracking_uri)
+    if labels is None:
         from ablate.tracking import client
 
-        found = client.unfinished(study, tracking_uri)
-    return found
+        labels = client.unfinished(study, tracking_uri)
+    return labels
 
 
 def no_such_study(study: str) -> str:
-    """The message for a study that does not exist, with those that do."""
-    known = studies(runs_root())
-    near = get_close_matches(study, [*known, PUBLISHED], n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"no study {study!r} in {runs_root()}; {hint}there are: {', '.join([*known, f'{PUBLISHED} (built in)'])}"
-
-
-# --- reading ------------------------------------------------------------------------------------
+    """The message for a study that does not exist; lists the studies that exist."""
+    names = studies(runs_root())
+    matches = get_close_matches(study, [*names, PUBLISHED], n=1)
+    hint = f"did you mean {matches[0]!r}? " if matches else ""
+    return f"no study {study!r} in {runs_root()}; {hint}there are: {', '.join([*names, f'{PUBLISHED} (built in)'])}"
 
 
 def load_scores(study: str, uri: str | None = None) -> pd.DataFrame:
-    """The score table of a study's finished trials, as `scores.score_frame` describes it; errors as in `load`."""
+    """The score table of a study in MLflow; columns as in `table.score_frame`, errors as in `tracking.load`."""
     from ablate.study.table import score_frame
     from ablate.tracking import load
 

@@ -1,4 +1,4 @@
-"""All studies at a glance; rankings of one."""
+"""Overview of all studies; rankings of one."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def study_with_scales(small: str | None, large: str | None) -> str:
-    """The study that is meant when none is named: one's own with both scales, else the published one.
+    """The study to use when none is named: the user's study with both scales, or else the published one.
 
     Raises:
-        UsageError: several of one's own have them.
+        UsageError: several studies of the user have both scales.
     """
     own = []
     for name in studies(runs_root()):
         try:
             scales = {record.about.scale for record in scan(study_paths(name)) if record.result}
         except RecordError:
-            continue  # a damaged study is told where it is named
+            continue  # the damage is reported when the study is named
         if {small, large} - {None} <= scales and len(scales) > 1:
             own.append(name)
     if len(own) > 1:
@@ -39,10 +39,10 @@ def own_metric(study: str) -> str | None:
 
 
 def rankings(scores: ScoreTable, metric: str | None = None) -> list[pd.DataFrame]:
-    """Designs ranked at each scale, small scales first.
+    """The ranking of designs at each scale, small scales first.
 
     Raises:
-        UsageError: no such metric.
+        UsageError: there is no such metric.
     """
     from analysis.tables import TableError, ranking
 
@@ -54,7 +54,7 @@ def rankings(scores: ScoreTable, metric: str | None = None) -> list[pd.DataFrame
 
 
 def overview() -> list[dict[str, Any]]:
-    """The studies below runs/: designs, scales, trials done and failed."""
+    """One dict per study in the runs folder: number of designs, scales, numbers of trials done and failed."""
     from analysis.tables import scale_order
 
     rows = []

@@ -1,6 +1,6 @@
-"""Finished trials -> the score table and the axes of its designs. No mlflow here, so that statistics never load it.
+"""Finished trials -> the score table and the axes of its designs. Statistics use it without loading mlflow.
 
-`sqlite_runs.load` and `tracking.load` read the same trials back from MLflow.
+`tracking.sqlite.load` and `tracking.load` read the same trials from MLflow.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def scores_of_records(records: Iterable[Record]) -> pd.DataFrame:
 
 
 def score_frame(trials: Iterable[TrialScores]) -> pd.DataFrame:
-    """A row for each score, in the order of the trials' keys.
+    """One row per score, in the order of the trials' keys.
 
-    Of trials that differ in nothing but the version of the ladder's weights the latest counts.
+    Of trials that differ only in the version of the weights, the latest counts.
 
     Returns:
-        `analysis.tables.COLUMNS`; `design` is the design's label, the same for all trials of a design and for no other;
-        `samples` is a nullable integer; `score` is in the benchmark's own unit.
+        `analysis.tables.COLUMNS`; `design` is a label, unique to each design; `samples` is a nullable integer;
+        `score` is in the unit of the benchmark.
     """
     ordered, names = _latest(trials)
     rows = [
@@ -40,20 +40,20 @@ def score_frame(trials: Iterable[TrialScores]) -> pd.DataFrame:
 
 
 def counting(records: Iterable[Record]) -> list[tuple[str, Record]]:
-    """The finished trials that `score_frame` counts, each with the name that its design has there, by key."""
+    """The finished trials that `score_frame` counts, each with the name of its design there, ordered by key."""
     done = {record.about.key: record for record in records if record.result is not None}
     ordered, names = _latest(trials_of_records(done.values()))
     return [(names[trial.design_key], done[trial.key]) for trial in ordered]
 
 
 def factor_frame(trials: Collection[TrialScores]) -> pd.DataFrame:
-    """The designs of `score_frame` and their value of each axis, as sweeps named it.
+    """The designs of `score_frame` and their value of each axis, by the names that sweeps use.
 
-    Sweeps of one study may vary different axes: a design has those that any of its trials tells, the others are
-    missing. Where its trials disagree (a sweep may name a value otherwise), the latest counts.
+    Sweeps of one study may vary different axes: a design has the axes of all its trials, the others are missing. Where
+    its trials differ (sweeps may use different names for a value), the latest counts.
 
     Returns:
-        Indexed by design, sorted; a column an axis, in the order of the trials' keys.
+        Indexed by design, sorted; one column per axis, in the order of the trials' keys.
     """
     ordered, names = _latest(trials)
     values: dict[str, dict[str, Value]] = {
@@ -63,13 +63,13 @@ def factor_frame(trials: Collection[TrialScores]) -> pd.DataFrame:
         if (name := names[trial.design_key]) in values:
             values[name].update(trial.axes)
     columns = dict.fromkeys(axis for trial in ordered for axis in trial.axes)
-    columns |= dict.fromkeys(axis for told in values.values() for axis in told)
+    columns |= dict.fromkeys(axis for axes in values.values() for axis in axes)
     index = pd.Index(list(values), name="design", dtype="str")
     return pd.DataFrame(list(values.values()), index=index, columns=list(columns))
 
 
 def _latest(trials: Iterable[TrialScores]) -> tuple[list[TrialScores], Mapping[str, str]]:
-    """The trials that count, by key, and the name of each design."""
+    """The trials that count, ordered by key, and design key -> name."""
     latest = {(trial.design_key, trial.scale, trial.seed, trial.samples): trial for trial in _by_end(trials)}
     ordered = sorted(latest.values(), key=lambda trial: trial.key)
     return ordered, design_names((trial.design_key, trial.design_label) for trial in ordered)
@@ -80,9 +80,9 @@ def _by_end(trials: Iterable[TrialScores]) -> list[TrialScores]:
 
 
 def design_names(labelled: Iterable[tuple[str, str]]) -> Mapping[str, str]:
-    """One name for each design: its most frequent label, with the start of its key where designs share one.
+    """Design key -> name: the most frequent label, followed by the start of the key if designs share a label.
 
-    Sweeps name designs by what differs in them, so one design may bear several labels, and several designs one.
+    Sweeps label designs by the values that they vary, so a design may have several labels, and several designs one.
 
     Args:
         labelled: design key and label of each trial.
@@ -90,6 +90,6 @@ def design_names(labelled: Iterable[tuple[str, str]]) -> Mapping[str, str]:
     labels: dict[str, Counter[str]] = {}
     for key, label in labelled:
         labels.setdefault(key, Counter())[label] += 1
-    chosen = {key: min(found, key=lambda label: (-found[label], label)) for key, found in labels.items()}
-    shared = {label for label, times in Counter(chosen.values()).items() if times > 1}
+    chosen = {key: min(counts, key=lambda label: (-counts[label], label)) for key, counts in labels.items()}
+    shared = {label for label, count in Counter(chosen.values()).items() if count > 1}
     return {key: f"{label}~{key[:4]}" if label in shared else label for key, label in chosen.items()}

@@ -1,4 +1,4 @@
-"""MLflow, a mirror of the trial folders. The only importer of mlflow."""
+"""MLflow, which mirrors the trial folders. The only package that imports mlflow."""
 
 import lazy_loader
 

@@ -15,10 +15,10 @@ PAGE = 500
 
 
 def load(study: str, uri: str | None = None) -> StoredStudy:
-    """A study's finished trials, and what `Mirror.open` left of its direction, metric and budget. Writes nothing.
+    """A study's finished trials, and the facts that `Mirror.open` stored. Writes nothing.
 
     Raises:
-        NoStudyError: there is no such study; the message lists those that there are.
+        NoStudyError: there is no such study; the message lists the studies that exist.
         AblateError: the store cannot be used.
     """
     experiment, runs = _trials(study, uri, "AND status = 'FINISHED'")
@@ -28,7 +28,7 @@ def load(study: str, uri: str | None = None) -> StoredStudy:
 
 
 def unfinished(study: str, uri: str | None = None) -> list[str]:
-    """The trials of a study without a result, as `stored.unfinished_in` tells them; errors as in `load`."""
+    """The trials of a study without a result, as `decode.unfinished_in` lists them; errors as in `load`."""
     return decode.unfinished_in(_stored(run) for run in _trials(study, uri)[1])
 
 
@@ -43,11 +43,11 @@ def _trials(study: str, uri: str | None, condition: str = "") -> tuple[Experimen
     uri = location.absolute_uri(uri)
     location.require_database(uri)
     try:
-        client = _client(uri)
+        client = connect(uri)
         experiment = client.get_experiment_by_name(study)
         if experiment is None or experiment.lifecycle_stage != "active":
             raise location.no_study(study, uri, [e.name for e in client.search_experiments() if e.experiment_id != "0"])
-        runs = list(_search(client, experiment.experiment_id, f"tags.`{encode.KIND_TAG}` = 'trial' {condition}"))
+        runs = list(search_runs(client, experiment.experiment_id, f"tags.`{encode.KIND_TAG}` = 'trial' {condition}"))
     except AblateError:
         raise
     except Exception as error:
@@ -58,19 +58,25 @@ def _trials(study: str, uri: str | None, condition: str = "") -> tuple[Experimen
 def _stored(run: Run) -> StoredRun:
     info, data = run.info, run.data
     name, ended_ms = info.run_name or "", info.end_time or 0
-    told = {"tags": data.tags, "params": data.params, "metrics": data.metrics}
-    return StoredRun(name=name, status=info.status, ended_ms=ended_ms, **told)
+    return StoredRun(
+        name=name, status=info.status, ended_ms=ended_ms, tags=data.tags, params=data.params, metrics=data.metrics
+    )
 
 
-def _client(uri: str) -> MlflowClient:
+def connect(uri: str) -> MlflowClient:
+    """A client whose store has answered.
+
+    Raises:
+        AblateError: the server does not answer.
+    """
     location.require_server(uri)
     client = MlflowClient(tracking_uri=uri)
     client.search_experiments(max_results=1)
     return client
 
 
-def _search(client: MlflowClient, experiment_id: str, condition: str) -> Iterator[Run]:
-    """Runs that are not deleted, newest first."""
+def search_runs(client: MlflowClient, experiment_id: str, condition: str) -> Iterator[Run]:
+    """The runs that are not deleted, newest first."""
     token = None
     while True:
         page = client.search_runs([experiment_id], condition, max_results=PAGE, page_token=token)

@@ -1,6 +1,6 @@
-"""What MLflow holds of a study, read back: the reverse of encode.py. Plain data; no mlflow here.
+"""A study read from MLflow: the inverse of encode.py. Plain data; no mlflow here.
 
-client.py reads runs through MLflow, sqlite.py from its file; what a run means is said here, once for both.
+client.py reads runs through MLflow, sqlite.py from its file; both interpret them with this module.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from ablate.tracking import encode
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A trial's run, however it was read."""
+    """The run of a trial."""
 
     name: str
     status: str
-    """MLflow's word, as in `mirror.status`."""
+    """MLflow's status, as in `encode.status`."""
     ended_ms: int
+    """Unix time in milliseconds."""
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -33,15 +34,15 @@ class StoredRun:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredStudy:
-    """What MLflow holds of a study."""
+    """A study in MLflow."""
 
     facts: StudyFacts
     trials: list[TrialScores]
-    """The finished ones, one each."""
+    """One entry per finished trial."""
 
 
 def facts_in(tags: Mapping[str, str]) -> StudyFacts:
-    """What an experiment's tags say of the whole study."""
+    """The facts about a study in the tags of its experiment."""
     return StudyFacts(**json.loads(tags.get(encode.FACTS_TAG) or "{}"))
 
 
@@ -49,7 +50,7 @@ def trial_in(study: str, run: StoredRun) -> TrialScores:
     """The finished trial that a run mirrors.
 
     Raises:
-        AblateError: a tag or param is missing, or is not what was written.
+        AblateError: a tag or param is missing or was changed.
     """
     tags, params = run.tags, run.params
     try:
@@ -66,14 +67,14 @@ def trial_in(study: str, run: StoredRun) -> TrialScores:
             axes=varied_axes(axes_in(tags, params), tags.get(encode.SOURCE_TAG, "trial")),
         )
     except (KeyError, ValueError) as error:
-        told = f"lacks {error}" if isinstance(error, KeyError) else f"was changed ({error})"
+        reason = f"lacks {error}" if isinstance(error, KeyError) else f"was changed ({error})"
         raise AblateError(
-            f"run {run.name!r} of study {study!r} in MLflow {told}; delete it there, then `ablate sync {study}`"
+            f"run {run.name!r} of study {study!r} in MLflow {reason}; delete it there, then `ablate sync {study}`"
         ) from None
 
 
 def scores_in(tags: Mapping[str, str], metrics: Mapping[str, float]) -> list[Score]:
-    """The scores of a run, as `mirror.outcome_tags` and `score_keys` wrote them."""
+    """The scores of a run, which `encode.outcome_tags` and `encode.score_keys` wrote."""
     return [
         Score(benchmark=benchmark, category=category, modality=modality, score=metrics[key])
         for key, benchmark, category, modality in _long_value(tags, encode.SCORES_TAG, "[]")
@@ -84,8 +85,7 @@ def scores_in(tags: Mapping[str, str], metrics: Mapping[str, float]) -> list[Sco
 def axes_in(tags: Mapping[str, str], params: Mapping[str, str]) -> dict[str, Value]:
     """The axes of a run.
 
-    Of one that was mirrored before there was `mirror.AXES_TAG`, the params that are no part of the config; the types of
-    their values are guessed.
+    Runs mirrored before `encode.AXES_TAG` existed: the params that are not part of the config, with guessed types.
     """
     if encode.AXES_TAG in tags:
         return dict(_long_value(tags, encode.AXES_TAG, "{}"))
@@ -93,17 +93,17 @@ def axes_in(tags: Mapping[str, str], params: Mapping[str, str]) -> dict[str, Val
 
 
 def unfinished_in(runs: Iterable[StoredRun]) -> list[str]:
-    """Label and state of each trial that no run of it has finished; of several runs, the newest tells.
+    """Label and state of each trial without a finished run; of several runs, the newest counts.
 
     Args:
         runs: newest first.
     """
-    found: dict[str, StoredRun] = {}
+    latest: dict[str, StoredRun] = {}
     for run in runs:
         key = run.tags.get(encode.TRIAL_TAG, "")
-        if run.status == "FINISHED" or key not in found:
-            found[key] = run
-    unfinished = (run for run in found.values() if run.status != "FINISHED")
+        if run.status == "FINISHED" or key not in latest:
+            latest[key] = run
+    unfinished = (run for run in latest.values() if run.status != "FINISHED")
     return sorted(
         unfinished_label(run.name, run.tags.get(encode.FAILURE_TAG) or None, failed=run.status == "FAILED")
         for run in unfinished
@@ -116,7 +116,7 @@ def unfinished_label(label: str, kind: str | None, *, failed: bool) -> str:
 
 
 def _guessed(text: str) -> Value:
-    """The value that is written like this."""
+    """The value whose text this is."""
     if text in ("True", "False"):
         return text == "True"
     try:
@@ -135,5 +135,5 @@ def _long_value(tags: Mapping[str, str], tag: str, default: str) -> Any:
 
 @lru_cache(maxsize=1024)
 def _decoded(text: str) -> Any:
-    """Most trials of a study hold the same. What an earlier, longer value left behind the first is cut off."""
+    """Decode JSON, ignoring the rest of an earlier, longer value. Cached, since most trials share their values."""
     return json.JSONDecoder().raw_decode(text)[0]

@@ -1,9 +1,9 @@
-"""What a trial looks like in MLflow: names of params, tags and metrics, within its limits. Plain data; no mlflow here.
+"""The representation of a trial in MLflow: params, tags and metrics, within its limits. Plain data; no mlflow here.
 
-The names serve MLflow's pages. Its compare page first shows the three differing params that sort first, and the metric
-that was logged first: so axes keep their names, and the rest of the config sorts behind them, under `whole/`. Its runs
-page shows charts in the order `score/`, `train/`, `usage/`. Nothing parses these names: `SCORES_TAG` says which metric
-is which score.
+The names are chosen for MLflow's pages. Its compare page shows the first three differing params in sorted order, and
+the metric that was logged first: so axes keep their names, and the rest of the config sorts after them, under
+`whole/`. Its runs page shows charts in the order `score/`, `train/`, `usage/`. Names are never parsed: `SCORES_TAG`
+assigns metrics to scores.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Parts = tuple[str, ...]
-"""What a name is made of; MLflow's pages make sections of them."""
+"""Parts of a name, joined by slashes; MLflow's pages show them as sections."""
 
 TEXTS_PER_CALL = 50
-"""Params, and as many tags, in one call: MLflow takes 100 of each, but 1 MB in all."""
+"""Maximum number of params, and of tags, in one call: MLflow accepts 100 of each, but 1 MB in total."""
 METRICS_PER_CALL = 800
-"""MLflow takes 1000 of everything together."""
+"""MLflow accepts 1000 params, tags and metrics in total."""
 PARAM_CHARS = 6000
 TAG_CHARS = 8000
 KEY_CHARS = 250
@@ -44,23 +44,23 @@ LABEL_TAG = "ablate.design_label"
 SWEEP_TAG = "ablate.sweep"
 SOURCE_TAG = "ablate.source"
 AXES_TAG = "ablate.axes"
-"""JSON object of axis -> value, as its sweep named it: params hold texts, and do not say which of them are axes.
-Continued in `ablate.axes.1`, ... if it is long."""
+"""JSON object: axis -> value, by the sweep's names. Needed since params are texts and include other fields than axes.
+Long values continue in `ablate.axes.1`, ..."""
 FACTS_TAG = "ablate.facts"
-"""Of an experiment: JSON object of `record.StudyFacts`."""
+"""Tag of an experiment: JSON object of `record.StudyFacts`."""
 MIRRORED_TAG = "ablate.mirrored"
-"""Digest of the record as it was mirrored; written last, so that a mirror that was cut off is done again."""
+"""Digest of the mirrored record; written last, so that an interrupted mirroring is repeated."""
 SCORES_TAG = "ablate.scores"
-"""JSON list of [metric key, benchmark, category, modality]; continued in `ablate.scores.1`, ... if it is long."""
+"""JSON list of [metric key, benchmark, category, modality]; long values continue in `ablate.scores.1`, ..."""
 CONFIG = "whole"
-"""Params of the whole config are below it; sorts behind every field of the design space, `scale` and `seed`."""
+"""Prefix of the params of the whole config; sorts after every field of the design space, `scale` and `seed`."""
 COPIED = ("trial.json", "predictions.parquet", "log.txt")
 """Files of a trial's folder that become artifacts."""
 FAILURE_TAG = "ablate.failure"
-"""How the latest attempt failed: `record.FailureClass`."""
+"""Class of the latest failure: `record.FailureClass`."""
 FAILURE_TAGS = (FAILURE_TAG, "ablate.message", "ablate.traceback")
-EVERY_TRIALS = ("scale", "seed", "samples")
-"""Params that every trial has; beside them only axes have names of their own."""
+COMMON_PARAMS = ("scale", "seed", "samples")
+"""Params that every trial has; all other names without the prefix `whole/` are axes."""
 
 _NOT_ALLOWED = re.compile(r"[^\w.\- ]", re.ASCII)
 _EVENT_POSITION = ("step", "time")
@@ -69,50 +69,51 @@ _FIRST_TRACES = ("log.txt", "events.jsonl")
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSummary:
-    """What a sweep leaves for readers, once its trials have ended."""
+    """The summary of a sweep, written when its trials have ended."""
 
     sweep: str
     spec: str
     """Text of the YAML file."""
     counts: Mapping[str, int]
+    """State -> number of trials."""
     started_at: float
-    """Unix time; puts the summary behind the sweep's trials in lists that show the newest first."""
+    """Unix time in seconds; places the summary after the sweep's trials in lists that show the newest first."""
     ranking: pd.DataFrame | None = None
     figures: Mapping[str, Figure | Path] = field(default_factory=dict)
-    """File name without ending -> a figure, or a PNG file."""
+    """File name without suffix -> a figure, or a PNG file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Synced:
-    """What `sync` did: numbers of trials."""
+    """Numbers of trials that `sync` wrote."""
 
     created: int
     updated: int
     unchanged: int
     duplicates: tuple[str, ...]
-    """Keys of trials that MLflow holds more than one run of; the oldest is used."""
+    """Keys of trials with more than one run in MLflow; the oldest is used."""
 
 
 def fingerprint(about: About, failure: Failure | None, result: Result | None) -> str:
-    """Digest of what is mirrored of a trial: the same again needs no writing."""
+    """Digest of the mirrored part of a record; if it is unchanged, nothing needs to be written."""
     return digest([asdict(about), failure and asdict(failure), result and asdict(result)])
 
 
 def has_begun(record: Record) -> bool:
-    """Whether a trial has left anything to show."""
+    """Whether a trial has written anything that can be mirrored."""
     return bool(record.result or record.failures or any((record.path / name).exists() for name in _FIRST_TRACES))
 
 
 def status(record: Record) -> Literal["FINISHED", "FAILED", "KILLED"]:
-    """MLflow's word for how a trial's latest attempt ended; one without any end was cut off."""
+    """MLflow's status of a trial's latest attempt; an attempt without an end was interrupted."""
     if record.result:
         return "FINISHED"
-    cut_off = not record.failures or record.failures[-1].kind == "interrupted"
-    return "KILLED" if cut_off else "FAILED"
+    is_interrupted = not record.failures or record.failures[-1].kind == "interrupted"
+    return "KILLED" if is_interrupted else "FAILED"
 
 
 def times_ms(record: Record) -> tuple[int, int]:
-    """Start and end of a trial's latest attempt, in milliseconds of Unix time."""
+    """Start and end of a trial's latest attempt: Unix time in milliseconds."""
     if record.result:
         return ms(record.result.started_at), ms(record.result.ended_at)
     if record.failures:
@@ -123,12 +124,12 @@ def times_ms(record: Record) -> tuple[int, int]:
 
 
 def ms(seconds: float) -> int:
-    """Milliseconds, as MLflow counts time."""
+    """Seconds -> whole milliseconds, MLflow's unit of time."""
     return int(seconds * 1000)
 
 
 def run_name(label: str) -> str:
-    """A run's name; MLflow takes no more of a label than this."""
+    """The name of a run: a label, truncated to MLflow's limit."""
     return label[:NAME_CHARS]
 
 
@@ -136,9 +137,9 @@ def run_name(label: str) -> str:
 
 
 def params(about: About) -> dict[str, str]:
-    """Axes, scale, seed and samples by their own names, and the whole config behind them.
+    """Axes, scale, seed and samples by their names, then the whole config.
 
-    A variant stands under its part's own name (`whole/design.sampling` = `fps`), before its fields.
+    The kind of a component has the component's name (`whole/design.sampling` = `fps`), which sorts before its fields.
     """
     values: dict[Parts, Any] = {(name,): value for name, value in about.axes.items()}
     values |= {("scale",): about.scale, ("seed",): about.seed}
@@ -149,15 +150,15 @@ def params(about: About) -> dict[str, str]:
 
 
 def is_axis_param(key: str) -> bool:
-    """Whether a param, by its key, is none of those that every trial has."""
-    return key not in EVERY_TRIALS and not key.startswith(f"{CONFIG}/")
+    """Whether the key of a param is the name of an axis."""
+    return key not in COMMON_PARAMS and not key.startswith(f"{CONFIG}/")
 
 
 # --- tags ---------------------------------------------------------------------------------------
 
 
 def about_tags(about: About) -> dict[str, str]:
-    """Tags that hold from the start of a trial."""
+    """Tags that are set when a trial starts."""
     return {
         KIND_TAG: "trial",
         TRIAL_TAG: about.key,
@@ -174,29 +175,29 @@ def about_tags(about: About) -> dict[str, str]:
 
 
 def axes_tags(axes: Mapping[str, Value]) -> dict[str, str]:
-    """The tags that hold a trial's axes."""
+    """The tags with a trial's axes."""
     return _long_tag(AXES_TAG, json.dumps(axes))
 
 
 def outcome_tags(failure: Failure | None, result: Result | None) -> dict[str, str]:
-    """Tags of a trial that has ended, by its result, or else its latest failure, or cut off without either."""
+    """Tags of a trial that has ended: from its result, or else its latest failure; none if it was interrupted."""
     if result:
         return _result_tags(result) | (dict.fromkeys(FAILURE_TAGS, "") if failure else {})
     return _failure_tags(failure) if failure else {}
 
 
 def summary_tags(summary: SweepSummary) -> dict[str, str]:
-    """Tags of a sweep's own run; its description says how many trials ended how."""
-    told = ", ".join(f"{number} {name}" for name, number in summary.counts.items())
+    """Tags of a sweep's own run; its description has the number of trials by state."""
+    counts = ", ".join(f"{number} {name}" for name, number in summary.counts.items())
     return {
         KIND_TAG: "sweep",
         SWEEP_TAG: summary.sweep,
-        "mlflow.note.content": f"Sweep {summary.sweep}: {told}. Spec, ranking and figures are among the artifacts.",
+        "mlflow.note.content": f"Sweep {summary.sweep}: {counts}. Spec, ranking and figures are among the artifacts.",
     }
 
 
 def _failure_tags(failure: Failure) -> dict[str, str]:
-    """Of a long traceback the end, where the error stands."""
+    """A long traceback keeps its end, which contains the error."""
     return {
         **_environment_tags(failure.environment),
         "ablate.attempt": str(failure.attempt),
@@ -207,7 +208,7 @@ def _failure_tags(failure: Failure) -> dict[str, str]:
 
 
 def _result_tags(result: Result) -> dict[str, str]:
-    """Where the numbers come from, and which metric is which score."""
+    """Environment, and the assignment of metrics to scores."""
     tags = {"ablate.attempt": str(result.attempt)} | _environment_tags(result.environment)
     text = json.dumps([[key, s.benchmark, s.category, s.modality] for key, s in score_keys(result.scores).items()])
     return tags | _long_tag(SCORES_TAG, text)
@@ -233,14 +234,14 @@ def _tag_key(name: str) -> str:
 
 
 def score_keys(scores: Iterable[Score]) -> dict[str, Score]:
-    """Metric key -> score: `score/BENCHMARK/CATEGORY` of the video, with `/MODALITY` behind it otherwise."""
+    """Metric key -> score: `score/BENCHMARK/CATEGORY` for video, followed by `/MODALITY` for other modalities."""
     return _keyed(
         {("score", s.benchmark, s.category, *([] if s.modality == "video" else [s.modality])): s for s in scores}
     )
 
 
 def outcome_metrics(result: Result) -> dict[str, float]:
-    """Scores in the benchmarks' own units, then `usage/seconds` and what the trial counted."""
+    """Scores in the units of their benchmarks, then the counts of the trial and `usage/seconds`."""
     costs: dict[Parts, float] = {
         ("usage", name): float(value) for name, value in {**result.counts, "seconds": result.seconds}.items()
     }
@@ -248,12 +249,12 @@ def outcome_metrics(result: Result) -> dict[str, float]:
 
 
 def metric_key(metric: str) -> str:
-    """The metric of a score that is named as in a spec, `BENCHMARK/CATEGORY`."""
+    """The metric key of a score that a spec names `BENCHMARK/CATEGORY`."""
     return next(iter(_keyed({("score", *metric.split("/", 1)): None})))
 
 
 def event_metrics(event: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of one report of the training curve: `train/loss`, ..."""
+    """Metrics of one point of the training curve: `train/loss`, ..."""
     return _keyed({("train", name): float(value) for name, value in event.items() if name not in _EVENT_POSITION})
 
 
@@ -261,13 +262,13 @@ def event_metrics(event: Mapping[str, float]) -> dict[str, float]:
 
 
 def _keyed(values: Mapping[Parts, T]) -> dict[str, T]:
-    """Values under keys that MLflow takes; parts that would become the same key are numbered."""
+    """Values with keys that MLflow accepts; keys that would become equal are numbered."""
     keyed: dict[str, T] = {}
     for parts, value in values.items():
-        wanted = key = "/".join(_NOT_ALLOWED.sub("_", part).strip(".") or "_" for part in parts)[:KEY_CHARS]
+        base = key = "/".join(_NOT_ALLOWED.sub("_", part).strip(".") or "_" for part in parts)[:KEY_CHARS]
         number = 2
         while key in keyed:
-            key = f"{wanted[: KEY_CHARS - 6]}-{number}"
+            key = f"{base[: KEY_CHARS - 6]}-{number}"
             number += 1
         keyed[key] = value
     return keyed

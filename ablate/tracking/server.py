@@ -1,4 +1,4 @@
-"""MLflow's pages of a study: links to them, and a server on this machine for a store that has none. Prints nothing."""
+"""An MLflow server on this machine, for a store without one."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ from ablate.tracking.location import absolute_uri, answers, artifact_folder, is_
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 20
-BLOCKED = {5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080}
+"""Number of consecutive ports to try."""
+BLOCKED_PORTS = {5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080}
 """Ports that browsers refuse to visit."""
 START_S = 90.0
-"""Patience with a server that starts, on a busy machine."""
+"""Timeout for the start of the server, in seconds; a busy machine needs long."""
 STOP_S = 5.0
-FRUGAL = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""Timeout for the server to end after each signal, in seconds."""
+SERVER_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
 @contextmanager
 def serving(uri: str | None = None, port: int = 5000) -> Iterator[str]:
-    """An MLflow server for a store, for as long as the block lasts; a server's own URI is used as it is.
+    """Run an MLflow server for a store until the block ends; a URI of a server is yielded unchanged.
 
     Args:
-        uri: the store; `paths.store_uri()` where left out.
-        port: the first port that is tried; the next free one is taken.
+        uri: the store; by default `paths.store_uri()`.
+        port: the first port to try; the next free one is used.
 
     Yields:
-        The server's address.
+        Address of the server.
 
     Raises:
         UsageError: there is no store, or no port is free.
-        AblateError: the server does not start, or does not answer; with what it said.
+        AblateError: the server does not start or answer; the message has its last output.
     """
     uri = absolute_uri(uri)
     if is_server(uri):
@@ -56,8 +58,8 @@ def serving(uri: str | None = None, port: int = 5000) -> Iterator[str]:
             [*command, "--port", str(port)],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | FRUGAL,
-            start_new_session=True,  # ^C reaches us alone; we end the server and its workers
+            env=os.environ | SERVER_ENVIRONMENT,
+            start_new_session=True,  # ^C then reaches only this process, which ends the server and its workers
         )
         try:
             address = f"http://{HOST}:{port}"
@@ -68,7 +70,7 @@ def serving(uri: str | None = None, port: int = 5000) -> Iterator[str]:
 
 
 def wait() -> None:
-    """Return at ^C."""
+    """Wait until ^C."""
     try:
         while True:
             time.sleep(3600)
@@ -77,13 +79,13 @@ def wait() -> None:
 
 
 def free_port(first: int) -> int:
-    """The first port from `first` on that nothing listens on.
+    """The first free port, from `first` on.
 
     Raises:
-        UsageError: none of them is free.
+        UsageError: `PORTS_TRIED` ports are in use.
     """
     for port in range(first, first + PORTS_TRIED):
-        if port in BLOCKED:
+        if port in BLOCKED_PORTS:
             continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -92,7 +94,7 @@ def free_port(first: int) -> int:
             except OSError:
                 continue
             return port
-    raise UsageError(f"ports {first} to {first + PORTS_TRIED - 1} are all taken; choose another with --port")
+    raise UsageError(f"ports {first} to {first + PORTS_TRIED - 1} are all in use; choose another with --port")
 
 
 def _await(server: subprocess.Popen[bytes], address: str, output: IO[bytes]) -> None:
@@ -102,13 +104,13 @@ def _await(server: subprocess.Popen[bytes], address: str, output: IO[bytes]) -> 
             return
         time.sleep(0.2)
     output.seek(0)
-    said = output.read().decode(errors="replace").strip().splitlines()[-5:]
+    last_lines = output.read().decode(errors="replace").strip().splitlines()[-5:]
     ended = "does not answer" if server.poll() is None else f"ended with code {server.returncode}"
-    raise AblateError(f"the MLflow server at {address} {ended}; it said: {' | '.join(said) or 'nothing'}")
+    raise AblateError(f"the MLflow server at {address} {ended}; its last output: {' | '.join(last_lines) or 'none'}")
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and all that it started."""
+    """End the server and its child processes."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, number)
@@ -123,14 +125,14 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """A terminal that closes, or SIGTERM, ends the block as ^C does."""
+    """Raise KeyboardInterrupt at SIGTERM and SIGHUP, as at ^C."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    previous_handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)

@@ -1,8 +1,8 @@
-"""A study straight from MLflow's sqlite file: what client.py reads through its client, without importing mlflow.
+"""A study read directly from MLflow's sqlite file, as client.py does through MLflow, but without importing it.
 
-The client takes seconds to import, and builds every param, tag and artifact link of every run. The tables are no public
-interface of MLflow's: where they are not as expected here, or the store is a server, each function returns None, and
-the caller asks client.py. Nothing is written.
+MLflow's client takes seconds to import, and builds every param, tag and artifact link of every run. The tables are not
+a public interface: if they are not as expected, or the store is a server, each function returns None, and the caller
+uses client.py. Nothing is written.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ DEFAULT_WORKSPACE = "default"
 
 
 class _NotAsExpectedError(Exception):
-    """The store is one that only MLflow itself can read."""
+    """Only MLflow itself can read the store."""
 
 
 def load(study: str, uri: str | None = None) -> StoredStudy | None:
-    """As `tracking.load`; None where only that can tell."""
+    """Same as `client.load`; None if the store can only be read by MLflow."""
     return _read(study, uri, _load)
 
 
 def unfinished(study: str, uri: str | None = None) -> list[str] | None:
-    """As `tracking.unfinished`; None where only that can tell."""
+    """Same as `client.unfinished`; None if the store can only be read by MLflow."""
     return _read(study, uri, _unfinished)
 
 
 def run_ids(study: str, uri: str | None = None) -> Mapping[str, str]:
-    """Key of each finished trial -> its run, as far as a sqlite store tells; empty for a server, or without a store."""
+    """Key of each finished trial -> id of its run in a sqlite store; empty for a server, or without a store."""
     try:
         return _read(study, uri, _run_ids) or {}
     except AblateError:
@@ -55,7 +55,7 @@ class _Experiment:
     id: int
 
     def runs(self, condition: str) -> list[tuple[str, str, str, int]]:
-        """Id, name, status and end of the runs that are not deleted; newest first, as MLflow orders them."""
+        """Id, name, status and end (ms) of the runs that are not deleted; newest first, as MLflow orders them."""
         return self.connection.execute(
             "SELECT r.run_uuid, coalesce(r.name, ''), r.status, coalesce(r.end_time, 0) FROM runs AS r"
             f" WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' AND {condition}"
@@ -63,25 +63,25 @@ class _Experiment:
             [self.id],
         ).fetchall()
 
-    def texts(self, table: str, condition: str, *given: str) -> Iterable[tuple[str, str, str]]:
-        """Run id, key and value of what runs that are not deleted hold in a table."""
-        return self._values(table, condition, given)
+    def texts(self, table: str, condition: str, *parameters: str) -> Iterable[tuple[str, str, str]]:
+        """Run id, key and value of the rows of a table, for runs that are not deleted."""
+        return self._values(table, condition, parameters)
 
     def numbers(self, table: str, condition: str) -> Iterable[tuple[str, str, float]]:
-        """The same, where values are numbers."""
+        """Same as `texts`, for tables whose values are numbers."""
         return self._values(table, condition, ())
 
-    def _values(self, table: str, condition: str, given: tuple[str, ...]) -> sqlite3.Cursor:
-        """CROSS: sqlite is to look up each run of the study, however many other runs there are."""
+    def _values(self, table: str, condition: str, parameters: tuple[str, ...]) -> sqlite3.Cursor:
+        # CROSS JOIN makes sqlite look up the runs of the study first, however many other runs there are.
         return self.connection.execute(
             f"SELECT t.run_uuid, t.key, t.value FROM runs AS r CROSS JOIN {table} AS t ON t.run_uuid = r.run_uuid"
             f" WHERE r.experiment_id = ? AND r.lifecycle_stage = 'active' AND {condition}",
-            [self.id, *given],
+            [self.id, *parameters],
         )
 
 
-def _read(study: str, uri: str | None, ask: Callable[[_Experiment], T]) -> T | None:
-    """One consistent view of the file, even while a sweep writes."""
+def _read(study: str, uri: str | None, query: Callable[[_Experiment], T]) -> T | None:
+    """The result of a query in one transaction, so that it is consistent while a sweep writes."""
     uri = location.absolute_uri(uri)
     file = location.database(uri)
     if file is None:
@@ -90,7 +90,7 @@ def _read(study: str, uri: str | None, ask: Callable[[_Experiment], T]) -> T | N
     try:
         with closing(location.read_only(file)) as connection:
             connection.execute("BEGIN")
-            return ask(_experiment(connection, study, uri))
+            return query(_experiment(connection, study, uri))
     except (sqlite3.Error, _NotAsExpectedError):
         return None
 
@@ -119,7 +119,7 @@ def _experiment(connection: sqlite3.Connection, study: str, uri: str) -> _Experi
 def _load(experiment: _Experiment) -> StoredStudy:
     finished = "r.status = 'FINISHED'"
     tags = _tags(experiment, finished)
-    params = _params(experiment, finished, axes_told=all(encode.AXES_TAG in of_run for of_run in tags.values()))
+    params = _params(experiment, finished, has_axes_tags=all(encode.AXES_TAG in run_tags for run_tags in tags.values()))
     metrics = _metrics(experiment, finished)
     trials = {
         tags[run].get(encode.TRIAL_TAG, run): StoredRun(
@@ -128,10 +128,10 @@ def _load(experiment: _Experiment) -> StoredStudy:
         for run, name, status, ended in experiment.runs(finished)
         if run in tags
     }
-    told = experiment.connection.execute(
+    study_tags = experiment.connection.execute(
         "SELECT key, value FROM experiment_tags WHERE experiment_id = ?", [experiment.id]
     )
-    facts = decode.facts_in(dict(told.fetchall()))
+    facts = decode.facts_in(dict(study_tags.fetchall()))
     return StoredStudy(facts=facts, trials=[decode.trial_in(experiment.study, run) for run in trials.values()])
 
 
@@ -151,40 +151,40 @@ def _unfinished(experiment: _Experiment) -> list[str]:
 
 
 def _tags(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, str]]:
-    """Those that scores are read from, of the runs that are trials."""
+    """The tags that scores and axes are read from, of runs that are trials."""
     keys = (encode.KIND_TAG, encode.TRIAL_TAG, encode.DESIGN_TAG, encode.LABEL_TAG, encode.SOURCE_TAG)
     long = (encode.SCORES_TAG, encode.AXES_TAG)
     condition = f"{finished} AND (t.key IN ({_marks(keys + long)}) OR t.key GLOB ? OR t.key GLOB ?)"
-    given = (*keys, *long, *(f"{tag}.*" for tag in long))
-    return _of_trials(experiment.texts("tags", condition, *given))
+    parameters = (*keys, *long, *(f"{tag}.*" for tag in long))
+    return _of_trials(experiment.texts("tags", condition, *parameters))
 
 
-def _params(experiment: _Experiment, finished: str, *, axes_told: bool) -> Mapping[str, dict[str, str]]:
-    """Scale, seed and samples; and what may be axes, where there are runs whose tags do not tell them."""
-    if axes_told:
-        keys = encode.EVERY_TRIALS
-        found = experiment.texts("params", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
+def _params(experiment: _Experiment, finished: str, *, has_axes_tags: bool) -> Mapping[str, dict[str, str]]:
+    """Scale, seed and samples, and possible axes if not all runs have them in their tags."""
+    if has_axes_tags:
+        keys = encode.COMMON_PARAMS
+        rows = experiment.texts("params", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
     else:
-        found = experiment.texts("params", f"{finished} AND t.key NOT GLOB ?", f"{encode.CONFIG}/*")
-    return _grouped(found)
+        rows = experiment.texts("params", f"{finished} AND t.key NOT GLOB ?", f"{encode.CONFIG}/*")
+    return _grouped(rows)
 
 
 def _metrics(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, float]]:
-    """Latest values, NaN where MLflow says so: the value itself is 0 there."""
+    """Latest values; for NaN, MLflow stores 0 and a flag."""
     metrics = _grouped(experiment.numbers("latest_metrics", f"{finished} AND NOT t.is_nan"))
     for run, key, _ in experiment.numbers("latest_metrics", f"{finished} AND t.is_nan"):
         metrics[run][key] = math.nan
     return metrics
 
 
-def _of_trials(found: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
-    return {run: tags for run, tags in _grouped(found).items() if tags.get(encode.KIND_TAG) == "trial"}
+def _of_trials(rows: Iterable[tuple[str, str, str]]) -> dict[str, dict[str, str]]:
+    return {run: tags for run, tags in _grouped(rows).items() if tags.get(encode.KIND_TAG) == "trial"}
 
 
-def _grouped(found: Iterable[tuple[str, str, T]]) -> defaultdict[str, dict[str, T]]:
+def _grouped(rows: Iterable[tuple[str, str, T]]) -> defaultdict[str, dict[str, T]]:
     """Run id -> key -> value."""
     grouped: defaultdict[str, dict[str, T]] = defaultdict(dict)
-    for run, key, value in found:
+    for run, key, value in rows:
         grouped[run][key] = value
     return grouped
 

@@ -28,7 +28,7 @@ _PANEL_IN, _ROW_IN = 3.1, 0.25
 """Heights of a panel and of a row, in inches."""
 _FAMILIES: dict[str, tuple[str, str, str]] = {
     "regret": ("expected regret at most", "s", style.ORANGE),
-    "confidence": ("best design in, probability", "^", style.GREEN),
+    "confidence": ("best design promoted, probability", "^", style.GREEN),
     "next, regret": ("one at a time, regret at most", "D", "#8C5A9E"),
 }
 """Start of a policy's name -> label, marker, colour."""

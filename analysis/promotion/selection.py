@@ -133,11 +133,11 @@ def choose(
             score_n = y_Mn.mean(axis=0) if mean_n is None else mean_n
             return sorted(unknown, key=lambda i: -score_n[i])[: int(policy.value)]
         case "confidence":
-            chance_n = probabilities_of_best(y_Mn)
+            probability_n = probabilities_of_best(y_Mn)
             # Few draws give equal probabilities: these are ranked by predicted score.
             mean_n = y_Mn.mean(axis=0)
-            order = sorted(unknown, key=lambda i: (-chance_n[i], -mean_n[i]))
-            return _until(order, chance_n, trained, policy.value)
+            order = sorted(unknown, key=lambda i: (-probability_n[i], -mean_n[i]))
+            return _until(order, probability_n, trained, policy.value)
         case "regret":
             order = _greedy(y_Mn, unknown, trained, np.zeros(y_Mn.shape[1]), Limit(regret=policy.value))
             return _without_redundant(y_Mn, order, trained, policy.value)
@@ -147,14 +147,14 @@ def choose(
             raise AssertionError("calibration_designs() chooses designs for calibration")
 
 
-def _until(order: list[int], chance_n: Floats, trained: Sequence[int], target: float) -> list[int]:
+def _until(order: list[int], probability_n: Floats, trained: Sequence[int], target: float) -> list[int]:
     """The shortest start of `order` that, with the trained designs, contains the best with probability `target`."""
-    total, selected = float(sum(chance_n[i] for i in trained)), list[int]()
+    total, selected = float(sum(probability_n[i] for i in trained)), list[int]()
     for i in order:
-        if total >= target - 1e-9 or (chance_n[i] == 0 and (selected or trained)):
+        if total >= target - 1e-9 or (probability_n[i] == 0 and (selected or trained)):
             break
         selected.append(i)
-        total += float(chance_n[i])
+        total += float(probability_n[i])
     return selected
 
 
@@ -260,10 +260,10 @@ def select(transfer: Transfer, policy: Policy, costs_n: Floats, levels_nA: NDArr
         chosen = calibration_designs(transfer, int(policy.value), levels_nA)
     else:
         chosen = choose(y_Mn, trained, costs_n, policy, mean_n)
-    chance_n, members = probabilities_of_best(y_Mn), [*trained, *chosen]
-    rows = _rows(transfer, chosen, costs_n, chance_n, _reasons(transfer, policy, chosen, costs_n, y_Mn))
+    probability_n, members = probabilities_of_best(y_Mn), [*trained, *chosen]
+    rows = _rows(transfer, chosen, costs_n, probability_n, _reasons(transfer, policy, chosen, costs_n, y_Mn))
     curve = [
-        (k, expected_regret(y_Mn, [*trained, *chosen[:k]]), float(chance_n[[*trained, *chosen[:k]]].sum()))
+        (k, expected_regret(y_Mn, [*trained, *chosen[:k]]), float(probability_n[[*trained, *chosen[:k]]].sum()))
         for k in range(0 if trained else 1, len(chosen) + 1)
     ]
     return Selection(
@@ -271,14 +271,14 @@ def select(transfer: Transfer, policy: Policy, costs_n: Floats, levels_nA: NDArr
         candidates=tuple(rows),
         promoted=tuple(transfer.candidates.designs[i] for i in chosen),
         expected_regret=expected_regret(y_Mn, members),
-        chance=min(1.0, float(chance_n[members].sum())),
+        chance=min(1.0, float(probability_n[members].sum())),
         cost=float(costs_n[chosen].sum()),
         curve=tuple(curve),
     )
 
 
 def _rows(
-    transfer: Transfer, chosen: list[int], costs_n: Floats, chance_n: Floats, reasons: Sequence[str]
+    transfer: Transfer, chosen: list[int], costs_n: Floats, probability_n: Floats, reasons: Sequence[str]
 ) -> list[Candidate]:
     candidates, sign = transfer.candidates, -1.0 if transfer.candidates.lower_is_better else 1.0
     mean_n, half_n, front = transfer.mean_n, transfer.half_width_n(), _front(transfer.mean_n, costs_n)
@@ -289,7 +289,7 @@ def _rows(
             predicted=sign * float(mean_n[i]),
             half_width=float(half_n[i]),
             is_known=bool(np.isfinite(candidates.known_n[i])),
-            chance=float(chance_n[i]),
+            chance=float(probability_n[i]),
             cost=float(costs_n[i]),
             is_promoted=i in order,
             is_on_front=bool(front[i]),
@@ -302,7 +302,7 @@ def _rows(
 
 def _reasons(transfer: Transfer, policy: Policy, chosen: Sequence[int], costs_n: Floats, y_Mn: Floats) -> list[str]:
     """Why each design is promoted or left out, in a phrase."""
-    candidates, mean_n, chance_n = transfer.candidates, transfer.mean_n, probabilities_of_best(y_Mn)
+    candidates, mean_n, probability_n = transfer.candidates, transfer.mean_n, probabilities_of_best(y_Mn)
     top, promoted = int(np.argmax(mean_n)), set(chosen)
     worse_n = (y_Mn < y_Mn[:, [top]]).mean(axis=0)
     reasons = []
@@ -314,11 +314,11 @@ def _reasons(transfer: Transfer, policy: Policy, chosen: Sequence[int], costs_n:
         elif i in promoted and policy.rule == "calibrate":
             reasons.append("promoted: informative about the transfer" + (distance or ", highest prediction"))
         elif i in promoted:
-            reasons.append(f"promoted: best with probability {_percent(chance_n[i])}{distance}")
+            reasons.append(f"promoted: best with probability {_percent(probability_n[i])}{distance}")
         elif policy.rule == "gpu-hours" and costs_n[i] > policy.value * _ROUNDING:
             reasons.append(f"left out: costs more than the budget{distance}")
         elif i == top:
-            probability = _percent(chance_n[i])
+            probability = _percent(probability_n[i])
             reasons.append(f"left out: highest prediction, best with probability {probability}; others are worth more")
         else:
             better = f"{candidates.designs[top]}, which is better with probability {_percent(worse_n[i])}"
@@ -326,11 +326,11 @@ def _reasons(transfer: Transfer, policy: Policy, chosen: Sequence[int], costs_n:
     return reasons
 
 
-def _percent(chance: float) -> str:
+def _percent(probability: float) -> str:
     """Whole per cent; 'under 1%' and 'over 99%' where rounding would give 0 or 100."""
-    if 0 < chance < 0.01:
+    if 0 < probability < 0.01:
         return "under 1%"
-    return "over 99%" if 0.99 < chance < 1 else f"{chance:.0%}"
+    return "over 99%" if 0.99 < probability < 1 else f"{probability:.0%}"
 
 
 def _front(mean_n: Floats, costs_n: Floats) -> NDArray[np.bool_]:

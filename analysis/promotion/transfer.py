@@ -3,8 +3,8 @@
 The model, in standardised scores: a design's quality drifts as the LLM grows; between two sizes its correlation is
 exp(-rate * |ln(size ratio)|), an Ornstein-Uhlenbeck process in ln(size). A run observes it with noise between seeds.
 So all smaller scales together predict a design by kriging (Rasmussen and Williams 2006, section 2.2): the nearest scale
-has the largest weight, the others contribute as far as it is noisy, and a design without a score at one of them is
-predicted with a wider interval. This index is converted to points of the large scale by Bayesian linear regression
+has the largest weight, the others contribute in proportion to its noise, and a design without a score at one of them
+is predicted with a wider interval. This index is converted to points of the large scale by Bayesian linear regression
 (conjugate, Gelman et al. 2013, section 14.8), y = level + slope * index + residual: the prior comes from published
 studies and counts as a number of designs, each score at the large scale counts as one more. The level is unknown before
 the first score there.

@@ -1,4 +1,4 @@
-"""Config -> module: one `match` a choice, so that the type checker is the registry."""
+"""Config -> module: one `match` for each choice, so that the type checker is the registry."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Grid = tuple[int, int, int]
 
 
 def build_resampler(config: Resampler, features: int, width: int, grid: Grid, tokens: int) -> nn.Module:
-    """A resampler with fresh weights.
+    """A resampler with new random weights.
 
     Args:
-        config: which.
+        config: the resampler's config.
         features: width of the encoders' features.
         width: width of the LLM.
         grid: features of a clip in time, height and width.
-        tokens: how many the LLM gets for a clip.
+        tokens: number of tokens that the LLM gets for a clip.
 
     Raises:
-        ValueError: so many tokens cannot be pooled from the grid.
+        ValueError: the grid cannot be pooled to that number of tokens.
     """
     match config:
         case Perceiver():
@@ -44,14 +44,14 @@ def build_resampler(config: Resampler, features: int, width: int, grid: Grid, to
 
 
 def build_image_path(design: Design, encoder: CombinedEncoder, width: int) -> ImagePath | None:
-    """The path of images in a split design; None where they take the video's."""
+    """The image path of a split design; None where images take the video path."""
     match design.image_path:
         case Unified():
             return None
         case Split(tokens_per_image=tokens):
-            seeing = [encoder.encoders[place] for place in design.image_encoders]
-            grid = largest([one.grid for one in seeing])
-            features = sum(one.width for one in seeing)
+            image_encoders = [encoder.encoders[index] for index in design.image_encoders]
+            grid = largest([one.grid for one in image_encoders])
+            features = sum(one.width for one in image_encoders)
             resampler = build_resampler(design.resampler, features, width, grid, tokens)
             return ImagePath(tuple(design.image_encoders), resampler)
         case _:
@@ -59,10 +59,10 @@ def build_image_path(design: Design, encoder: CombinedEncoder, width: int) -> Im
 
 
 def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
-    """The model of a trial, in evaluation mode, and its tokenizer. Fresh weights come from torch's generator.
+    """The model of a trial, in evaluation mode, and its tokenizer. New weights are drawn from torch's global generator.
 
     Raises:
-        CheckpointError: an encoder's or the LLM's files cannot be used.
+        CheckpointError: the files of an encoder or of the LLM cannot be used.
     """
     weights = scale_card_of(config).llm
     disable_progress_bar()  # a worker has no terminal

@@ -1,4 +1,4 @@
-"""What a trial learns from and is tested on."""
+"""Data that a trial is trained and tested on."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from pydantic import Field
 
 from models.design.parts import Part
 
-# --- what it learns from and is asked ---------------------------------------------------------------
-
 
 class TinyData(Part):
-    """The embedded study: rendered videos with questions (models/tiny); docs/tiny-study.md.
+    """Data of the embedded study: rendered videos with questions (models/tiny; docs/tiny-study.md).
 
-    `VERSION` is raised when code changes what a world seed means.
+    `VERSION` is raised when the code changes the world of a seed.
     """
 
     kind: Literal["tiny"]
     train_videos: int = Field(default=1500, ge=1)
     test_videos: int = Field(default=300, ge=1)
     world_seed: int = Field(default=1, ge=0)
-    """Seed of the world's contents: other seeds give other videos and other questions. The recipe was tuned on 0."""
+    """Seed of the world: other seeds give other videos and other questions. The recipe was tuned on seed 0."""
 
     benchmark: ClassVar[str] = "tinybench"
     categories: ClassVar[tuple[str, ...]] = ("egocentric", "ocr", "perception", "reasoning", "spatial")
@@ -34,13 +32,13 @@ class ManifestData(Part):
     benchmark: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     """Name of the benchmark in score tables."""
     folder: str
-    """Holds `train.json`, `test.json` and the media that they name by relative path."""
+    """Folder with `train.json`, `test.json` and the media, which these name by relative path."""
     digest: str = ""
-    """Of the two JSON files, filled in when a spec is expanded: identity follows content, not place."""
+    """Digest of the two JSON files, filled in when a spec is expanded: identity follows content, not path."""
 
 
 class AssumedData(Part):
-    """Data that are not at hand: what a plan reckons with. A sweep needs `tiny` or `manifest`."""
+    """Data that are not available, assumed for a plan. A sweep needs `tiny` or `manifest`."""
 
     kind: Literal["assumed"]
     benchmark: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
@@ -48,11 +46,11 @@ class AssumedData(Part):
     video_s: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(10.0, 30.0, 60.0, 120.0), min_length=1)
     """Durations of training videos in seconds, equally likely. Assumed."""
     text_tokens: int = Field(default=200, ge=1)
-    """Text tokens of a training sample, beside visual ones. Assumed."""
+    """Text tokens of a training sample, in addition to visual tokens. Assumed."""
     images: int = Field(default=3, ge=2)
-    """Images of a multi-image sample. Assumed."""
+    """Number of images of a multi-image sample. Assumed."""
     questions: int = Field(default=400, ge=1)
-    """Questions of the benchmark."""
+    """Number of questions in the benchmark."""
 
 
 Data = Annotated[TinyData | ManifestData | AssumedData, Field(discriminator="kind")]

@@ -8,14 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from models.design.parts import Part
 
-# --- what sees them -----------------------------------------------------------------------------
-
 
 class _Pretrained(Part):
-    """What encoders with published weights share."""
+    """Base of encoders with published weights."""
 
     weights: str
-    """A folder, a hub id, or `tiny/NAME@VERSION` for a shipped part; models/cards knows the published ones."""
+    """A folder, a hub id, or `tiny/NAME@VERSION` for a shipped part; models/cards lists the published ones."""
 
 
 class Siglip(_Pretrained):
@@ -23,7 +21,7 @@ class Siglip(_Pretrained):
 
     kind: Literal["siglip"]
     layer: int = -2
-    """Which hidden state is the feature, as transformers counts them (Apollo takes the last but one)."""
+    """Index of the hidden state that is the feature, as in transformers (Apollo takes the last but one)."""
 
     frames: ClassVar[int] = 1
 
@@ -33,7 +31,7 @@ class Siglip2(_Pretrained):
 
     kind: Literal["siglip2"]
     layer: int = -2
-    """Which hidden state is the feature, as transformers counts them."""
+    """Index of the hidden state that is the feature, as in transformers."""
 
     frames: ClassVar[int] = 1
 
@@ -43,7 +41,7 @@ class ClipTower(_Pretrained):
 
     kind: Literal["clip"]
     layer: int = -2
-    """Which hidden state is the feature, as transformers counts them."""
+    """Index of the hidden state that is the feature, as in transformers."""
 
     frames: ClassVar[int] = 1
 
@@ -53,7 +51,7 @@ class Dinov2(_Pretrained):
 
     kind: Literal["dinov2"]
     layer: int = -2
-    """Which hidden state is the feature, as transformers counts them."""
+    """Index of the hidden state that is the feature, as in transformers."""
 
     frames: ClassVar[int] = 1
 
@@ -63,13 +61,13 @@ class LanguageBindImage(_Pretrained):
 
     kind: Literal["languagebind_image"]
     layer: int = -2
-    """Which hidden state is the feature; 0 is what enters the first block."""
+    """Index of the hidden state that is the feature; 0 is the input of the first block."""
 
     frames: ClassVar[int] = 1
 
 
 class _VideoEncoder(_Pretrained):
-    """What video encoders share."""
+    """Base of video encoders."""
 
     frames: int = Field(ge=1, le=256)
     """Frames of one clip."""
@@ -81,7 +79,7 @@ class LanguageBindVideo(_VideoEncoder):
     kind: Literal["languagebind_video"]
     frames: int = Field(default=8, ge=1, le=256)
     layer: int = -2
-    """Which hidden state is the feature; 0 is what enters the first block."""
+    """Index of the hidden state that is the feature; 0 is the input of the first block."""
 
 
 class VideoMae(_VideoEncoder):
@@ -90,7 +88,7 @@ class VideoMae(_VideoEncoder):
     kind: Literal["videomae"]
     frames: int = Field(default=16, ge=1, le=256)
     layer: int = -2
-    """Which hidden state is the feature, as transformers counts them."""
+    """Index of the hidden state that is the feature, as in transformers."""
 
 
 class Vjepa(_VideoEncoder):
@@ -99,7 +97,7 @@ class Vjepa(_VideoEncoder):
     kind: Literal["vjepa"]
     frames: int = Field(default=16, ge=1, le=256)
     layer: int = -1
-    """Which hidden state is the feature; -1 is the last block's output after the final norm (Apollo takes that)."""
+    """Index of the hidden state that is the feature; -1 is the last block's output after the final norm (Apollo's)."""
 
 
 class Vjepa2(_VideoEncoder):
@@ -108,7 +106,7 @@ class Vjepa2(_VideoEncoder):
     kind: Literal["vjepa2"]
     frames: int = Field(default=16, ge=1, le=256)
     layer: int = -1
-    """Which hidden state is the feature; -1 is the last block's output after the final norm."""
+    """Index of the hidden state that is the feature; -1 is the last block's output after the final norm."""
 
 
 class InternVideo2(_VideoEncoder):
@@ -117,13 +115,13 @@ class InternVideo2(_VideoEncoder):
     kind: Literal["internvideo2"]
     frames: int = Field(default=4, ge=1, le=256)
     layer: int = -2
-    """Which block's output is the feature; -1 is the last block's."""
+    """Index of the block whose output is the feature; -1 is the last block."""
     gelu: Literal["exact", "tanh"] = "exact"
-    """The MLP's activation: the released demo computes `exact`, training used a fused kernel's `tanh`."""
+    """Activation of the MLP: the released demo computes `exact`, training used a fused kernel with `tanh`."""
 
 
 class CustomEncoder(Part):
-    """An encoder of your own: a subclass of `models.encoders.base.VisionEncoder`, named by its import path."""
+    """A custom encoder: a subclass of `models.encoders.base.VisionEncoder`, named by its import path."""
 
     kind: Literal["custom"]
     path: str
@@ -133,26 +131,26 @@ class CustomEncoder(Part):
     frames: int = Field(default=1, ge=1, le=256)
     """Frames of one clip."""
     grid: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-    """Features of one clip in time, height and width; the encoder built must have the same."""
+    """Features of one clip in time, height and width; the encoder must have the same grid."""
     width: int = Field(ge=1)
-    """Width of its features."""
+    """Width of the features."""
     params: int = Field(default=0, ge=0)
-    """Parameters, for plans alone."""
+    """Number of parameters, used in plans only."""
     revision: int = Field(default=1, ge=1)
-    """Raise it when the code or its weights change: it makes a new design of each that uses the encoder."""
+    """Number to raise when the code or its weights change: all designs with the encoder then get new keys."""
 
     @field_validator("path")
     @classmethod
-    def _names_a_class(cls, path: str) -> str:
+    def _check_path(cls, path: str) -> str:
         module, _, name = path.partition(":")
         if not (name.isidentifier() and all(piece.isidentifier() for piece in module.split("."))):
-            raise ValueError(f"{path!r} names no class; write package.module:Class")
+            raise ValueError(f"{path!r} does not name a class; write package.module:Class")
         return path
 
     @model_validator(mode="after")
-    def _one_frame_is_one_instant(self) -> CustomEncoder:
+    def _check_instants(self) -> CustomEncoder:
         if self.frames < self.grid[0]:
-            raise ValueError(f"grid has {self.grid[0]} instants, but a clip {self.frames} frames: set `frames`")
+            raise ValueError(f"the grid has {self.grid[0]} instants, but a clip has {self.frames} frames: set `frames`")
         return self
 
 

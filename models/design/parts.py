@@ -25,10 +25,10 @@ class Part(BaseModel):
 
 
 def refuse_coercion(model: type[BaseModel], data: Any) -> Any:
-    """Refuse what pydantic would bend into shape: `true` for 1, `"8"` for 8, 1 for `true`. 3e6 for 3000000 is fine.
+    """Refuse values that pydantic would coerce: `true` to 1, `"8"` to 8, 1 to `true`. 3e6 for 3000000 is accepted.
 
     Raises:
-        ValueError: names the field and what it was given.
+        ValueError: names the field and the value.
     """
     for name, field in model.model_fields.items():
         value = data.get(name) if isinstance(data, Mapping) else None
@@ -41,7 +41,7 @@ def refuse_coercion(model: type[BaseModel], data: Any) -> Any:
 
 
 def _is_number(annotation: Any) -> bool:
-    """Whether a field takes a number, several, or a number or nothing."""
+    """Whether a field takes a number, a tuple of numbers, or a number or None."""
     if get_origin(annotation) is Annotated:
         return _is_number(get_args(annotation)[0])
     if get_origin(annotation) is tuple:

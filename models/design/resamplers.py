@@ -1,4 +1,4 @@
-"""How features become visual tokens, and how these are spliced into text."""
+"""Resamplers, which turn features into visual tokens, and the integration of these tokens into text."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from pydantic import Field, model_validator
 from models.design.parts import Part
 from models.design.sampling import Fps, Uniform
 
-# --- how features become tokens -----------------------------------------------------------------
-
 
 class _Tokens(Part):
-    """How many tokens a resampler makes: by the frame, or by the second where sampling has a rate."""
+    """Number of tokens that a resampler makes, for each frame, or for each second under fps sampling."""
 
     tokens_per_frame: Annotated[int, Field(ge=1)] | None = Field(default=None, json_schema_extra={"short": "tpf"})
-    """Tokens that the LLM gets for each frame; a clip of N frames gives N times as many."""
+    """Tokens that the LLM gets for each frame; a clip of N frames has N times as many."""
     tokens_per_second: Annotated[float, Field(gt=0)] | None = Field(default=None, json_schema_extra={"short": "tps"})
-    """Instead: tokens for each second of video, under fps sampling."""
+    """Tokens for each second of video instead, under fps sampling."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -27,10 +25,10 @@ class _Tokens(Part):
         return self
 
     def tokens_per_clip(self, clip_frames: int, sampling: Uniform | Fps) -> int:
-        """Tokens of a clip of `clip_frames` frames.
+        """Number of tokens of a clip of `clip_frames` frames.
 
         Raises:
-            ValueError: tokens by the second do not make a whole number of tokens, or sampling has no rate.
+            ValueError: `tokens_per_second` does not make a whole number of tokens, or sampling has no rate.
         """
         if self.tokens_per_frame is not None:
             return self.tokens_per_frame * clip_frames
@@ -40,8 +38,8 @@ class _Tokens(Part):
         tokens = self.tokens_per_second * clip_frames / sampling.fps
         if abs(tokens - round(tokens)) > 1e-6 or tokens < 0.5:
             raise ValueError(
-                f"{self.tokens_per_second:g} tokens a second make {tokens:g} tokens a clip of {clip_frames} frames at "
-                f"{sampling.fps:g} fps; it must be a whole number of at least 1"
+                f"{self.tokens_per_second:g} tokens per second make {tokens:g} tokens for a clip of {clip_frames} "
+                f"frames at {sampling.fps:g} fps; this must be a whole number of at least 1"
             )
         return round(tokens)
 
@@ -50,15 +48,15 @@ class Perceiver(_Tokens):
     """Learned latents attend to a clip's features (Apollo, Table 1; shapes in models/architecture/resamplers.py)."""
 
     kind: Literal["perceiver"]
-    VERSION: ClassVar[int] = 2  # starts with attention of unit variance
+    VERSION: ClassVar[int] = 2  # attention is initialised to unit variance
     depth: int = Field(default=1, ge=1)
-    """Layers."""
+    """Number of layers."""
     heads: int = Field(default=16, ge=1)
-    """Heads of queries."""
+    """Number of heads of queries."""
     head_dim: int = Field(default=96, ge=1)
     """Width of a head."""
     kv_heads: int = Field(default=4, ge=1)
-    """Heads of keys and values; each serves `heads / kv_heads` of queries."""
+    """Number of heads of keys and values; each is shared by `heads / kv_heads` heads of queries."""
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Perceiver:
@@ -84,13 +82,13 @@ Resampler = Annotated[Perceiver | MlpPool | ConvPool, Field(discriminator="kind"
 
 
 class Unified(Part):
-    """An image is a clip of one instant and takes the video's path (Apollo, Table 8)."""
+    """An image is a clip of one instant and takes the video path (Apollo, Table 8)."""
 
     kind: Literal["unified"]
 
 
 class Split(Part):
-    """An image has a path of its own: the image encoders alone, and a resampler of its own (Apollo, Table 8)."""
+    """An image has its own path: the image encoders alone, and a second resampler (Apollo, Table 8)."""
 
     kind: Literal["split"]
     tokens_per_image: int = Field(ge=1, json_schema_extra={"short": "tpi"})
@@ -101,9 +99,9 @@ ImagePath = Annotated[Unified | Split, Field(discriminator="kind")]
 
 
 class Integration(Part):
-    """How video tokens are spliced into text; the two switches give the four forms of Apollo, Table 2."""
+    """Text around the tokens of each clip; the two switches give the four forms of Apollo, Table 2."""
 
     separators: bool = False
-    """`<vid_start>` before and `<vid_end>` after the tokens of each clip."""
+    """Whether `<vid_start>` stands before and `<vid_end>` after the tokens of each clip."""
     timestamps: bool = False
-    """`clip from {MM:SS}-{MM:SS}:` before the tokens of each clip of a video."""
+    """Whether `clip from {MM:SS}-{MM:SS}:` stands before the tokens of each clip of a video."""

@@ -1,4 +1,4 @@
-"""Which frames of a video are sampled."""
+"""Sampling: which frames of a video are used."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pydantic import Field
 
 from models.design.parts import Part
 
-# --- which frames of a video are seen -----------------------------------------------------------
-
 
 class Uniform(Part):
-    """A fixed number of frames, spread evenly over the video whatever its length."""
+    """A fixed number of frames, evenly spaced over the video whatever its length."""
 
     kind: Literal["uniform"]
     frames: int = Field(ge=1, le=4096)
-    """Frames per video."""
+    """Number of frames per video."""
 
 
 class Fps(Part):
@@ -27,7 +25,7 @@ class Fps(Part):
     fps: float = Field(gt=0, le=240)
     """Frames per second of video."""
     max_clips: int = Field(default=200, ge=1)
-    """Most clips of one video (Apollo, Table 7: 25 while aligning, 150-200 in fine-tuning)."""
+    """Largest number of clips of one video (Apollo, Table 7: 25 in alignment, 150-200 in fine-tuning)."""
 
 
 Sampling = Annotated[Uniform | Fps, Field(discriminator="kind")]

@@ -8,31 +8,29 @@ from pydantic import Field, model_validator
 
 from models.design.parts import LearningRate, Part, Share
 
-# --- how it is trained --------------------------------------------------------------------------
-
 
 class LearningRates(Part):
     """Peak learning rate of each part; 0 freezes it."""
 
     vision: LearningRate = 0.0
-    """Of the encoders."""
+    """Learning rate of the encoders."""
     connector: LearningRate = 0.0
-    """Of the resamplers."""
+    """Learning rate of the resamplers."""
     llm: LearningRate = 0.0
-    """Of the LLM; multiplied by the factor of the scale (models/ladder.py), which is 1 at 3B and 0.15M."""
+    """Learning rate of the LLM; multiplied by the scale's factor (models/ladder.py), which is 1 at 3B and 0.15M."""
 
 
 class Mix(Part):
-    """Share of each kind of sample in what a stage trains on; they sum to 1 (Apollo, Table 13)."""
+    """Share of each kind of sample in the training data of a stage; shares sum to 1 (Apollo, Table 13)."""
 
     text: Share = 0.0
-    """Conversations without media."""
+    """Share of conversations without media."""
     image: Share = 0.0
-    """About one image."""
+    """Share of conversations about one image."""
     multi_image: Share = 0.0
-    """About several images."""
+    """Share of conversations about several images."""
     video: Share = 0.0
-    """About one video."""
+    """Share of conversations about one video."""
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> Mix:
@@ -46,21 +44,21 @@ VIDEO_ONLY = Mix(video=1.0)
 
 
 class Stage(Part):
-    """One stage of training: what it learns from and which parts learn, how fast."""
+    """One stage of training: its data, the parts that are trained, and their learning rates."""
 
     name: str
     share: Share
     """Share of the trial's training samples that this stage takes."""
     batch: int = Field(ge=1)
-    """Samples in one optimiser step."""
+    """Number of samples in one optimiser step."""
     mix: Mix | None = None
-    """What this stage learns from; the design's `mix` (by the study's rule) where it is left out."""
+    """Data mix of this stage; where it is left out, the design's `mix`, or video only with the LLM frozen."""
     lr: LearningRates
     max_questions: int = Field(default=6, ge=1)
-    """Most questions of one conversation that a sample asks; which ones is drawn anew each time."""
+    """Largest number of questions of one conversation in a sample; they are drawn again each time."""
 
     def steps(self, samples: int) -> int:
-        """Optimiser steps: its share of a trial's samples in whole batches, at least one if it has a share."""
+        """Number of optimiser steps: its share of a trial's samples in whole batches, at least one if it has any."""
         return max(1, round(samples * self.share / self.batch)) if self.share else 0
 
     @model_validator(mode="after")
@@ -71,7 +69,7 @@ class Stage(Part):
 
 
 def warmup_steps(steps: int, share: float) -> int:
-    """Steps in which the learning rate rises: a share of a stage's, at least one of any."""
+    """Number of warm-up steps: a share of a stage's steps, at least one."""
     return min(steps, max(1, round(steps * share)))
 
 
@@ -81,20 +79,20 @@ class AdamW(Part):
     kind: Literal["adamw"]
     weight_decay: float = Field(default=0.0, ge=0)
     grad_clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient of all parameters together."""
+    """Norm to which the gradient of all parameters together is clipped."""
     warmup: Share = 0.03
     """Share of a stage's steps in which the learning rate rises from 0."""
 
 
 class Muon(Part):
-    """Muon on two-dimensional hidden weights, AdamW on the rest; learning rates are AdamW's for both
+    """Muon on two-dimensional hidden weights, AdamW on the rest, both with the learning rates of AdamW
     (models/training/muon.py)."""
 
     kind: Literal["muon"]
     VERSION: ClassVar[int] = 2  # computes in float32 on a CPU, not in bfloat16
     weight_decay: float = Field(default=0.05, ge=0)
     grad_clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient of all parameters together."""
+    """Norm to which the gradient of all parameters together is clipped."""
     warmup: Share = 0.03
     """Share of a stage's steps in which the learning rate rises from 0."""
 

@@ -1,4 +1,4 @@
-"""A design, and a trial's whole config."""
+"""A design, and the whole config of a trial."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from models.design.training import VIDEO_ONLY, Mix, Optimizer, Stage
 
 
 class Design(Part):
-    """One point of the design space. No scale, no seed, no budget."""
+    """One point of the design space, without scale, seed and number of training samples."""
 
     data: Data
     sampling: Sampling
     test_sampling: Sampling | None = None
-    """How test videos are sampled, where it differs from training (Apollo, Table 11)."""
+    """Sampling of test videos, where it differs from training (Apollo, Table 11)."""
     encoders: tuple[Encoder, ...] = Field(min_length=1, max_length=4)
-    """Each sees the same clip; their features are joined on channels (models/encoders/combine.py)."""
+    """Encoders of the same clip; their features are joined on channels (models/encoders/combine.py)."""
     resampler: Resampler
     integration: Integration = Integration()
     image_path: ImagePath = Unified(kind="unified")
     mix: Mix | None = None
-    """What stages without a mix of their own learn from; with the LLM frozen it is video only (Apollo, Table 12)."""
+    """Data mix of stages without their own; with the LLM frozen these use video only (Apollo, Table 12)."""
     schedule: tuple[Stage, ...] = Field(min_length=1)
     optimizer: Optimizer
 
@@ -40,25 +40,23 @@ class Design(Part):
     def _parts_fit_together(self) -> Design:
         self.resampler.tokens_per_clip(self.clip_frames, self.sampling)
         if isinstance(self.image_path, Split) and not self.image_encoders:
-            raise ValueError(
-                "image_path: split needs an encoder of images (siglip, clip, dinov2, ...) among `encoders`"
-            )
+            raise ValueError("image_path: split needs an image encoder (siglip, clip, dinov2, ...) among `encoders`")
         for stage in self.schedule:
             if self.mix_of(stage).text and not stage.lr.llm:
                 raise ValueError(
-                    f"stage {stage.name!r} freezes the LLM, and from text nothing else learns: take text out of its mix"
+                    f"stage {stage.name!r} freezes the LLM, and text trains nothing else: take text out of its mix"
                 )
-        rate, tested = getattr(self.sampling, "fps", None), self.test_sampling
-        if self.resampler.tokens_per_second and tested and getattr(tested, "fps", None) != rate:
+        rate, in_tests = getattr(self.sampling, "fps", None), self.test_sampling
+        if self.resampler.tokens_per_second and in_tests and getattr(in_tests, "fps", None) != rate:
             raise ValueError(
-                f"tokens_per_second is fixed by training at {rate} fps: let test_sampling have that rate, or give "
+                f"tokens_per_second is fixed by training at {rate} fps: give test_sampling that rate, or give "
                 "tokens_per_frame"
             )
         return self
 
     @property
     def clip_frames(self) -> int:
-        """Frames of one clip: those of the encoder that takes most."""
+        """Frames of one clip: the largest number that an encoder takes."""
         return max(encoder.frames for encoder in self.encoders)
 
     @property
@@ -73,11 +71,11 @@ class Design(Part):
 
     @property
     def image_encoders(self) -> list[int]:
-        """Places of the encoders that take one frame at a time."""
-        return [place for place, encoder in enumerate(self.encoders) if encoder.frames == 1]
+        """Indices of the encoders that take one frame at a time."""
+        return [index for index, encoder in enumerate(self.encoders) if encoder.frames == 1]
 
     def mix_of(self, stage: Stage) -> Mix:
-        """What a stage learns from: its own mix; else the study's rule.
+        """The data mix of a stage: its own; otherwise video only with the LLM frozen, else the design's.
 
         Raises:
             ValueError: neither the stage nor the design gives a mix.
@@ -94,13 +92,13 @@ class Design(Part):
 
 
 class TrialConfig(Part):
-    """Everything that a trial's result may depend on: design x scale x seed x budget."""
+    """Everything that a trial's result may depend on: design x scale x seed x number of training samples."""
 
     design: Design
     scale: str
-    """Size of the LLM by label; models/ladder.py says what it means."""
+    """Label of the LLM's size (models/ladder.py)."""
     llm: str | None = None
-    """Weights of the LLM where the label is the user's own: a hub id or a folder."""
+    """Weights of the LLM where the label is the user's: a hub id or a folder."""
     seed: int = Field(ge=0, lt=2**32)
     samples: int = Field(ge=1)
-    """Training budget: samples seen over all stages."""
+    """Number of training samples over all stages."""

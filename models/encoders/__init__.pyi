@@ -1,4 +1,3 @@
-from .base import IMAGENET as IMAGENET
 from .base import VisionEncoder as VisionEncoder
 from .base import pad_rgb as pad_rgb
 from .building import build_encoder as build_encoder

@@ -1,6 +1,6 @@
-"""Several encoders on one clip: grids brought to the largest, channels side by side (Apollo, section 4.2).
+"""Several encoders on one clip: grids are resized to the largest, channels are joined (Apollo, section 4.2).
 
-Shapes: B clip, N frame, T, H, W place of the grid, D width of features.
+Shapes: B clip, N frame, T, H, W cell of the grid, D width of features.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models.video import largest
 
 
 class CombinedEncoder(nn.Module):
-    """Encoders that see the same clips. An encoder of images sees as many frames as the grid has instants."""
+    """Encoders that take the same clips. An image encoder takes one frame for each instant of the grid."""
 
     def __init__(self, encoders: Sequence[VisionEncoder]) -> None:
         super().__init__()
@@ -26,39 +26,39 @@ class CombinedEncoder(nn.Module):
         self.width = sum(encoder.width for encoder in encoders)
         """Width of the combined features."""
 
-    def takes(self, place: int) -> int:
-        """How many frames of a clip the encoder at this place sees."""
-        frames = self.encoders[place].frames
+    def takes(self, index: int) -> int:
+        """Number of frames of a clip that an encoder takes."""
+        frames = self.encoders[index].frames
         return self.grid[0] if frames == 1 else frames
 
-    def features(self, place: int, clips_BNHWC: Tensor) -> Tensor:
-        """One encoder's features of clips of `takes(place)` frames: (B, T, H, W, D)."""
-        encoder = self.encoders[place]
+    def features(self, index: int, clips_BNHWC: Tensor) -> Tensor:
+        """One encoder's features (B, T, H, W, D) of clips of `takes(index)` frames."""
+        encoder = self.encoders[index]
         if encoder.frames > 1:
             return encoder(clips_BNHWC)
-        each = encoder(clips_BNHWC.flatten(0, 1)[:, None])
-        return each[:, 0].unflatten(0, clips_BNHWC.shape[:2])
+        by_frame = encoder(clips_BNHWC.flatten(0, 1)[:, None])
+        return by_frame[:, 0].unflatten(0, clips_BNHWC.shape[:2])
 
     def forward(self, clips: Sequence[Tensor]) -> Tensor:
-        """Combined features (B, T, H, W, D) of the same clips as each encoder takes them.
+        """Combined features (B, T, H, W, D) of the same clips, sampled for each encoder.
 
         Args:
-            clips: for each encoder in turn, uint8 frames (B, N, height, width, 3) or features computed before.
+            clips: for each encoder in turn, uint8 frames (B, N, height, width, 3) or stored features.
         """
-        return combine([self._seen(place, one) for place, one in enumerate(clips)])
+        return combine([self._features(index, one) for index, one in enumerate(clips)])
 
-    def of_images(self, places: Sequence[int], images: Sequence[Tensor]) -> Tensor:
-        """Combined features (B, 1, H, W, D) of images, by the encoders of images at these places alone."""
-        return combine([self._seen(place, one) for place, one in zip(places, images, strict=True)])
+    def of_images(self, indices: Sequence[int], images: Sequence[Tensor]) -> Tensor:
+        """Combined features (B, 1, H, W, D) of images, by the image encoders of these indices alone."""
+        return combine([self._features(index, image) for index, image in zip(indices, images, strict=True)])
 
-    def _seen(self, place: int, clips: Tensor) -> Tensor:
-        return (self.features(place, clips) if clips.dtype == torch.uint8 else clips).float()
+    def _features(self, index: int, clips: Tensor) -> Tensor:
+        return (self.features(index, clips) if clips.dtype == torch.uint8 else clips).float()
 
 
 def combine(features: Sequence[Tensor]) -> Tensor:
-    """Bring (B, T, H, W, D) grids to the largest by trilinear interpolation in fp32 and join channels.
+    """Resize (B, T, H, W, D) grids to the largest by trilinear interpolation in fp32 and join their channels.
 
-    Corners are not aligned; a grid that has the size already is left as it is (Apollo's released code).
+    Corners are not aligned; a grid of that size is left unchanged (Apollo's released code).
     """
     if len(features) == 1:
         return features[0]

@@ -1,4 +1,4 @@
-"""An encoder of the user's own, by its import path."""
+"""Custom encoders: a class of the user's, named by its import path."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from models.encoders.base import VisionEncoder
 
 
 def load_custom(config: CustomEncoder) -> VisionEncoder:
-    """Import, build and check an encoder.
+    """Import, build and check a custom encoder.
 
     Raises:
-        ValueError: it cannot be imported, is no `VisionEncoder`, or is not what the config declares.
+        ValueError: it cannot be imported, is not a `VisionEncoder`, or is not what the config declares.
     """
     module_name, _, class_name = config.path.partition(":")
     try:
@@ -24,8 +24,8 @@ def load_custom(config: CustomEncoder) -> VisionEncoder:
         ) from None
     kind = getattr(module, class_name, None)
     if not (isinstance(kind, type) and issubclass(kind, VisionEncoder)):
-        what = "has no such class" if kind is None else "is no subclass of models.encoders.base.VisionEncoder"
-        raise ValueError(f"encoder {config.path}: {what}")
+        problem = "no such class" if kind is None else "not a subclass of models.encoders.base.VisionEncoder"
+        raise ValueError(f"encoder {config.path}: {problem}")
     if missing := sorted(getattr(kind, "__abstractmethods__", ())):
         raise ValueError(f"encoder {config.path}: it lacks {', '.join(missing)}")
     try:

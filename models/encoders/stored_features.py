@@ -1,4 +1,4 @@
-"""Features of a frozen encoder, computed once and kept in memory-mapped files."""
+"""Features of a frozen encoder, computed once and stored in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from models.encoders.base import VisionEncoder
 from models.video import Stored, fresh_folder
 
 FRAMES_AT_ONCE = 512
-"""Frames in one call of the encoder when all are encoded. Part of what features are: do not tune per machine."""
+"""Frames in one call of the encoder when all are encoded. It affects the last bits: do not tune it per machine."""
 
 
 def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: str) -> Stored:
-    """Encode all frames once into `folder/.grids-NAME`, or open what was encoded before.
+    """Encode all frames once into `folder/.grids-NAME`, or open the features that are stored there.
 
     Args:
         folder: the data folder.
-        frames: all frames, as `store_frames` gives them.
-        encoder: an encoder of images.
-        name: says which encoder, version and layer; any text.
+        frames: all frames, from `store_frames`.
+        encoder: an image encoder.
+        name: identifies the encoder, its version and layer; any text.
+
+    Returns:
+        Features float16 (frames, H, W, D), with the index and times of the frames.
     """
     device = next(encoder.parameters()).device.type  # a GPU's sums differ in the last bits
-    told = hashlib.sha256(f"{name} {device}".encode()).hexdigest()[:8]
-    store = folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{told}"
+    digest = hashlib.sha256(f"{name} {device}".encode()).hexdigest()[:8]
+    store = folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{digest}"
     with FileLock(f"{store}.lock"):
         if not store.is_dir():
             with fresh_folder(store) as fresh, _one_thread():
@@ -56,7 +59,7 @@ def _encode(frames: Stored, encoder: VisionEncoder, path: Path) -> None:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Whoever encodes first encodes for all: its number of threads must not show in the last bits."""
+    """Run on one thread: features are shared, so they must not depend on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -74,15 +74,9 @@ def load_tower(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # reported below, with both shapes
         )
-    left_out, starts = (*foreign, *unused), tuple(blocks)
-    unexpected = [
-        key
-        for key in info["unexpected_keys"]
-        if not key.startswith(left_out)
-        and not key.endswith("position_ids")
-        and not _is_behind(key, starts, config.num_hidden_layers)
-    ]
-    problem = misfit_of(info, unexpected)
+    others = [key for key in info["unexpected_keys"] if not key.startswith((*foreign, *unused))]
+    others = [key for key in others if not key.endswith("position_ids")]  # a buffer of earlier versions
+    problem = misfit_of(info, [key for key in others if not _is_behind(key, tuple(blocks), config.num_hidden_layers)])
     if problem:
         raise CheckpointError(f"{weights} is no checkpoint of this encoder: it {problem}")
     return tower.eval()

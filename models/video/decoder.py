@@ -1,11 +1,11 @@
-"""Reading videos in a process that can be killed, and the one error for a video that cannot be read.
+"""Reading videos in a process that can be killed, and the error for a video that cannot be read.
 
-decord may spin for ever in native code, holding the GIL, on files that look well (dmlc/decord#373, #375),
-or crash. So it runs in a child (`models/video/decode_child.py`), which lives over many files and is killed and
-replaced when a file takes too long. Which frames to read is the business of `models/video/sampling.py`.
+decord may loop for ever in native code, holding the GIL, on files that look fine (dmlc/decord#373, #375),
+or crash. So it runs in a child process (`models/video/decode_child.py`), which reads many files and is killed and
+replaced when a file takes too long. `models/video/sampling.py` chooses the frames.
 
-The child is a plain interpreter, started by the path of its script. `multiprocessing` (and pebble above it)
-would import the parent's main module again: torch with it, or a user's script without a guard.
+The child is a plain interpreter, started by the path of its script. `multiprocessing` (and pebble, which builds on it)
+would import the parent's main module again, and with it torch, or a user's script without a guard.
 """
 
 from __future__ import annotations
@@ -30,14 +30,11 @@ if TYPE_CHECKING:
 
 CHILD = Path(__file__).with_name("decode_child.py")
 START_S = 120.0
-"""Patience with the start of a child: 0.1 s as measured, more on a busy network file system."""
+"""Timeout for starting the decoder process: 0.1 s was measured, a busy network file system takes longer."""
 
 
 class VideoError(ValueError):
-    """A video cannot be read.
-
-    `path` is the file, `reason` what is wrong with it and the mend where there is one.
-    """
+    """A video cannot be read: `path` is the file, `reason` the problem, with the fix where there is one."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         super().__init__(str(path), reason)  # both, so that it can be pickled
@@ -51,12 +48,12 @@ class VideoError(ValueError):
 class Decoder:
     """Reads videos in a child process, one file at a time; other threads wait.
 
-    The child starts with the first file and ends with `close`, or with this process however that ends.
-    In a forked process the same decoder starts a child of its own.
+    The child starts with the first file and ends with `close`, or when this process ends in any way.
+    In a forked process the same decoder starts its own child.
     """
 
     def __init__(self, timeout_s: float = 60.0) -> None:
-        """Set how long one file may take, in seconds, before its decoding counts as hung."""
+        """Set the time in seconds after which the decoding of one file counts as hung."""
         if not timeout_s > 0:
             raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
         self.timeout_s = timeout_s
@@ -70,18 +67,18 @@ class Decoder:
         self.close()
 
     def close(self) -> None:
-        """End the child. The decoder may be used again."""
+        """Stop the child. The decoder can be used again."""
         with self._lock:
             self._stop()
 
     def times(self, path: str | Path) -> NDArray[np.float64]:
-        """Return the presentation times of the shown frames (T,) in seconds, relative to the first.
+        """Presentation times (T,) of the displayed frames in seconds, relative to the first.
 
         Raises:
             VideoError: the file cannot be read.
-            RuntimeError: there is no decord on this machine.
+            RuntimeError: decord is not installed.
         """
-        return cast("NDArray[np.float64]", self._ask("times", path))
+        return cast("NDArray[np.float64]", self._request("times", path))
 
     def read(
         self, path: str | Path, indices: Sequence[int], size: tuple[int, int] | int | None = None
@@ -90,39 +87,39 @@ class Decoder:
 
         Args:
             path: the video.
-            indices: of frames, counted as by `times`; in any order, repeats allowed.
-            size: (height, width) to scale to (bilinear), or pixels of the longer side, the shape kept; None keeps
-                the video's own.
+            indices: indices of frames, as in `times`; in any order, repeats allowed.
+            size: (height, width) to scale to (bilinear), or pixels of the longer side, with the aspect ratio
+                unchanged; None keeps the video's size.
 
         Returns:
             RGB frames (N, H, W, 3), upright.
 
         Raises:
             VideoError: the file cannot be read, or has no such frames.
-            ValueError: no frames are asked for, or `size` is below 1.
-            RuntimeError: there is no decord on this machine.
+            ValueError: no frames are requested, or `size` is below 1.
+            RuntimeError: decord is not installed.
         """
         if len(indices) == 0:
-            raise ValueError(f"{path}: no frames asked for")
+            raise ValueError(f"{path}: no frames are requested")
         if size is not None and np.min(size) < 1:
             raise ValueError(f"size must be at least 1 pixel, not {size}")
-        wanted, places = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-        frames = cast("NDArray[np.uint8]", self._ask("read", path, wanted.tolist(), size))
-        return frames if np.array_equal(wanted, indices) else frames[places]
+        rising, positions = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
+        frames = cast("NDArray[np.uint8]", self._request("read", path, rising.tolist(), size))
+        return frames if np.array_equal(rising, indices) else frames[positions]
 
     def read_all(self, path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """Decode a short video whole, opening it once.
+        """Decode a whole short video, opening it once.
 
         Returns:
             Presentation times (T,) as by `times`, and RGB frames (T, H, W, 3).
 
         Raises:
             VideoError: the file cannot be read.
-            RuntimeError: there is no decord on this machine.
+            RuntimeError: decord is not installed.
         """
-        return cast("tuple[NDArray[np.float64], NDArray[np.uint8]]", self._ask("read_all", path))
+        return cast("tuple[NDArray[np.float64], NDArray[np.uint8]]", self._request("read_all", path))
 
-    def _ask(self, job: str, path: str | Path, *arguments: object) -> object:
+    def _request(self, job: str, path: str | Path, *arguments: object) -> object:
         with self._lock:
             child = self._running()
             try:
@@ -134,7 +131,7 @@ class Decoder:
                 verdict, result = child.connection.recv()
             except (EOFError, ConnectionError) as error:
                 raise VideoError(path, f"killed the decoder process ({self._stop()})") from error
-            except BaseException:  # also Ctrl-C: an answer that nobody took must not meet the next question
+            except BaseException:  # also Ctrl-C: an unread response must not be taken for that of the next request
                 self._stop()
                 raise
         if verdict == "refused":
@@ -143,15 +140,15 @@ class Decoder:
 
     def _running(self) -> _Child:
         if self._child is not None and self._child.owner != os.getpid():
-            self._child = None  # forked: the child is our parent's, and so is what comes over its connection
+            self._child = None  # forked: the child and its connection belong to the parent
         if self._child is not None and self._child.process.poll() is not None:
-            self._stop()  # it died between two files, for which the next one is not to blame
+            self._stop()  # it died between two files, which is not the fault of the next one
         if self._child is None:
             self._child = _start()
         return self._child
 
     def _stop(self) -> str:
-        """End the child; return how it ended."""
+        """Stop the child; return how it ended."""
         child, self._child = self._child, None
         return child.stop() if child is not None and child.owner == os.getpid() else "not running"
 
@@ -161,10 +158,10 @@ class _Child:
     process: subprocess.Popen[bytes]
     connection: Connection[Any, Any]
     owner: int
-    """Process id of who started it."""
+    """Id of the process that started it."""
 
     def stop(self) -> str:
-        """Kill and reap it (it has nothing to lose); return how it ended, if it had."""
+        """Kill and reap the process; return how it ended, if it had ended before."""
         self.connection.close()
         try:
             code = self.process.wait(timeout=0)
@@ -178,7 +175,7 @@ def _start() -> _Child:
     """Start a child and wait until it is ready.
 
     Raises:
-        RuntimeError: it has no decord, or does not start.
+        RuntimeError: decord is not installed, or the process does not start.
     """
     ours, theirs = Pipe()
     with theirs:
@@ -186,14 +183,14 @@ def _start() -> _Child:
             [sys.executable, "-P", str(CHILD), str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # FFmpeg writes there what VideoError says better
+            stderr=subprocess.DEVNULL,  # FFmpeg writes there what VideoError reports
             pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl-C is for the parent, which then ends the child
+            start_new_session=True,  # Ctrl-C goes to the parent, which then stops the child
         )
     child = _Child(process, ours, os.getpid())
     try:
         ours.send((sys.path, os.getpid()))
-        verdict, reason = ours.recv() if ours.poll(START_S) else ("failed", f"no answer within {START_S:g} s")
+        verdict, reason = ours.recv() if ours.poll(START_S) else ("failed", f"no response within {START_S:g} s")
     except (EOFError, ConnectionError):
         verdict, reason = "failed", "it ended at once"
     except BaseException:

@@ -1,5 +1,4 @@
-"""Grids of features: which frames stand for which instants, the grid that holds all, the one that pooling leaves. No
-torch here: plans reckon with them."""
+"""Grids of features: the frames of each instant, the grid that contains all, the grid after pooling. No torch here."""
 
 from __future__ import annotations
 
@@ -7,36 +6,40 @@ from collections.abc import Sequence
 
 
 def spread(have: int, want: int) -> list[int]:
-    """Which of `have` instants stand for `want`: the one at the middle of each of `want` equal spans.
+    """Indices of `want` instants, evenly spaced among `have`: the one at the middle of each of `want` equal spans.
 
-    All of them where the numbers agree, each as often as it must where there are too few, evenly spaced ones where
-    there are too many.
+    These are all instants where the numbers agree; some are repeated where `want` is larger.
     """
-    return [(2 * place + 1) * have // (2 * want) for place in range(want)]
+    return [(2 * index + 1) * have // (2 * want) for index in range(want)]
 
 
 def largest(grids: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
-    """The grid that holds the most in each of time, height and width."""
+    """The grid with the largest time, height and width of all."""
     time, height, width = (max(sizes) for sizes in zip(*grids, strict=True))
     return time, height, width
 
 
 def pooled_shape(tokens: int, grid: tuple[int, int, int]) -> tuple[int, int, int]:
-    """How many tokens of a clip lie along time, height and width.
+    """Number of tokens of a clip along time, height and width.
 
-    Time keeps as many instants as divide the number of tokens, so that frames stay apart; what is left is as near
-    to a square as it can be, wider than high. 6 tokens of a grid 2 x 16 x 16 are 2 x 1 x 3.
+    Time has the largest number of instants that divides the number of tokens, so that frames are not mixed; height and
+    width are as equal as possible, width the larger. 6 tokens of a grid 2 x 16 x 16 are 2 x 1 x 3.
+
+    Args:
+        tokens: number of tokens of a clip.
+        grid: features of a clip in time, height and width.
 
     Raises:
-        ValueError: there are more tokens than places, in the grid or along one side of it.
+        ValueError: there are more tokens than cells, in the grid or along one side of it.
     """
     time = max(n for n in range(1, grid[0] + 1) if tokens % n == 0)
-    each = tokens // time
-    fitting = [n for n in range(1, each + 1) if each % n == 0 and n <= grid[1] and each // n <= grid[2]]
-    if not fitting:
+    per_instant = tokens // time
+    heights = [n for n in range(1, per_instant + 1) if per_instant % n == 0]
+    heights = [n for n in heights if n <= grid[1] and per_instant // n <= grid[2]]
+    if not heights:
         raise ValueError(
-            f"{tokens} tokens a clip cannot be pooled from a grid of {grid[0]} x {grid[1]} x {grid[2]}; ask for fewer, "
-            "or for a number that divides into its sides"
+            f"{tokens} tokens per clip cannot be pooled from a grid of {grid[0]} x {grid[1]} x {grid[2]}; set a "
+            "smaller number, or one that is a product of divisors of its sides"
         )
-    height = min(fitting, key=lambda n: (abs(each // n - n), n))
-    return time, height, each // height
+    height = min(heights, key=lambda n: (abs(per_instant // n - n), n))
+    return time, height, per_instant // height

@@ -12,19 +12,19 @@ from models.video.decoder import VideoError
 
 
 def is_image(media: str) -> bool:
-    """Whether a path names an image, by its ending."""
+    """Whether a path is that of an image, by its suffix."""
     return Path(media).suffix.lower() in {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 def read_image(path: Path, longer: int | None = None) -> np.ndarray:
-    """An image as uint8 RGB (H, W, 3), turned as its EXIF tag says.
+    """An image as uint8 RGB (H, W, 3), rotated according to its EXIF tag.
 
     Args:
         path: the file.
-        longer: pixels of the longer side to resize to, the shape kept; None keeps the size.
+        longer: pixels of the longer side after resizing, with the aspect ratio unchanged; None keeps the size.
 
     Raises:
-        VideoError: not an image that can be read.
+        VideoError: the file is not a readable image.
     """
     try:
         with Image.open(path) as image:
@@ -37,7 +37,7 @@ def read_image(path: Path, longer: int | None = None) -> np.ndarray:
 
 
 def square(frames_NHW3: np.ndarray, rgb: tuple[int, int, int]) -> np.ndarray:
-    """Frames padded with a colour on both sides of their shorter one to (N, S, S, 3), as encoders expect them."""
+    """Frames (N, H, W, 3) padded with a colour on both sides of the shorter dimension to squares (N, S, S, 3)."""
     height, width = frames_NHW3.shape[1:3]
     side = max(height, width)
     if height == width:

@@ -17,7 +17,7 @@ Times = NDArray[np.float64]
 
 
 class Source(Protocol):
-    """Frames or features of media files, by path below the data folder. Features are those of single frames."""
+    """Frames, or features of single frames, of media files, by path relative to the data folder."""
 
     def times(self, media: str) -> Times:
         """Presentation times in seconds from the first frame, (N,); an image has one."""
@@ -30,12 +30,12 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class OnDemand:
-    """Decodes what is asked for, when it is asked for."""
+    """Decodes frames when they are requested."""
 
     folder: Path
     decoder: Decoder
     resolution: int
-    """Frames are read with their longer side of this many pixels; their shape is kept."""
+    """Pixels of the longer side of the frames that are read; the aspect ratio is unchanged."""
 
     def times(self, media: str) -> Times:
         """See `Source`."""

@@ -1,9 +1,8 @@
-"""What a media file holds for the model: frames on demand, or decoded and encoded once and kept.
+"""Stored frames and features of media files: decoded or encoded once, shared by all trials.
 
-A frozen encoder's features depend on its weights and the file alone, so short videos are decoded and encoded
-once into memory-mapped arrays that all trials share. They are computed in the same portions whoever computes
-them, so that features made afresh are equal to the bit. Shapes: N frame, H, W pixel or place of the grid of
-features, V width of features.
+A frozen encoder's features depend on its weights and the file alone, so short videos are decoded and encoded once into
+memory-mapped arrays. The portions in which they are computed are fixed, so that every process computes bitwise equal
+features. Shapes: N frame, H, W pixel or cell of the grid of features, V width of features.
 """
 
 from __future__ import annotations
@@ -27,12 +26,14 @@ from models.video.sources import Times
 
 @dataclass(frozen=True)
 class Stored:
-    """All frames (or features) of all files in one array."""
+    """All frames, or features, of all files in one array."""
 
     index: dict[str, tuple[int, int]]
     """Path -> first row and number of rows."""
     all_times: Times
+    """Presentation times of all rows in seconds, (rows,)."""
     rows: np.ndarray
+    """Frames uint8 (rows, H, W, 3), or features float16 (rows, H, W, V)."""
 
     def times(self, media: str) -> Times:
         """See `Source`."""
@@ -45,7 +46,7 @@ class Stored:
 
 
 def store_frames(folder: Path, media: Sequence[str], decoder: Decoder) -> Stored:
-    """Decode all files once into `folder/.frames`, or open what was decoded before.
+    """Decode all files once into `folder/.frames`, or open the frames that are stored there.
 
     Raises:
         VideoError: a file cannot be read.
@@ -78,8 +79,8 @@ def _decode(folder: Path, media: Sequence[str], decoder: Decoder, fresh: Path) -
 
 @contextmanager
 def fresh_folder(final: Path) -> Iterator[Path]:
-    """A temporary sibling that takes its name at the end, so that a kill leaves nothing half-made."""
-    for stale in final.parent.glob(f"{final.name}.part-*"):  # of a process that was killed; the lock is ours
+    """A temporary sibling that is renamed to `final` at the end, so that a killed process leaves no partial folder."""
+    for stale in final.parent.glob(f"{final.name}.part-*"):  # from a process that was killed: this one has the lock
         shutil.rmtree(stale, ignore_errors=True)
     fresh = Path(tempfile.mkdtemp(dir=final.parent, prefix=f"{final.name}.part-"))
     try:

@@ -217,7 +217,7 @@ def test_an_impossible_score_is_refused(studied):
     Path("t.csv").write_text("design,scale,score\nd,1B,1e300\n")
     code, _, err = ablate("import", "t.csv", "--study", "far")
     assert code == 2
-    assert "t.csv:2: score 1e300 is no score" in err
+    assert "t.csv:2: score 1e300 is too large" in err
 
 
 def test_blind_predictions_are_labelled(studied):

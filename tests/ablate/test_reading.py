@@ -195,7 +195,7 @@ def test_an_unknown_or_deleted_study_is_told_alike(paths, uri):
     client = MlflowClient(tracking_uri=uri)
     client.delete_experiment(client.get_experiment_by_name(paths.name).experiment_id)
     for read in (sqlite.load, tracking.load):
-        with pytest.raises(UsageError, match=f"has no study '{paths.name}'; `ablate sync {paths.name}` brings it in"):
+        with pytest.raises(UsageError, match=f"has no study '{paths.name}'; `ablate sync {paths.name}` adds it"):
             read(paths.name, uri)
 
 
@@ -236,7 +236,7 @@ def test_a_file_that_is_no_store_is_named(paths, tmp_path):
     with pytest.raises(UsageError, match="no MLflow store at"):
         unfinished_trials(paths.name, f"sqlite:///{tmp_path / 'none.db'}")
     (tmp_path / "text.db").write_text("hello" * 100)
-    with pytest.raises(UsageError, match="text.db is no MLflow store"):
+    with pytest.raises(UsageError, match="text.db is not an MLflow store"):
         load_table(paths.name, tracking_uri=f"sqlite:///{tmp_path / 'text.db'}")
 
 

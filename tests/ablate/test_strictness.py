@@ -34,8 +34,8 @@ def load(tmp_path: Path):
         ("axes: {sampling.frames: [true, 8]}", "frames must be a number, not True"),
         ("axes: {sampling.frames: ['8']}", "frames must be a number, not '8'"),
         ("axes: {integration.timestamps: [1, 0]}", "timestamps must be true or false, not 1"),
-        ("axes: {sampling.frames: [4]}\nsamples: true", "True is not a non-negative integer"),
-        ("axes: {sampling.frames: [4]}\nseeds: ['1']", "'1' is not a non-negative integer"),
+        ("axes: {sampling.frames: [4]}\nsamples: true", "True is not a whole number"),
+        ("axes: {sampling.frames: [4]}\nseeds: ['1']", "'1' is not a whole number"),
         ("axes: {sampling.frames: [4]}\nseeds: [99999999999]", "less than"),
         ("axes: {sampling.frames: [4]}\nzip: [{sampling.frames: [8]}]", "the same axis twice"),
         ("axes: {schedule.00.share: [0.5]}", "no such axis"),
@@ -139,7 +139,7 @@ def test_a_record_of_wrong_types_is_refused_by_name(tmp_path):
     for file, change in (("trial.json", {"seed": "zero"}), ("result.json", {"scores": [1]})):
         good = json.loads((record.path / file).read_text())
         (record.path / file).write_text(json.dumps(good | change))
-        with pytest.raises(RecordError, match="no readable trial folder"):
+        with pytest.raises(RecordError, match="not a readable trial folder"):
             TrialFolder(record.path).read()
         (record.path / file).write_text(json.dumps(good))
 

@@ -13,8 +13,9 @@ from models.tiny.world import FPS, SIZE
 CRF = 12
 """Constant rate factor: 3-4 of 255 mean error on these frames at about 10 kB a file (measured)."""
 _X264 = "weightp=0:mbtree=0:rc-lookahead=0"
-"""x264 options: no weighted prediction, no lookahead. With x264's defaults the bytes of some of these small videos depend
-on the videos that the process encoded before (measured: 1 of 24 videos in shuffled order; with these options none)."""
+"""x264 options: no weighted prediction, no lookahead. With x264's defaults the bytes of some of these small videos
+depend on the videos that the process encoded before (measured: 1 of 24 videos in shuffled order; with these options
+none)."""
 
 
 def require_av() -> None:

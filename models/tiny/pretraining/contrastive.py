@@ -60,7 +60,7 @@ class FramePool(nn.Module):
 
 
 class SigmoidLoss(nn.Module):
-    """Binary loss for every pair of a frame and a caption of a batch: do they match? Temperature and bias are learned."""
+    """Binary loss for each pair of a frame and a caption: do they match? Temperature and bias are learned."""
 
     def __init__(self) -> None:
         super().__init__()

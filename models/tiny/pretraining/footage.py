@@ -34,8 +34,8 @@ CLIP_FRAMES = 4
 LONGEST_STEP_S = 4.0
 """Longest time between two frames of a clip; the shortest is one frame of the video, 0.125 s."""
 STILL_SHARE, OVERRUN_SHARE = 0.15, 0.1
-"""Share of clips that repeat one frame, like the clip of an image; share of clips that run past the end of the video and
-repeat its last frame, like a last clip that is not full."""
+"""Share of clips that repeat one frame, like the clip of an image; share of clips that run past the end of the video
+and repeat its last frame, like a last clip that is not full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +117,8 @@ CLIP_SLOTS = (
     ClipSlot("pace", len(PACES_PX) + 1),
     ClipSlot("camera", len(WAYS)),
 )
-"""Attributes in the caption of a clip. `way_N` is the direction of the mover up to frame N. `pace` is in px per frame of
-the clip, not px per second, since an encoder does not get the time between frames."""
+"""Attributes in the caption of a clip. `way_N` is the direction of the mover up to frame N. `pace` is in px per frame
+of the clip, not px per second, since an encoder does not get the time between frames."""
 MOTION_SLOTS = tuple(range(len(CLIP_SLOTS) - CLIP_FRAMES - 2, len(CLIP_SLOTS)))
 SLOT_GROUPS = (
     tuple(range(len(_CONSTANT))),

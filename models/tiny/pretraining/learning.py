@@ -23,7 +23,10 @@ def _by_torch(params: list[nn.Parameter], lr: float, weight_decay: float) -> tor
 
 
 class Learner:
-    """Both optimisers with one schedule: linear warm-up, then cosine decay; both use AdamW's rates (`match_rms_adamw`)."""
+    """Both optimisers with one schedule, the smaller of a linear warm-up and a cosine decay.
+
+    Learning rates of both are those of AdamW (`match_rms_adamw`).
+    """
 
     def __init__(
         self,

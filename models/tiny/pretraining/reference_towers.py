@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, SiglipVisionConfig, SiglipVisionModel, VideoMAEConfig, VideoMAEModel
 
-from models.encoders import IMAGENET
+from models.families import IMAGENET
 from models.tiny.pretraining.footage import CLIP_FRAMES
 from models.tiny.world import SIZE
 

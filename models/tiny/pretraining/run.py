@@ -36,7 +36,7 @@ ENCODERS: dict[str, tuple[Callable[[], PreTrainedModel], Callable[[PreTrainedMod
 
 
 def save(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    """Save a model in float16 and return it as it is loaded: rounded, in float32."""
+    """Save a model in float16 and return it with the rounded weights, in float32."""
     shutil.rmtree(folder, ignore_errors=True)
     model.half().save_pretrained(str(folder))
     for file in folder.iterdir():

@@ -1,9 +1,9 @@
 """Batches of symbolic transcripts for the pre-training of LLMs, with the structure of a trial's video input.
 
-A transcript is `<user>`, then a group of tokens for each sampled frame. All questions about a scene follow it as branches
-that attend only to the transcript and to themselves, with positions that start behind the transcript. In most batches
-the words of a group are combined in fewer tokens, each the normalised sum of several words' embeddings, as each token of
-a resampler must carry several attributes.
+A transcript is `<user>`, then a group of tokens for each sampled frame. All questions about a scene follow it as
+branches that attend only to the transcript and to themselves, with positions that start behind the transcript. In most
+batches the words of a group are combined in fewer tokens, each the normalised sum of several words' embeddings, as each
+token of a resampler must carry several attributes.
 
 Legend: `B` scene, `L` position, `T` frame, `S` slot, `R` token of a frame, `N` such tokens of a batch, `K` target, `Q`
 question.

@@ -233,7 +233,7 @@ def test_an_encoder_without_a_card_runs_without_a_price(tmp_path: Path):
 def test_what_would_fail_in_a_trial_is_refused_before(tmp_path: Path, is_priced: bool):
     spec = "study: s\nbase: tiny\nscales: [0.05M]\naxes:\n  resampler:\n    - {kind: mlp_pool, tokens_per_frame: 17}\n"
     (tmp_path / "s.yaml").write_text(spec)
-    with pytest.raises(SpecError, match="17 tokens a clip cannot be pooled from a grid of 1 x 4 x 4"):
+    with pytest.raises(SpecError, match="17 tokens per clip cannot be pooled from a grid of 1 x 4 x 4"):
         make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None) if is_priced else None)
 
 

@@ -60,7 +60,7 @@ def load(tmp_path: Path):
                 "  encoders: [[{kind: custom, path: a.b.C, grid: [1, 2, 2], width: 4}]]",
             ),
             4,
-            "'a.b.C' names no class; write package.module:Class",
+            "'a.b.C' does not name a class; write package.module:Class",
         ),
         (("fps: 2", "fps: two"), 6, "fps must be a number, not 'two'"),
         (("fps: 2", "fps: -1"), 6, "greater than 0"),

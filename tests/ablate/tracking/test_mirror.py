@@ -352,7 +352,7 @@ def test_links_to_the_pages_of_a_study(paths, uri, monkeypatch):
     assert f"experiments=%5B%22{experiment}%22%5D" in pages.compare
     assert all(run.info.run_id in pages.compare for run in runs_of(paths, uri))
     assert pages.note is None
-    monkeypatch.setattr(links, "MOST_COMPARED", 2)
+    monkeypatch.setattr(links, "MAX_COMPARED", 2)
     assert "newest 2 of 3" in links.pages(paths.name, "http://h:1", uri).note
     assert "other/overall" in links.pages(paths.name, "http://h:1", uri, metric="other/overall").note
 

@@ -290,7 +290,7 @@ def test_backtest_figure(proxies, tmp_path):
         "one at a time, regret at most 0.5, 0.1",
     ):
         assert phrase in drawn_words
-    assert "best design in, probability 0.8" in drawn_words
+    assert "best design promoted, probability 0.8" in drawn_words
     assert_readable(figure)
     save_figure(figure, tmp_path / "figure.png")
 

@@ -87,17 +87,17 @@ def test_pooled_shapes_are_near_to_squares(tokens: int, grid: tuple[int, int, in
 
 
 @pytest.mark.parametrize(
-    ("given", "sampling", "tokens", "says"),
+    ("fields", "sampling", "tokens", "says"),
     [
         ({"tokens_per_second": 32}, {"kind": "fps", "fps": 2}, 64, None),
         ({"tokens_per_second": 6.4}, {"kind": "fps", "fps": 1.6}, 16, None),
         ({"tokens_per_frame": 16}, {"kind": "uniform", "frames": 8}, 64, None),
         ({"tokens_per_second": 32}, {"kind": "uniform", "frames": 8}, None, "needs sampling of kind fps"),
-        ({"tokens_per_second": 3}, {"kind": "fps", "fps": 5}, None, "make 2.4 tokens a clip of 4 frames at 5 fps"),
+        ({"tokens_per_second": 3}, {"kind": "fps", "fps": 5}, None, "make 2.4 tokens for a clip of 4 frames at 5 fps"),
     ],
 )
-def test_tokens_follow_from_frames_or_seconds(given, sampling, tokens, says):
-    config = Perceiver(kind="perceiver", **given)
+def test_tokens_follow_from_frames_or_seconds(fields, sampling, tokens, says):
+    config = Perceiver(kind="perceiver", **fields)
     sampling = Fps(**sampling) if sampling["kind"] == "fps" else Uniform(**sampling)
     if says is None:
         assert config.tokens_per_clip(4, sampling) == tokens
@@ -106,7 +106,7 @@ def test_tokens_follow_from_frames_or_seconds(given, sampling, tokens, says):
             config.tokens_per_clip(4, sampling)
 
 
-@pytest.mark.parametrize("given", [{}, {"tokens_per_frame": 1, "tokens_per_second": 1}])
-def test_one_way_of_counting_tokens_is_given(given):
+@pytest.mark.parametrize("fields", [{}, {"tokens_per_frame": 1, "tokens_per_second": 1}])
+def test_one_way_of_counting_tokens_is_given(fields):
     with pytest.raises(ValueError, match="give either tokens_per_frame or tokens_per_second"):
-        Perceiver(kind="perceiver", **given)
+        Perceiver(kind="perceiver", **fields)

@@ -1,4 +1,4 @@
-"""Cards say what the published files hold, to the parameter."""
+"""Cards have the parameters of the published files, exactly."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_qwen3s_are_counted_as_transformers_does(name: str):
     assert card.params == count(model)
 
 
-PUBLISHED_ENCODERS = {  # tower in the file, what is run, grid, places of a sequence (encoders.json)
+PUBLISHED_ENCODERS = {  # parameters of the tower in the file and of what is run, grid, positions of a sequence
     "google/siglip-so400m-patch14-384": (428_225_600, 397_745_440, (1, 27, 27), 729),
     "facebook/dinov2-large": (304_368_640, 291_767_296, (1, 16, 16), 257),
     "LanguageBind/LanguageBind_Image": (303_179_776, 290_581_504, (1, 16, 16), 257),
@@ -95,11 +95,11 @@ PUBLISHED_ENCODERS = {  # tower in the file, what is run, grid, places of a sequ
 
 
 def test_encoders_have_the_published_parameters_and_grids():
-    found = {name: (c.params, c.params_run, c.grid, c.tokens_run) for name, c in ENCODERS.items()}
-    assert found == PUBLISHED_ENCODERS
+    counts = {name: (c.params, c.params_run, c.grid, c.tokens_run) for name, c in ENCODERS.items()}
+    assert counts == PUBLISHED_ENCODERS
 
 
-def test_llms_that_lie_here_are_counted_as_transformers_does(tmp_path: Path):
+def test_local_llms_are_counted_as_transformers_does(tmp_path: Path):
     for kind, more in (
         ("Qwen2", {"num_key_value_heads": 2}),
         ("Qwen3", {"head_dim": 24, "attention_bias": False}),
@@ -123,13 +123,13 @@ def test_shipped_llms_are_counted():
     assert {label: llm_card(f"tiny/llm-{label}@2").hidden for label in ("0.05M", "0.7M")} == {"0.05M": 48, "0.7M": 112}
 
 
-def test_llms_that_cannot_be_counted_are_told_with_the_mend(tmp_path: Path):
+def test_llms_that_cannot_be_counted_are_reported_with_the_fix(tmp_path: Path):
     with pytest.raises(
         UncountedError, match=r"did you mean 'Qwen/Qwen2.5-3B-Instruct'\? A plan needs a local config.json"
     ):
         llm_card("Qwen/Qwen2.5-3B-Instrct")
     (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
-    with pytest.raises(UncountedError, match="'mamba' is no LLM that cards can count"):
+    with pytest.raises(UncountedError, match="LLMs of type 'mamba' have no parameter formula"):
         llm_card(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "qwen2"}')
     with pytest.raises(UncountedError, match="its config.json lacks 'num_attention_heads'"):
@@ -148,7 +148,7 @@ TOWERS = {  # configuration and class of transformers, the design's encoder, opt
 
 
 @pytest.mark.parametrize("kind", TOWERS)
-def test_towers_that_lie_here_are_counted_as_transformers_does(kind: str, tmp_path: Path):
+def test_local_towers_are_counted_as_transformers_does(kind: str, tmp_path: Path):
     name, design, variants = TOWERS[kind]
     for more in variants:
         own = {} if kind in ("dinov2", "vjepa2") else {"intermediate_size": 48}
@@ -213,7 +213,7 @@ def test_attention_is_arranged_by_the_clip_or_by_the_frame():
     assert arranged["siglip"] == arranged["dinov2"] == ("frame", 1)
 
 
-def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path):
+def test_impossible_encoders_are_refused_with_the_fix(tmp_path: Path):
     def refused(part: type, **fields: object) -> str:
         with pytest.raises(ValueError) as error:
             encoder_card(part(**fields))
@@ -234,7 +234,7 @@ def test_what_cannot_be_is_refused_with_the_mend(tmp_path: Path):
     assert "is of model type 'vit'; kind 'clip' takes" in refused(ClipTower, kind="clip", weights=str(tmp_path))
 
 
-def test_a_local_copy_says_for_itself_of_which_kind_it_is(tmp_path: Path, monkeypatch):
+def test_the_config_of_a_local_copy_decides_its_kind(tmp_path: Path, monkeypatch):
     laion = "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"
     with pytest.raises(ValueError, match="is of kind 'languagebind_image', not 'clip'"):
         encoder_card(ClipTower(kind="clip", weights=laion))
@@ -243,7 +243,7 @@ def test_a_local_copy_says_for_itself_of_which_kind_it_is(tmp_path: Path, monkey
     assert encoder_card(ClipTower(kind="clip", weights=laion)).width == 32
 
 
-def test_custom_encoders_are_what_they_declare():
+def test_cards_of_custom_encoders_have_the_declared_sizes():
     config = CustomEncoder(kind="custom", path="a.b:C", frames=4, grid=(2, 3, 3), width=5, params=7)
     card = encoder_card(config)
     assert (card.params, card.params_run, card.tokens_run, card.tubelet, card.width) == (7, 7, 18, 2, 5)

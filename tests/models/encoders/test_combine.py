@@ -1,4 +1,4 @@
-"""Several encoders on one clip: who sees which frames, and how grids meet."""
+"""Several encoders on one clip: which frames each takes, and how grids are joined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.video import spread
 
 
 class Marker(VisionEncoder):
-    """Features that tell which frame they come from: the red of the frame's first pixel, plus 1000 times the width."""
+    """Features that identify the frame they come from: the red of the frame's first pixel, plus 1000 times the width."""
 
     def __init__(self, frames: int, grid: tuple[int, int, int], width: int) -> None:
         super().__init__()
@@ -44,14 +44,14 @@ def test_frames_are_spread_in_time(have: int, want: int):
         assert max(counts) - min(counts) <= 1
 
 
-def test_the_spread_is_all_where_numbers_agree_and_the_middle_where_one_is_wanted():
+def test_instants_are_all_where_numbers_agree_and_the_middle_one_of_one():
     assert spread(4, 4) == [0, 1, 2, 3]
     assert spread(5, 1) == [2]
     assert spread(16, 4) == [2, 6, 10, 14]
     assert spread(1, 3) == [0, 0, 0]
 
 
-def test_an_image_encoder_sees_a_frame_for_each_instant_of_the_grid():
+def test_an_image_encoder_takes_a_frame_for_each_instant_of_the_grid():
     both = CombinedEncoder([Marker(8, (4, 2, 2), 3), Marker(1, (1, 6, 6), 5)])
     assert (both.grid, both.width, both.takes(0), both.takes(1)) == ((4, 6, 6), 8, 8, 4)
     video = clips([[0, 2, 4, 6, 8, 10, 12, 14]])
@@ -61,7 +61,7 @@ def test_an_image_encoder_sees_a_frame_for_each_instant_of_the_grid():
     assert features[0, :, 0, 0, 7].tolist() == [5002, 5006, 5010, 5014]
 
 
-def test_features_computed_before_are_taken_as_they_are():
+def test_stored_features_are_used_unchanged():
     both = CombinedEncoder([Marker(2, (2, 2, 2), 3), Marker(1, (1, 2, 2), 5)])
     video = clips([[1, 2], [3, 4]])
     before = [both.features(place, video) for place in (0, 1)]

@@ -548,8 +548,8 @@ class Stranger:
     [
         ({}, None),
         ({"path": "nowhere:Mine"}, "No module named 'nowhere'; is its folder on PYTHONPATH"),
-        ({"path": "mine:Yours"}, "has no such class"),
-        ({"path": "mine:Stranger"}, "is no subclass of models.encoders.base.VisionEncoder"),
+        ({"path": "mine:Yours"}, "no such class"),
+        ({"path": "mine:Stranger"}, "not a subclass of models.encoders.base.VisionEncoder"),
         ({"path": "mine:Lazy"}, "it lacks forward"),
         ({"options": {"size": 3}}, "does not take `options`"),
         ({"grid": (1, 3, 3)}, r"`grid` is declared as \(1, 3, 3\), but the encoder's is \(1, 2, 2\)"),

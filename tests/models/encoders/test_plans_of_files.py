@@ -1,4 +1,4 @@
-"""A plan of a local file knows what the trial will load, without torch."""
+"""A plan of a local file has the sizes that the trial will load, without torch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_card_of_a_local_file_is_of_the_encoder_that_is_built(name: str, layer
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_headers_of_safetensors_tell_the_same(name: str, tmp_path: Path):
+def test_headers_of_safetensors_give_the_same_sizes(name: str, tmp_path: Path):
     save, config, _ = CASES[name]
     tower, where = save(tmp_path)
     pickled = encoder_card(config(str(where)))
@@ -83,7 +83,7 @@ def test_a_copy_below_ablate_weights_is_found(tmp_path: Path, monkeypatch):
     assert (card.id, card.heads, card.width) == ("my/tower", 4, 64)
 
 
-def test_what_cannot_be_read_without_torch_is_assumed_published_and_said_so(tmp_path: Path):
+def test_a_file_that_needs_torch_is_assumed_published_and_the_card_says_so(tmp_path: Path):
     file = tmp_path / "old.pth.tar"
     torch.save({"target_encoder": {}}, file, _use_new_zipfile_serialization=False)
     card = encoder_card(Vjepa(kind="vjepa", weights=str(file)))

@@ -195,7 +195,7 @@ def test_blocks_behind_the_layer_are_not_even_loaded(name: str, saved):
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("extra", ["temporal_attn.q_proj.weight", "attention.lora_A.default.weight"])
 def test_unexpected_tensors_in_a_block_that_is_run_are_refused(name: str, extra: str, saved):
-    """Another architecture's tensors in a block that is run would be dropped silently; in one behind, nothing is lost."""
+    """Another architecture's tensors in a block that is run would be dropped silently."""
     folder, _ = saved(name)
     file = folder / "model.safetensors"
     tensors = load(file.read_bytes())

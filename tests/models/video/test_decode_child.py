@@ -1,4 +1,4 @@
-"""What `models/video/decode_child.py` knows about files, seen through the decoder."""
+"""What `models/video/decode_child.py` does with files, through the decoder."""
 
 from __future__ import annotations
 
@@ -191,8 +191,8 @@ def test_refuses_what_is_no_file(decoder, tmp_path):
 def test_refuses_what_is_no_video(decoder, tmp_path, content, message):
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    said = refusal(decoder, path)
-    assert any(part in said for part in message.split("|")), said
+    message = refusal(decoder, path)
+    assert any(part in message for part in message.split("|")), message
 
 
 @pytest.mark.parametrize("movflags", ["", "faststart", "frag_keyframe+empty_moov"])
@@ -237,10 +237,10 @@ def test_refuses_a_stream_of_no_frames(decoder, tmp_path):
 def test_refuses_mpeg_ts_whatever_its_name(decoder, tmp_path, cut):
     path = tmp_path / "it's a clip.mp4"
     path.write_bytes(write_video(tmp_path / "clip.ts", format="mpegts").read_bytes()[cut:])
-    said = refusal(decoder, path)
-    assert "MPEG-TS" in said
-    assert said.endswith("clip.mended.mp4'")
-    assert "ffmpeg -i " in said
+    message = refusal(decoder, path)
+    assert "MPEG-TS" in message
+    assert message.endswith("clip.fixed.mp4'")
+    assert "ffmpeg -i " in message
 
 
 def test_refuses_raw_streams(decoder, tmp_path):
@@ -251,11 +251,11 @@ def test_refuses_raw_streams(decoder, tmp_path):
 
 def test_refuses_unknown_times(decoder, tmp_path):
     path = write_video(tmp_path / "clip.mpg", codec="mpeg2video", format="mpeg", rate=25)
-    assert "without presentation times; mend: ffmpeg" in refusal(decoder, path)
+    assert "without presentation times; fix: ffmpeg" in refusal(decoder, path)
 
 
 def test_refuses_frames_that_are_not_there(decoder, video):
-    with pytest.raises(VideoError, match="has frames 0 to 39; asked for 3 to 40"):
+    with pytest.raises(VideoError, match="has frames 0 to 39; 3 to 40 were requested"):
         decoder.read(video, [3, 40])
-    with pytest.raises(VideoError, match="asked for -1 to 3"):
+    with pytest.raises(VideoError, match="-1 to 3 were requested"):
         decoder.read(video, [-1, 3])

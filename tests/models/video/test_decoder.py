@@ -1,4 +1,4 @@
-"""The process that decodes: it may hang, crash and be killed. Files are the matter of test_decode_child.py."""
+"""The process that decodes: it may hang, crash and be killed. Files are tested in test_decode_child.py."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def video(tmp_path_factory):
 
 def test_refuses_senseless_arguments(video):
     decoder = Decoder()
-    with pytest.raises(ValueError, match="no frames asked for"):
+    with pytest.raises(ValueError, match="no frames are requested"):
         decoder.read(video, [])
     with pytest.raises(ValueError, match="at least 1 pixel"):
         decoder.read(video, [0], (0, 32))
@@ -134,7 +134,7 @@ def test_an_interrupted_answer_is_not_taken_for_the_next(misbehaving, video):
 
 def test_the_child_is_small_and_silent(misbehaving, video, tmp_path, capfd):
     with Decoder() as decoder:
-        modules = decoder._ask("times", "modules.mp4")
+        modules = decoder._request("times", "modules.mp4")
         assert "decord" in modules
         assert not {"torch", "pydantic", "models", "pandas"} & set(modules)
         (tmp_path / "text.mp4").write_text("hello")

@@ -85,10 +85,10 @@ def test_instants_at_the_begin_of_a_frame_fall_alike_in_every_container(rate, ta
     exact = constant(240, rate)  # one in 2 and one in 4: each instant is where a frame begins
     in_decord, in_matroska = exact.astype(np.float32).astype(np.float64), np.round(exact, 3)
     for sampling in (uniform(240 // take_one_in), at(rate / take_one_in, max_clips=240)):
-        wanted = sample(exact, sampling, clip_frames)
-        assert indices(wanted) == list(range(take_one_in // 2, 240, take_one_in))
+        clips = sample(exact, sampling, clip_frames)
+        assert indices(clips) == list(range(take_one_in // 2, 240, take_one_in))
         for rounded in (in_decord, in_matroska):
-            assert [clip.frames for clip in sample(rounded, sampling, clip_frames)] == [clip.frames for clip in wanted]
+            assert [clip.frames for clip in sample(rounded, sampling, clip_frames)] == [clip.frames for clip in clips]
 
 
 # --- uniform ----------------------------------------------------------------------------------------------
@@ -113,11 +113,11 @@ def test_uniform_spans_tile_the_video(times_s, frames, clip_frames):
 
 
 @given(st.integers(2, 200), RATES, st.integers(1, 70))
-def test_uniform_is_off_by_half_a_frame_at_most(frames, rate, wanted):
+def test_uniform_is_off_by_half_a_frame_at_most(frames, rate, number):
     times_s = constant(frames, rate)
     middles = times_s + 0.5 / rate
-    instants = (np.arange(wanted) + 0.5) * duration(times_s) / wanted
-    off = np.abs(middles[indices(sample(times_s, uniform(wanted), 1))] - instants)
+    instants = (np.arange(number) + 0.5) * duration(times_s) / number
+    off = np.abs(middles[indices(sample(times_s, uniform(number), 1))] - instants)
     assert off.max() <= 0.5 / rate + 1.01 * TOLERANCE_S
 
 
@@ -127,7 +127,7 @@ def test_as_many_as_there_are_takes_each_once(frames, rate):
 
 
 @pytest.mark.parametrize(
-    ("frames", "wanted", "chosen"),
+    ("frames", "number", "chosen"),
     [
         (5, 1, [2]),
         (1, 3, [0, 0, 0]),
@@ -136,8 +136,8 @@ def test_as_many_as_there_are_takes_each_once(frames, rate):
         (8, 4, [1, 3, 5, 7]),
     ],
 )
-def test_uniform_by_example(frames, wanted, chosen):
-    assert indices(sample(constant(frames, 30), uniform(wanted), 1)) == chosen
+def test_uniform_by_example(frames, number, chosen):
+    assert indices(sample(constant(frames, 30), uniform(number), 1)) == chosen
 
 
 def test_uniform_goes_by_time_not_by_index():
@@ -241,7 +241,7 @@ def test_an_image_fills_one_clip():
         ([[0.0, 1.0]], "of shape"),
         ([0.0, math.nan], "finite"),
         ([1.0, 2.0], "relative to the first"),
-        ([0.0, 2.0, 1.0], "must not fall"),
+        ([0.0, 2.0, 1.0], "must not decrease"),
     ],
 )
 def test_refuses_times_that_are_none(times_s, message):

@@ -1,4 +1,4 @@
-"""Media: what is stored equals what is read; features made afresh are equal to the bit; nothing half-made stays."""
+"""Media: what is stored equals what is read; features that are computed again are bitwise equal; no partial files remain."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def test_stored_frames_are_those_that_are_read_on_demand(folder: Path):
         for media, count in (("a.mp4", 9), ("b.png", 1), ("c.mp4", 20)):
             assert len(stored.times(media)) == count
             np.testing.assert_allclose(stored.times(media), live.times(media), atol=1e-6)
-            wanted = [0, count - 1, count // 2]
-            np.testing.assert_array_equal(stored.read(media, wanted), live.read(media, wanted))
+            indices = [0, count - 1, count // 2]
+            np.testing.assert_array_equal(stored.read(media, indices), live.read(media, indices))
 
 
-def test_features_made_afresh_are_equal_to_the_bit(folder: Path):
+def test_features_that_are_computed_again_are_bitwise_equal(folder: Path):
     encoder = build_encoder(PRESETS["tiny"].design.encoders[0])
     with Decoder() as decoder:
         frames = store_frames(folder, MEDIA, decoder)
     first = store_features(folder, frames, encoder, "once")
-    torch.set_num_threads(2)  # whoever comes first may have other threads
+    torch.set_num_threads(2)  # the first process may have another number of threads
     again = store_features(folder, frames, encoder, "again")
     torch.set_num_threads(1)
     assert first.rows.shape == (30, 4, 4, 64)
