@@ -33,7 +33,7 @@ check: install  ## format, lint, types, architecture, sizes, language, shipped s
 	$(BIN)/pytest -q tests/language
 	@for spec in $$(find sweeps -name "*.yaml"); do $(BIN)/ablate plan $$spec --json > /dev/null || exit 1; done
 
-keys: install  ## after a raised VERSION, a new field or a new sweep: write the snapshots of keys and defaults anew
+keys: install  ## after a raised VERSION, a new field or a new sweep: write the snapshots of keys and defaults
 	$(BIN)/python -m tests.ablate.trial_keys
 
 coverage: install  ## simulated studies: do intervals cover, are chances calibrated? some six minutes

@@ -1,4 +1,4 @@
-"""Executes a plan: the order of trials, retries, the driver's bookkeeping."""
+"""Execution of a plan: the order of trials, retries, records and MLflow."""
 
 import lazy_loader
 

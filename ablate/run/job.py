@@ -1,4 +1,4 @@
-"""What passes between the driver and a worker: a job to run, and the progress of it. Plain data."""
+"""The messages between the driver and a worker: a job to run, and its progress. Plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablate.spec import Trial, flatten
 
 
 def job_of(plan: Plan, planned: Planned) -> Job:
-    """The job that a worker runs."""
+    """The job of a planned trial."""
     trial = planned.trial
     return Job(
         key=trial.key,
@@ -26,7 +26,7 @@ def job_of(plan: Plan, planned: Planned) -> Job:
 
 
 def about(plan: Plan, trial: Trial) -> About:
-    """What a trial's folder says it is."""
+    """The description of a trial, for its folder."""
     return About(
         key=trial.key,
         design_key=trial.design_key,
@@ -45,28 +45,30 @@ def about(plan: Plan, trial: Trial) -> About:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a worker needs to run one trial; plain data."""
+    """Everything that a worker needs to run one trial."""
 
     key: str
     label: str
     config: dict[str, object]
-    """As `TrialConfig` reads it."""
+    """The config, as `TrialConfig` validates it."""
     folder: str
-    """The trial's folder."""
+    """Path of the trial's folder."""
     cache: str
-    """Folder of what trials share and can make again."""
+    """Path of the folder of reproducible files that trials share."""
     cpus: float
+    """Number of CPU cores."""
     gpus: float
+    """Number of GPUs."""
 
     @property
     def threads(self) -> int:
-        """Threads that a trial may spin: what it was given, so that two trials do not fight for cores."""
+        """Number of threads: one per core of the trial, so that trials do not compete for cores."""
         return max(1, int(self.cpus))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What a running trial is doing."""
+    """The progress of a running trial."""
 
     phase: Literal["preparing", "training", "testing", "done", "failed"]
     detail: str = ""

@@ -61,8 +61,8 @@ def require_server(uri: str) -> None:
     """
     if not answers(uri):
         raise AblateError(
-            f"no MLflow server answers at {without_password(uri)}; start it, or unset MLFLOW_TRACKING_URI to use a file "
-            "in the runs folder"
+            f"no MLflow server answers at {without_password(uri)}; start it, or unset MLFLOW_TRACKING_URI to use a "
+            "file in the runs folder"
         )
 
 

@@ -221,7 +221,7 @@ class Mirror:
         tags: Mapping[str, str] | None = None,
         metrics: Sequence[Metric] = (),
     ) -> None:
-        """Write in as few calls as MLflow's limits allow. Params that exist are skipped: MLflow does not change them."""
+        """Write in as few calls as MLflow's limits allow. Existing params are skipped: MLflow does not change them."""
         new = {k: v for k, v in (params or {}).items() if k not in run.params}
         for param_batch, tag_batch, metric_batch in zip_longest(
             encode.chunks([Param(k, v) for k, v in new.items()], encode.TEXTS_PER_CALL),

@@ -15,26 +15,34 @@ from ablate.errors import AblateError, UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """Where Ray runs."""
+    """The cluster that Ray runs on."""
 
     address: str | None = None
-    """Of a running cluster; this machine alone where left out."""
+    """Address of a running cluster; None for this machine alone."""
     num_cpus: float | None = None
-    """Cores to use of this machine; all where left out."""
+    """Number of cores of this machine to use; None for all."""
     num_gpus: float | None = None
-    """GPUs to use of this machine; all where left out."""
+    """Number of GPUs of this machine to use; None for all."""
 
 
 @contextmanager
-def _ray(cluster: Cluster) -> Iterator[list[dict[str, float]]]:
-    """Ray up and quiet; yields the resources of each node."""
+def ray_connection(cluster: Cluster) -> Iterator[list[dict[str, float]]]:
+    """Start or connect to Ray, without its console output, until the block ends.
+
+    Yields:
+        The resources of each node.
+
+    Raises:
+        UsageError: the address is invalid, or nothing listens there.
+        AblateError: Ray does not start or connect.
+    """
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_DEDUP_LOGS": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ^C is ours: it must end the sweep, not start a checkpoint
-        "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # the plan has checked, the view says who waits
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ^C must end the sweep, not start a checkpoint
+        "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",  # the plan and the view report it
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # Tune's own state is never read
         "RAY_AIR_NEW_OUTPUT": "0",
     }
@@ -42,7 +50,17 @@ def _ray(cluster: Cluster) -> Iterator[list[dict[str, float]]]:
         _check_reachable(cluster.address)
         os.environ |= {"RAY_BACKEND_LOG_LEVEL": "error"}
         if "RAY_AUTH_MODE" not in os.environ and _has_token():
-            os.environ["RAY_AUTH_MODE"] = "token"  # Ray 2.60 starts such a cluster with it, but connects without
+            os.environ["RAY_AUTH_MODE"] = "token"  # Ray 2.60 starts a cluster with a token, but connects without one
+    _connect(cluster)
+    import ray
+
+    try:
+        yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    finally:
+        ray.shutdown()
+
+
+def _connect(cluster: Cluster) -> None:
     import ray
 
     options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
@@ -53,27 +71,25 @@ def _ray(cluster: Cluster) -> Iterator[list[dict[str, float]]]:
         options["address"] = cluster.address
     try:
         ray.init(**options)
-    except Exception as error:  # noqa: BLE001 - Ray raises many kinds; all mean that it could not be reached
-        where = f"connect to {cluster.address}" if cluster.address else "start on this machine"
-        token = "; if the cluster asks for a token, give it as RAY_AUTH_TOKEN" if cluster.address else ""
-        raise AblateError(f"Ray could not {where}: {error}{token}") from None
-    try:
-        yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    finally:
-        ray.shutdown()
+    except Exception as error:  # noqa: BLE001 - Ray raises unrelated types; all mean that there is no connection
+        action = f"connect to {cluster.address}" if cluster.address else "start on this machine"
+        token = "; if the cluster requires a token, set RAY_AUTH_TOKEN" if cluster.address else ""
+        raise AblateError(f"Ray could not {action}: {error}{token}") from None
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse at once an address at which nothing listens: Ray itself tries for two minutes.
+    """Check that something listens at an address; Ray itself would try for two minutes.
 
     Raises:
-        UsageError: it is no address, or nothing listens there.
+        UsageError: the address is invalid, or nothing listens there.
     """
     if address == "auto" or "://" in address:
         return
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
-        raise UsageError(f"--address must be `auto` or HOST:PORT (the head's port, 6379 as a rule), not {address!r}")
+        raise UsageError(
+            f"--address must be `auto` or HOST:PORT (the port of the head node, usually 6379), not {address!r}"
+        )
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, OverflowError) as error:
@@ -84,6 +100,6 @@ def _check_reachable(address: str) -> None:
 
 
 def _has_token() -> bool:
-    """Whether Ray would find a token of the user's (docs.ray.io, token authentication)."""
-    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return named or (Path.home() / ".ray" / "auth_token").is_file()
+    """Whether the user has a token where Ray looks for one (docs.ray.io, token authentication)."""
+    is_set = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return is_set or (Path.home() / ".ray" / "auth_token").is_file()

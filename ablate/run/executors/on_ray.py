@@ -1,8 +1,7 @@
-"""Execute jobs, on Ray Tune or in this process. The only importer of Ray.
+"""Execution of jobs on Ray Tune.
 
-Tune is the executor, not the memory: it hands out resources and starts and kills workers. Which jobs there
-are, which are retried and what came out is known from `Queue` and the trial folders; Tune's restore, console
-and loggers stay off.
+Tune only executes: it assigns resources, and starts and stops workers. `Queue` and the trial folders determine which
+jobs there are, which are retried and which are done; Tune's restore, console and loggers are off.
 """
 
 from __future__ import annotations
@@ -15,13 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ablate.errors import first_line
 from ablate.record import TrialFolder
-from ablate.run.executors.cluster import Cluster, _ray
+from ablate.run.executors.cluster import Cluster, ray_connection
 from ablate.run.job import Job, Progress
-from ablate.run.queue import Listener, Queue, _settle
+from ablate.run.queue import Listener, Queue, end_attempt
 from ablate.run.worker import run_trial
 
 REPORT_EVERY_S = 1.0
+"""Maximum time between two reports of a worker, in seconds."""
 
 
 def run_on_ray(
@@ -30,30 +31,65 @@ def run_on_ray(
     """Run jobs on Ray Tune, as many at once as their resources allow.
 
     Args:
-        jobs: in the order in which they should start.
-        listener: is told what happens.
-        cluster: where.
-        check: is given the resources of each node before anything starts, and may refuse.
+        jobs: in the order in which they start.
+        listener: receives the events.
+        cluster: the cluster to use.
+        check: called with the resources of each node before anything starts; may raise.
+
+    Raises:
+        UsageError: the address is invalid, or nothing listens there.
+        AblateError: Ray does not start or connect.
     """
-    with _ray(cluster) as nodes:
+    with ray_connection(cluster) as nodes:
         check(nodes)
         _tune(Queue(jobs), listener)
 
 
 def _tune(queue: Queue, listener: Listener) -> None:
-    """Feed Tune from the queue until nothing waits and nothing runs."""
+    """Run Tune until no job waits and none runs."""
     from ray import tune
+
+    with tempfile.TemporaryDirectory(prefix="ablate-tune-") as scratch:
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it reports failed trials, as the view does
+        tune.Tuner(
+            tune.with_resources(_worker_class(), _resources),
+            tune_config=tune.TuneConfig(
+                search_alg=_searcher(queue), num_samples=-1, reuse_actors=True, trial_dirname_creator=str
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[_callback(queue, listener)],
+                failure_config=tune.FailureConfig(max_failures=0),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+
+
+def _resources(config: dict[str, Any]) -> Any:
+    """The resources of the job in a trial's config, as Tune's placement group factory."""
+    from ray import tune
+
+    job = Job(**config["job"])
+    return tune.PlacementGroupFactory([{"CPU": job.cpus, "GPU": job.gpus}])
+
+
+class _NotPickled:
+    """Base class of objects that Tune must not pickle for its restore, which is not used."""
+
+    def __reduce__(self) -> tuple[type[object], tuple[()]]:
+        return object, ()
+
+
+# The classes below are defined in functions because importing ray takes seconds.
+
+
+def _searcher(queue: Queue) -> Any:
+    """A Tune searcher that suggests the next waiting job whenever there are resources for one."""
     from ray.tune.search import Searcher
 
-    class Unpickled:
-        """Tune pickles what it is given for its restore, which is not used: leave these out."""
-
-        def __reduce__(self) -> tuple[type[object], tuple[()]]:
-            return object, ()
-
-    class Feed(Unpickled, Searcher):  # type: ignore[misc]
-        """Hands Tune the next waiting job whenever it has room for one."""
-
+    class QueueSearcher(_NotPickled, Searcher):  # type: ignore[misc]
         def suggest(self, trial_id: str) -> Any:
             job = queue.take()
             if job is None:
@@ -61,17 +97,22 @@ def _tune(queue: Queue, listener: Listener) -> None:
             return {"job": asdict(job)}
 
         def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            """Settled in `Ears`, which knows the job."""
+            """Nothing to do: the callback, which has the job, ends the attempt."""
 
         def save(self, checkpoint_path: str) -> None:
-            """Nothing to save: the folders are the memory."""
+            """Nothing to save: the state is in the trial folders."""
 
         def restore(self, checkpoint_path: str) -> None:
             """Nothing to restore."""
 
-    class Ears(Unpickled, tune.Callback):  # type: ignore[misc]
-        """Passes on to the listener what Tune sees."""
+    return QueueSearcher()
 
+
+def _callback(queue: Queue, listener: Listener) -> Any:
+    """A Tune callback that passes events to the listener and ends attempts in the queue."""
+    from ray import tune
+
+    class ListenerCallback(_NotPickled, tune.Callback):  # type: ignore[misc]
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
             listener.started(Job(**trial.config["job"]))
 
@@ -80,34 +121,15 @@ def _tune(queue: Queue, listener: Listener) -> None:
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
             job = Job(**trial.config["job"])
-            _settle(queue, listener, job, succeeded=trial.last_result["progress"]["phase"] == "done")
+            end_attempt(queue, listener, job, succeeded=trial.last_result["progress"]["phase"] == "done")
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
             job = Job(**trial.config["job"])
             if TrialFolder(Path(job.folder)).result() is None:
-                listener.killed(job, _first_line(trial.get_error()))
-            _settle(queue, listener, job, succeeded=False)
+                listener.killed(job, first_line(trial.get_error()))
+            end_attempt(queue, listener, job, succeeded=False)
 
-    def resources(config: dict[str, Any]) -> Any:
-        job = Job(**config["job"])
-        return tune.PlacementGroupFactory([{"CPU": job.cpus, "GPU": job.gpus}])
-
-    with tempfile.TemporaryDirectory(prefix="ablate-tune-") as scratch:
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it reports failed trials, which we do
-        tune.Tuner(
-            tune.with_resources(_worker_class(), resources),
-            tune_config=tune.TuneConfig(
-                search_alg=Feed(), num_samples=-1, reuse_actors=True, trial_dirname_creator=str
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[Ears()],
-                failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
+    return ListenerCallback()
 
 
 def _worker_class() -> Any:
@@ -120,14 +142,14 @@ def _worker_class() -> Any:
             self._phase = ""
 
         def step(self) -> dict[str, Any]:
-            """Go on for a second, or to the next phase."""
+            """Run for `REPORT_EVERY_S`, or until the next phase."""
             until = time.monotonic() + REPORT_EVERY_S
             while True:
                 progress = next(self._progress)
-                ended = progress.phase in ("done", "failed")
-                if ended or progress.phase != self._phase or time.monotonic() > until:
+                has_ended = progress.phase in ("done", "failed")
+                if has_ended or progress.phase != self._phase or time.monotonic() > until:
                     self._phase = progress.phase
-                    return {"progress": asdict(progress), "done": ended}
+                    return {"progress": asdict(progress), "done": has_ended}
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             """Take the next job in the same process: importing torch again would cost seconds."""
@@ -135,8 +157,3 @@ def _worker_class() -> Any:
             return True
 
     return Worker
-
-
-def _first_line(error: object) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else "the trial's process died"

@@ -1,4 +1,4 @@
-"""What runs in a trial's own process."""
+"""The code that runs in the process of a trial."""
 
 import lazy_loader
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from ablate.record import TrialFolder
 
 CURVE_POINTS = 60
-"""Points of a training curve: enough to see a jump, few enough for a store with thousands of trials."""
+"""Number of points of a training curve: enough to show jumps, few enough for a store with thousands of trials."""
 
 
-class _Log:
-    """log.txt, a line at a time."""
+class TrialLog:
+    """Appends lines with the time of day to log.txt."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -22,8 +22,8 @@ class _Log:
             file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
-class _Curve:
-    """The training curve: steps averaged over windows of the same number of steps."""
+class TrainingCurve:
+    """Writes the training curve: means over windows of equally many steps."""
 
     def __init__(self, folder: TrialFolder) -> None:
         self._folder = folder
@@ -33,14 +33,19 @@ class _Curve:
         self._rate = 0.0
 
     def add(self, step: dict[str, float]) -> float:
-        """Take in a step; returns samples per second over the latest window."""
-        before, self.samples, self.steps = self.samples, int(step["samples"]), int(step["step"])
+        """Add a training step; returns samples per second over the latest window."""
+        previous, self.samples, self.steps = self.samples, int(step["samples"]), int(step["step"])
         self.shared += int(step["is_shared"])
         self.seconds += step["seconds"]
-        self._window.append(step | {"batch": self.samples - before})
+        self._window.append(step | {"batch": self.samples - previous})
         if self.steps % max(1, int(step["steps"]) // CURVE_POINTS) == 0 or self.steps == step["steps"]:
             self._flush()
         return self._rate or self.samples / self.seconds
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """Training samples, training steps, seconds of training."""
+        return {"samples": self.samples, "steps": self.steps, "seconds_training": self.seconds}
 
     def _flush(self) -> None:
         window, seconds = self._window, sum(step["seconds"] for step in self._window)

@@ -1,7 +1,7 @@
-"""One trial on a worker, a page to be read from top to bottom: prepare, build, train, evaluate, record.
+"""One trial on a worker: run it, and record its result or its failure.
 
-`run_trial` is a generator: whoever drives it (Ray, or a loop in this process) decides how often to look, and
-may stop between two steps. Torch is imported inside, so that planning never loads it.
+`run_trial` is a generator: the executor (Ray, or a loop in this process) decides how often to read the progress, and
+may stop between two steps. Torch is imported inside functions, so that planning never loads it.
 """
 
 from __future__ import annotations
@@ -12,37 +12,51 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ablate.environment import describe
-from ablate.record import Failure, TrialFolder
+from ablate.record import Failure, Result, TrialFolder
 from ablate.run.job import Job, Progress
-from ablate.run.worker.video_lmm import _failure_class, _run
+from ablate.run.worker.video_lmm import failure_class, run_video_lmm
 
 
 def run_trial(job: Job) -> Iterator[Progress]:
-    """Run one trial and record it in its folder; ends with `done` or `failed`, never with an exception.
+    """Run one trial and record it in its folder; the last progress is `done` or `failed`, never an exception.
 
-    The numbers depend on the job's config alone: every random draw comes from its seed.
+    Results depend only on the job's config: every random draw comes from its seed.
     """
     folder = TrialFolder(Path(job.folder))
     if folder.result() is not None:
         yield Progress(phase="done")
         return
-    attempt, started = folder.begin(), time.time()
+    attempt, started_at = folder.begin(), time.time()
     try:
-        result = yield from _run(job, folder, attempt, started)
-        folder.finish(result)
-    except Exception as error:  # noqa: BLE001 - whatever a trial dies of is recorded, and the sweep goes on
-        message = str(error) or type(error).__name__
-        folder.fail(
-            Failure(
+        outcome = yield from run_video_lmm(job, folder)
+        folder.finish(
+            Result(
+                key=job.key,
                 attempt=attempt,
-                kind=_failure_class(error),
-                message=message,
-                traceback=traceback.format_exc(),
-                seconds=time.time() - started,
+                scores=outcome.scores,
+                seconds=time.time() - started_at,
+                started_at=started_at,
                 ended_at=time.time(),
-                environment=describe(),
+                environment=describe() | {"device": outcome.device, "threads": str(job.threads)},
+                counts=outcome.counts,
             )
         )
-        yield Progress(phase="failed", detail=message)
+    except Exception as error:  # noqa: BLE001 - any error of a trial is recorded, and the sweep continues
+        failure = _failure(error, attempt, started_at)
+        folder.fail(failure)
+        yield Progress(phase="failed", detail=failure.message)
     else:
         yield Progress(phase="done")
+
+
+def _failure(error: Exception, attempt: int, started_at: float) -> Failure:
+    """The record of an error, made while it is handled."""
+    return Failure(
+        attempt=attempt,
+        kind=failure_class(error),
+        message=str(error) or type(error).__name__,
+        traceback=traceback.format_exc(),
+        seconds=time.time() - started_at,
+        ended_at=time.time(),
+        environment=describe(),
+    )

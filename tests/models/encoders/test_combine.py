@@ -14,7 +14,7 @@ from models.video import spread
 
 
 class Marker(VisionEncoder):
-    """Features that identify the frame they come from: the red of the frame's first pixel, plus 1000 times the width."""
+    """Features that identify their frame: the red of the frame's first pixel, plus 1000 times the width."""
 
     def __init__(self, frames: int, grid: tuple[int, int, int], width: int) -> None:
         super().__init__()

@@ -191,8 +191,8 @@ def test_refuses_what_is_no_file(decoder, tmp_path):
 def test_refuses_what_is_no_video(decoder, tmp_path, content, message):
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
-    message = refusal(decoder, path)
-    assert any(part in message for part in message.split("|")), message
+    text = refusal(decoder, path)
+    assert any(part in text for part in message.split("|")), text
 
 
 @pytest.mark.parametrize("movflags", ["", "faststart", "frag_keyframe+empty_moov"])

@@ -1,4 +1,4 @@
-"""Media: what is stored equals what is read; features that are computed again are bitwise equal; no partial files remain."""
+"""Media: what is stored equals what is read; features computed again are bitwise equal; no partial files."""
 
 from __future__ import annotations
 

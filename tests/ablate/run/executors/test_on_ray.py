@@ -14,7 +14,7 @@ from ablate.plan import Plan, make_plan, refuse_infeasible
 from ablate.record import Result, folder_of
 from ablate.run import Cluster, Job, Progress, about, job_of, run_on_ray
 from ablate.run.executors.here import run_here
-from ablate.run.queue import ATTEMPTS, Queue, _settle
+from ablate.run.queue import ATTEMPTS, Queue, end_attempt
 from ablate.run.worker.trial import run_trial
 from ablate.spec import load_spec
 from tests.end_to_end.conftest import SMALL
@@ -113,7 +113,7 @@ def test_a_trial_that_finished_counts_as_done_however_its_worker_ended(plan: Pla
     before = folder.read()
     queue = Queue([done])
     queue.take()
-    _settle(queue, story, done, succeeded=False)
+    end_attempt(queue, story, done, succeeded=False)
     assert story.lines == [f"{done.label} finished"]
     assert queue.empty
     assert [progress.phase for progress in run_trial(done)] == ["done"]

@@ -30,47 +30,54 @@ def album(index):
 
 
 def look(picture):
-    """Everything that is on a picture: words of the things, by shape and by colour, of digit and lamp, of places."""
+    """The content of a picture: words of the things, by shape and by colour, of digit and lamp, and quadrants."""
     scene, time_s = picture
     slots = read_slots(scene, np.array([time_s]))[0]
-    said = [slot.words[i] for slot, i in zip(words.SLOTS, slots, strict=True)]
+    slot_words = [slot.words[i] for slot, i in zip(words.SLOTS, slots, strict=True)]
     places = shape_centres(scene, np.array([time_s]))[0]
     quarters = [("north" if y < MIDDLE_Y else "south") + ("west" if x < MIDDLE_X else "east") for x, y in places]
-    lamp = said[words.LAMP_SLOT].replace("dark", "off").removesuffix("light")
+    lamp = slot_words[words.LAMP_SLOT].replace("dark", "off").removesuffix("light")
     return {
-        "color": {said[1]: said[0], said[5]: said[4], "lamp": lamp},
-        "shape": {said[0]: said[1], said[4]: said[5]},
-        "where": {said[0]: quarters[0], said[4]: quarters[1]},
-        "shown": {said[0], said[1], said[4], said[5], said[words.DIGIT_SLOT], lamp if lamp == "off" else "lit"},
-        "digit": said[words.DIGIT_SLOT],
+        "color": {slot_words[1]: slot_words[0], slot_words[5]: slot_words[4], "lamp": lamp},
+        "shape": {slot_words[0]: slot_words[1], slot_words[4]: slot_words[5]},
+        "where": {slot_words[0]: quarters[0], slot_words[4]: quarters[1]},
+        "shown": {
+            slot_words[0],
+            slot_words[1],
+            slot_words[4],
+            slot_words[5],
+            slot_words[words.DIGIT_SLOT],
+            lamp if lamp == "off" else "lit",
+        },
+        "digit": slot_words[words.DIGIT_SLOT],
     }
 
 
-def answer(seen, text):
+def answer(contents, text):
     """What an observer of the pictures answers."""
-    asked = text.split()
+    text_words = text.split()
     if text.startswith("in which image"):
-        thing = next(word for word in asked if word in {*words.COLORS, *words.SHAPES, *words.DIGITS, "off"})
-        (where,) = [i for i, picture in enumerate(seen) if thing in picture["shown"]]
+        thing = next(word for word in text_words if word in {*words.COLORS, *words.SHAPES, *words.DIGITS, "off"})
+        (where,) = [i for i, picture in enumerate(contents) if thing in picture["shown"]]
         return words.COUNTS[where]
     if "right after" in text:
-        digits = [picture["digit"] for picture in seen]
-        return digits[digits.index(asked[-2]) + 1]
+        digits = [picture["digit"] for picture in contents]
+        return digits[digits.index(text_words[-2]) + 1]
     name = next(name for name in NAMES if name in text)
-    picture = seen[-1 if "last" in name else {"two": 1, "three": 2}.get(name.split()[-1], 0)]
-    if "digit" in asked:
+    picture = contents[-1 if "last" in name else {"two": 1, "three": 2}.get(name.split()[-1], 0)]
+    if "digit" in text_words:
         return picture["digit"]
-    facts = picture["where" if asked[0] == "where" else asked[1]]
-    return next(facts[word] for word in asked if word in facts)
+    facts = picture["where" if text_words[0] == "where" else text_words[1]]
+    return next(facts[word] for word in text_words if word in facts)
 
 
 def test_an_observer_finds_every_right_answer():
     tasks = set()
     for i in range(300):
         pictures, questions = album(i)
-        seen = [look(picture) for picture in pictures]
+        contents = [look(picture) for picture in pictures]
         for question in questions:
-            assert answer(seen, question.text) == question.answer, question
+            assert answer(contents, question.text) == question.answer, question
             assert question.answer in question.pool
             assert all(word in IDS for word in [*question.text.split(), *question.pool])
             tasks.add(question.task)

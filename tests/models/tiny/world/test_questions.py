@@ -26,13 +26,13 @@ from models.tiny.world.scene import (
 NUM_SCENES = 3000
 
 
-def asked(index):
+def questions_of(index):
     rng = generator(0, "test", index)
     scene = make_scene(rng)
     return scene, video_questions(scene, rng), rng
 
 
-def place(x, y):
+def quadrant(x, y):
     return ("north" if y < MIDDLE_Y else "south") + ("west" if x < MIDDLE_X else "east")
 
 
@@ -50,15 +50,15 @@ def watch(scene):
     gap = np.ptp(places[:, mover], axis=0)
     across = int(gap[0] > gap[1])
     side = places[0, mover, across] > places[0, 1 - mover, across]
-    said = [slot.words[i] for slot, i in zip(words.SLOTS, slots[0], strict=True)]
-    colors, shapes = (said[0], said[4]), (said[1], said[5])
+    slot_words = [slot.words[i] for slot, i in zip(words.SLOTS, slots[0], strict=True)]
+    colors, shapes = (slot_words[0], slot_words[4]), (slot_words[1], slot_words[5])
     return {
         "first_digit": str(digits[0]),
         "last_digit": str(digits[-1]),
         "digit_after": {str(a): str(b) for a, b in pairwise(digits)},
         "camera": words.WAYS[int(np.abs(step).argmax() * 2 + (step[np.abs(step).argmax()] < 0))],
-        "still_place": place(*places[0, 1 - mover]),
-        "mover_end": place(*places[-1, mover]),
+        "still_place": quadrant(*places[0, 1 - mover]),
+        "mover_end": quadrant(*places[-1, mover]),
         "relative_place": (("left", "right") if across == 0 else ("above", "below"))[int(side)],
         "shape_color": dict(zip(shapes, colors, strict=True)),
         "color_shape": dict(zip(colors, shapes, strict=True)),
@@ -71,14 +71,14 @@ def watch(scene):
 
 def test_an_observer_finds_every_right_answer():
     for i in range(150):
-        scene, questions, _ = asked(i)
-        seen = watch(scene)
-        assert [question.task for question in questions] == list(NEEDS) == list(seen)
+        scene, questions, _ = questions_of(i)
+        answers = watch(scene)
+        assert [question.task for question in questions] == list(NEEDS) == list(answers)
         for question in questions:
-            found = seen[question.task]
-            if isinstance(found, dict):  # the question names which one it means
-                found = next(found[word] for word in question.text.split() if word in found)
-            assert question.answer == found, question
+            answer = answers[question.task]
+            if isinstance(answer, dict):  # the question names which one it means
+                answer = next(answer[word] for word in question.text.split() if word in answer)
+            assert question.answer == answer, question
 
 
 @pytest.mark.slow
@@ -86,7 +86,7 @@ def test_answers_are_uniform_given_the_question():
     answers = defaultdict(Counter)
     positions = defaultdict(Counter)
     for i in range(NUM_SCENES):
-        _, questions, rng = asked(i)
+        _, questions, rng = questions_of(i)
         for question in questions:
             choice = offer_options(question, rng)
             assert choice.options[choice.answer] == question.answer
@@ -104,7 +104,7 @@ def test_words_are_known_and_options_are_one_token():
     tokenizer = build_tokenizer()
     assert tokenizer.get_vocab() == IDS
     for i in range(200):
-        scene, questions, rng = asked(i)
+        scene, questions, rng = questions_of(i)
         turns = image_turns(scene, scene.duration_s / 2)
         texts = [*(question.text for question in questions), *(text for turn in turns for text in turn)]
         for text in [*texts, *text_turn(scene, rng)]:
