@@ -1,4 +1,4 @@
-"""Studies of their own in one MLflow store that the tests of a module share: to make a store takes seconds."""
+"""One MLflow store for the tests of a module, since creating one takes seconds; each test has its own study."""
 
 from __future__ import annotations
 
@@ -23,6 +23,6 @@ def uri(root):
 
 @pytest.fixture
 def paths(root, monkeypatch):
-    """A study of its own in the shared store."""
+    """A new study in the shared store."""
     monkeypatch.setenv("ABLATE_RUNS", str(root))
     return StudyPaths(name=f"study{next(_names)}", root=root)

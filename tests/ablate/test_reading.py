@@ -1,6 +1,6 @@
-"""A study read back from folders, from MLflow's sqlite file, and through its client: the same table each way.
+"""A study read from folders, from MLflow's sqlite file, and through its client: all give the same table.
 
-The stores are real ones; creating one costs over a second, so tests share one, a study each.
+The stores are real; creating one takes over a second, so tests share one, with a study each.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def done(paths: StudyPaths, about: About, score: float = 50.0, *, scores=None, e
 
 
 def lost(paths: StudyPaths, about: About, kind=None) -> None:
-    """The folder of a trial that failed, or was cut off."""
+    """The folder of a trial that failed or was interrupted."""
     folder = folder_of(paths, about.key)
     folder.describe(about)
     folder.event({"step": 0, "time": BEGAN, "loss": 3.0})
@@ -78,7 +78,7 @@ def client_of(paths: StudyPaths, uri: str):
 
 
 def assert_same_both_ways(study: str, uri: str) -> decode.StoredStudy:
-    """What the file says, which is what MLflow says."""
+    """The content of the file, after checking that MLflow's client reads the same."""
     fast, client = sqlite.load(study, uri), tracking.load(study, uri)
     assert fast is not None
     assert fast.facts == client.facts
@@ -88,7 +88,7 @@ def assert_same_both_ways(study: str, uri: str) -> decode.StoredStudy:
     return fast
 
 
-def test_the_file_says_what_mlflow_and_the_folders_say(paths, uri):
+def test_the_file_agrees_with_mlflow_and_the_folders(paths, uri):
     remember(paths, StudyFacts(metric="tinybench/overall", samples=5000))
     for i in range(4):
         done(paths, about_of(paths, f"k{i}", seed=i), 40 + i, ended=i)
@@ -105,12 +105,12 @@ def test_the_file_says_what_mlflow_and_the_folders_say(paths, uri):
     pd.testing.assert_frame_equal(score_frame(stored_study.trials), score_frame(of_folders))
     pd.testing.assert_frame_equal(factor_frame(stored_study.trials), factor_frame(of_folders))
     assert len(score_frame(of_folders)) == 5 * 3 + 150
-    told = ["k6@0.15M/s0 failed (diverged)", "k7@0.15M/s0 unfinished", "k8@0.15M/s0 unfinished (interrupted)"]
-    assert unfinished_trials(paths.name) == unfinished_trials(paths.name, uri) == told
+    labels = ["k6@0.15M/s0 failed (diverged)", "k7@0.15M/s0 unfinished", "k8@0.15M/s0 unfinished (interrupted)"]
+    assert unfinished_trials(paths.name) == unfinished_trials(paths.name, uri) == labels
 
 
-def test_what_was_changed_in_mlflow_is_read_alike(paths, uri):
-    """NaN, metrics that were logged again, deleted runs, several runs of a trial, runs mirrored before axes were."""
+def test_changes_in_mlflow_are_read_the_same_both_ways(paths, uri):
+    """NaN, metrics that were logged again, deleted runs, several runs of a trial, runs without tags of axes."""
     for i in range(5):
         done(paths, about_of(paths, f"k{i}"), 40 + i)
     sync(paths, uri)
@@ -124,7 +124,7 @@ def test_what_was_changed_in_mlflow_is_read_alike(paths, uri):
     client.log_metric(runs["k1"], "score/tinybench/overall", 99.0, step=1)
     client.delete_run(runs["k2"])
     client.delete_tag(runs["k4"], encode.AXES_TAG)
-    client.create_run(client.get_run(runs["k4"]).info.experiment_id)  # somebody's own
+    client.create_run(client.get_run(runs["k4"]).info.experiment_id)  # a run that a user created
     fast = assert_same_both_ways(paths.name, uri)
     frame = score_frame(fast.trials)
     overall = frame[(frame["category"] == "overall") & (frame["modality"] == "video")].set_index("design")["score"]
@@ -136,11 +136,11 @@ def test_what_was_changed_in_mlflow_is_read_alike(paths, uri):
 @pytest.mark.parametrize("value", [2, 0.5, 2.0, True, False, "uniform8", "007", "1e3", "nan", "-3", -3])
 def test_values_of_params_are_guessed_as_they_were_written(value):
     guess = decode.axes_in({}, {"axis": str(value), "scale": "1B", "seed": "0", "whole/design.sampling": "fps"})["axis"]
-    expected = -3 if value == "-3" else value  # the one that cannot be told apart
+    expected = -3 if value == "-3" else value  # the one ambiguous text
     assert (guess, type(guess)) == (expected, type(expected))
 
 
-def test_the_axes_of_designs_stand_beside_their_scores(paths):
+def test_a_table_has_the_axes_of_its_designs(paths):
     done(paths, about_of(paths, "k0", {"sampling": "fps2"}, design_key="one", design_label="fps2"))
     done(
         paths,
@@ -164,7 +164,7 @@ def test_the_name_of_an_imported_design_is_no_axis(root, paths, tmp_path):
     assert factors.empty
 
 
-def test_a_sweep_that_counts_a_trial_of_another_adds_its_axes(paths, uri):
+def test_a_sweep_adds_its_axes_to_trials_of_another_sweep(paths, uri):
     done(paths, about_of(paths, "k0", {"sampling": "fps2"}))
     sync(paths, uri)
     Mirror.open(paths, uri).adopt(about_of(paths, "k0", {"sampling": "other name", "encoders": "siglip"}))
@@ -186,7 +186,7 @@ assert "mlflow" not in sys.modules
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_unknown_or_deleted_study_is_told_alike(paths, uri):
+def test_an_unknown_or_deleted_study_is_reported_the_same_both_ways(paths, uri):
     done(paths, about_of(paths, "k0"))
     sync(paths, uri)
     for read in (sqlite.load, tracking.load, sqlite.unfinished, tracking.unfinished):
@@ -199,7 +199,7 @@ def test_an_unknown_or_deleted_study_is_told_alike(paths, uri):
             read(paths.name, uri)
 
 
-def test_a_run_that_lost_a_tag_is_named_with_the_mend(paths, uri):
+def test_a_run_without_a_tag_is_reported_with_the_fix(paths, uri):
     done(paths, about_of(paths, "k0"))
     sync(paths, uri)
     client, runs = client_of(paths, uri)
@@ -217,7 +217,7 @@ def test_a_run_that_lost_a_tag_is_named_with_the_mend(paths, uri):
         "UPDATE experiments SET workspace = 'ours'",
     ],
 )
-def test_a_store_of_another_make_is_left_to_mlflow(paths, uri, tmp_path, change):
+def test_a_store_with_another_schema_is_left_to_mlflow(paths, uri, tmp_path, change):
     done(paths, about_of(paths, "k0"))
     sync(paths, uri)
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
@@ -232,7 +232,7 @@ def test_a_store_of_another_make_is_left_to_mlflow(paths, uri, tmp_path, change)
         load_table(paths.name, tracking_uri=f"sqlite:///{other}")
 
 
-def test_a_file_that_is_no_store_is_named(paths, tmp_path):
+def test_a_file_that_is_not_a_store_is_reported(paths, tmp_path):
     with pytest.raises(UsageError, match="no MLflow store at"):
         unfinished_trials(paths.name, f"sqlite:///{tmp_path / 'none.db'}")
     (tmp_path / "text.db").write_text("hello" * 100)
@@ -247,7 +247,7 @@ def test_reading_is_much_faster_than_search_runs(tmp_path, monkeypatch):
 
     monkeypatch.setenv("ABLATE_RUNS", str(tmp_path / "runs"))
     uri = f"sqlite:///{tmp_path / 'store' / 'mlflow.db'}"
-    reading.build_store(reading.declared(1000), uri, Path(tmp_path))
+    reading.build_store(reading.trials(1000), uri, Path(tmp_path))
     ours, table = reading.timed(lambda: load_table(reading.STUDY, tracking_uri=uri))
     theirs, runs = reading.timed(lambda: reading.search_runs(uri))
     assert len(table.frame) == 10 * len(runs) == 10_000

@@ -1,4 +1,4 @@
-"""Real commands in processes of their own, on a world of a few videos that all tests share."""
+"""Runs commands in their own processes, on a few rendered videos that all tests share."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Shop:
-    """A folder in which a user works."""
+    """A user's working directory."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder = folder

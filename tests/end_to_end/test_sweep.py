@@ -1,4 +1,4 @@
-"""The main job, with real Ray, real MLflow and real videos: nothing is lost, nothing is done twice."""
+"""Sweeps with real Ray, MLflow and videos: nothing is lost, nothing is done twice."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ LONGER = THREE.replace("samples: 640", "samples: 6400")  # some seconds a trial,
 def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < until, "waited in vain"
+        assert time.monotonic() < until, "timeout"
         time.sleep(0.1)
 
 
 def test_a_sweep_from_nothing_to_a_ranking(shop: Shop):
     spec = shop.spec()
     planned = shop.json("sweep", spec, "--dry-run")
-    assert not (shop.folder / "runs").exists()  # looking writes nothing
+    assert not (shop.folder / "runs").exists()  # a dry run writes nothing
     assert (planned["declared"], planned["missing"], planned["done"]) == (2, 2, 0)
 
     done = shop.json("sweep", spec)
@@ -61,7 +61,7 @@ def test_a_sweep_from_nothing_to_a_ranking(shop: Shop):
     assert "fps1" in again.stdout
     assert "ablate ui small" in again.stdout
 
-    # A value more: only the new cell runs.
+    # One more value: only the new trial runs.
     before = {label: record.result for label, record in records.items()}
     more = shop.run("sweep", shop.spec(THREE))
     assert "3 declared, 0 excluded, 0 duplicate, 2 done, 1 missing" in more.stderr
@@ -72,7 +72,7 @@ def test_a_sweep_from_nothing_to_a_ranking(shop: Shop):
 
 def test_a_trial_has_the_same_scores_alone_and_beside_others(shop: Shop, tmp_path_factory: pytest.TempPathFactory):
     shop.run("sweep", shop.spec(THREE))
-    alone = Shop(tmp_path_factory.mktemp("alone"), shop.folder / "fresh-cache")  # its videos and features anew
+    alone = Shop(tmp_path_factory.mktemp("alone"), shop.folder / "fresh-cache")  # with its own videos and features
     alone.run("sweep", alone.spec(SMALL.replace("    - {kind: uniform, frames: 4}\n", "")), "--cpus", "1")
     label = "fps1@0.05M/s0"
     one, other = shop.records()[label], alone.records()[label]
@@ -99,15 +99,15 @@ def test_a_killed_driver_loses_nothing_and_repeats_nothing(shop: Shop):
     assert {run.info.status for run in runs} == {"FINISHED"}
 
 
-def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(shop: Shop):
+def test_ctrl_c_stops_cleanly_and_the_next_run_continues(shop: Shop):
     spec = shop.spec(LONGER)
     driver = shop.start("sweep", spec, "--cpus", "1")
     wait_for(lambda: any((r.path / "events.jsonl").exists() for r in shop.records().values()))
     family = psutil.Process(driver.pid).children(recursive=True)
-    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to all of the group
+    os.killpg(driver.pid, signal.SIGINT)  # to the whole group, as a terminal does
     out, err = driver.communicate(timeout=60)
     assert driver.returncode == 130, err
-    assert "interrupted; the same command goes on" in err
+    assert "interrupted; run the same command to continue" in err
     assert "Traceback" not in out + err
     gone, alive = psutil.wait_procs(family, timeout=20)
     assert not alive
@@ -116,16 +116,16 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(shop: Shop):
     assert len(shop.mlflow_runs()) == 3
 
 
-def test_a_worker_that_is_killed_is_tried_again(shop: Shop):
+def test_a_killed_worker_is_retried(shop: Shop):
     driver = shop.start("sweep", shop.spec())
 
     def workers() -> list[psutil.Process]:
-        found = []
+        processes = []
         for process in psutil.Process(driver.pid).children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):  # zombies too
                 if "ResourceTrainable.train" in " ".join(process.cmdline()):  # an actor that trains
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     wait_for(lambda: bool(workers()))
     workers()[0].kill()
@@ -138,7 +138,7 @@ def test_a_worker_that_is_killed_is_tried_again(shop: Shop):
     assert len(shop.mlflow_runs()) == 2
 
 
-def test_a_broken_video_fails_its_trials_and_no_others(shop: Shop, cache):
+def test_a_broken_video_fails_only_its_trials(shop: Shop, cache):
     shop.run("sweep", shop.spec())
     (world,) = cache.rglob("train.json")
     mine = shop.folder / "mine"
@@ -176,7 +176,7 @@ def test_a_lost_store_is_rebuilt_from_the_folders(shop: Shop):
 
 
 def test_a_running_cluster_is_used_by_its_address(shop: Shop):
-    """`ray start --head` in a process of its own; its token, where Ray makes one, is found."""
+    """`ray start --head` in a process of its own; its token, if Ray makes one, is used."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -203,11 +203,11 @@ def _await_port(port: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [("127.0.0.1:1", "nothing listens at 127.0.0.1:1"), ("somewhere", "must be `auto` or HOST:PORT")],
 )
-def test_an_address_without_a_cluster_is_told_at_once(shop: Shop, address: str, told: str):
+def test_an_address_without_a_cluster_is_reported_at_once(shop: Shop, address: str, message: str):
     shop.spec()
     started = time.monotonic()
-    assert told in shop.run("sweep", "small.yaml", "--address", address, code=2).stderr
+    assert message in shop.run("sweep", "small.yaml", "--address", address, code=2).stderr
     assert time.monotonic() - started < 15

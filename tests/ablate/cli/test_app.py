@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from ablate.cli.app import app
 from ablate.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -57,11 +56,6 @@ def best_of(times: int, *arguments: str) -> float:
 
 
 @pytest.mark.slow  # timed, so not beside other tests
-def test_help_is_quick():
-    assert best_of(3, "--help") < 0.5
-
-
-@pytest.mark.slow
 def test_consistency_on_the_published_tables_is_quick_and_right():
     assert best_of(2, "consistency", "--small", "1.5B", "--large", "7B") < 3
     answer = json.loads(ablate("consistency", "--small", "1.5B", "--large", "7B", "--json").stdout)
@@ -217,14 +211,6 @@ def test_plots_are_drawn(tmp_path):
 def test_the_schema_is_json_for_editors(tmp_path):
     ablate("schema", "--output", tmp_path / "s.json")
     assert json.loads((tmp_path / "s.json").read_text())["properties"]["scales"]
-
-
-def test_every_command_has_help_and_stands_in_the_readme():
-    readme = (REPOSITORY / "README.md").read_text()
-    for command in app.registered_commands:
-        name = command.name or command.callback.__name__
-        assert command.callback.__doc__
-        assert f"ablate {name}" in readme
 
 
 @pytest.mark.parametrize("kind", ["module", "package"])

@@ -1,4 +1,4 @@
-"""Trial folders: whole or absent, finished by result.json alone, and readable for ever."""
+"""Trial folders: written atomically, finished by result.json alone, readable in all later versions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_trial_goes_from_new_to_failed_to_done(plan):
     assert record.about.config["design.sampling.frames"] == 4
 
 
-def test_a_new_attempt_clears_what_a_cut_off_one_left(plan):
+def test_a_new_attempt_removes_files_of_an_interrupted_one(plan):
     folder = folder_of(plan.paths, plan.planned[0].trial.key)
     folder.describe(about(plan, plan.planned[0].trial))
     folder.begin()
@@ -81,7 +81,7 @@ def test_the_result_names_the_digests_of_the_other_files(plan):
     assert set(folder.result().files) == {"trial.json", "log.txt"}
 
 
-def test_a_damaged_folder_is_named_with_a_mend(plan):
+def test_a_damaged_folder_is_reported_with_the_fix(plan):
     folder = folder_of(plan.paths, plan.planned[0].trial.key)
     folder.describe(about(plan, plan.planned[0].trial))
     (folder.path / "trial.json").write_text("{")
@@ -90,7 +90,7 @@ def test_a_damaged_folder_is_named_with_a_mend(plan):
 
 
 def test_records_of_schema_1_stay_readable():
-    """Written by version 0.1; kept for ever."""
+    """Written by version 0.1; never changed."""
     record = TrialFolder(Path(__file__).parent / "records" / "schema1").read()
     assert record is not None
     assert record.status == "done"

@@ -1,4 +1,4 @@
-"""Scores from elsewhere come in whole or not at all, and are asked for consistency like any others."""
+"""Imported scores: files are imported completely or not at all, and analysed like those of trials."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_same_file_again_changes_nothing_and_other_scores_need_replace(take)
     assert load_table("mine").frame["score"].max() == 99
 
 
-def test_the_direction_is_kept_with_the_study(take):
+def test_the_direction_is_stored_with_the_study(take):
     take(ROWS, lower=True)
     result = compare("mine")
     assert result.lower_is_better
@@ -83,7 +83,7 @@ def test_a_bad_table_is_refused_whole(take, tmp_path, text, says):
     assert not (tmp_path / "runs").exists()
 
 
-def test_another_benchmark_of_the_same_trials_joins_them(take):
+def test_another_benchmark_is_added_to_the_same_trials(take):
     take(ROWS)
     other = ROWS.replace("score\n", "score,benchmark\n").replace("0\n", "0,other\n", 0)
     lines = other.splitlines()
@@ -95,7 +95,7 @@ def test_rows_without_a_score_are_counted(take):
     assert take(ROWS + "d9,1B,0,\n").skipped == 1
 
 
-def test_the_study_that_is_meant_when_none_is_named(take):
+def test_the_default_study_has_both_scales(take):
     assert study_with_scales("1.5B", "7B") == "apollo"
     take(ROWS)
     assert study_with_scales("1B", "7B") == "mine"
@@ -105,7 +105,7 @@ def test_the_study_that_is_meant_when_none_is_named(take):
         study_with_scales("1B", "7B")
 
 
-def test_what_is_not_there_is_told_with_what_is(take):
+def test_names_that_do_not_exist_are_reported_with_those_that_do(take):
     take(ROWS)
     with pytest.raises(UsageError, match=r"no study 'x'.*mine, apollo \(built in\)"):
         load_table("x")

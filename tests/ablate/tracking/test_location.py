@@ -1,4 +1,4 @@
-"""Where MLflow's store is and whether it can be used; ports; names of designs."""
+"""Location and state of MLflow's store; ports; names of designs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_uris_are_absolute(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-def test_mlflow_neither_chatters_nor_reports_home(tmp_path):
+def test_mlflow_neither_logs_nor_sends_telemetry(tmp_path):
     code = f"""
 from ablate import paths, tracking
 from mlflow.telemetry.client import get_telemetry_client
@@ -62,7 +62,7 @@ def test_a_design_has_one_name_and_a_name_one_design():
     assert design_names(labelled) == {"aaaa1": "fps2~aaaa", "bbbb1": "fps2~bbbb", "cccc1": "base"}
 
 
-def test_a_busy_port_is_passed_over():
+def test_a_busy_port_is_skipped():
     with socket.socket() as busy:
         busy.bind((server.HOST, 0))
         busy.listen()
@@ -71,18 +71,18 @@ def test_a_busy_port_is_passed_over():
     assert server.free_port(5060) > 5061  # browsers refuse these
 
 
-def test_a_servers_uri_is_used_as_it_is():
+def test_the_uri_of_a_server_is_used_unchanged():
     with server.serving("http://tracking.example:5000/") as address:
         assert address == "http://tracking.example:5000"
 
 
-def test_a_server_that_is_away_is_named_at_once(tmp_path):
+def test_a_server_that_does_not_answer_is_reported_at_once(tmp_path):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        away = f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}"
+        address = f"http://user:secret@127.0.0.1:{closed.getsockname()[1]}"
     began = time.monotonic()
     with pytest.raises(AblateError, match=r"no MLflow server answers at http://user:\*{3}@127.0.0.1"):
-        Mirror.open(StudyPaths(name="s", root=tmp_path), away)
+        Mirror.open(StudyPaths(name="s", root=tmp_path), address)
     assert time.monotonic() - began < 10
 
 
@@ -98,7 +98,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         Mirror.open(StudyPaths(name="s", root=tmp_path), f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}")
 
 
-def test_reading_makes_no_store(tmp_path):
+def test_reading_creates_no_store(tmp_path):
     with pytest.raises(UsageError, match="no MLflow store"):
         load_scores("s", f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Real MLflow on sqlite files; creating one costs over a second, so tests that can share one do, a study each."""
+"""Real MLflow on sqlite files; creating one takes over a second, so tests share one where possible."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from ablate.paths import StudyPaths
 from ablate.record import About, Failure, Record, Result, Score, StudyFacts, folder_of, scan
 from ablate.study import load_scores
 from ablate.study.table import scores_of_records
-from ablate.tracking import Mirror, SweepSummary, encode, links, location, server, sync
-from ablate.tracking import client as tracking
+from ablate.tracking import Mirror, SweepSummary, client, encode, links, location, server, sync
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -128,10 +127,10 @@ def test_a_trial_from_start_to_end(paths, uri):
 
 
 def test_the_compare_page_shows_the_axes_first(paths):
-    """It takes the three differing params that sort first."""
-    shown = [encode.params(about_of(paths, k, scale=s, seed=n)) for k, s, n in [("a", "1B", 0), ("b", "7B", 1)]]
-    keys = sorted(set(shown[0]) | set(shown[1]))
-    differing = [key for key in keys if shown[0].get(key) != shown[1].get(key)]
+    """It shows the first three differing params in sorted order."""
+    params = [encode.params(about_of(paths, k, scale=s, seed=n)) for k, s, n in [("a", "1B", 0), ("b", "7B", 1)]]
+    keys = sorted(set(params[0]) | set(params[1]))
+    differing = [key for key in keys if params[0].get(key) != params[1].get(key)]
     assert differing[:3] == ["sampling", "scale", "seed"]
 
 
@@ -174,7 +173,7 @@ def test_an_interrupted_trial_is_killed_and_not_failed(paths, uri):
 
 
 def test_other_params_for_the_same_trial_do_not_stop_it(paths, uri):
-    """Another sweep may name an axis value otherwise; MLflow refuses to change a param."""
+    """Another sweep may use another name for an axis value; MLflow refuses to change a param."""
     Mirror.open(paths, uri).start(about_of(paths))
     mirror = Mirror.open(paths, uri)
     mirror.start(about_of(paths, axes={"sampling": "renamed", "encoders": "new"}))
@@ -206,7 +205,7 @@ def test_more_scores_than_fit_into_a_tag(paths, uri):
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records(scan(paths)))
 
 
-def test_a_write_that_fails_is_told_once_and_caught_up(paths, uri, monkeypatch):
+def test_a_failed_write_is_reported_once_and_repeated_by_sync(paths, uri, monkeypatch):
     mirror, abouts = Mirror.open(paths, uri), [about_of(paths, key) for key in ("k0", "k1")]
 
     def refuse(*args, **kwargs):
@@ -258,7 +257,7 @@ def test_a_sweep_has_one_run_of_its_own_among_those_of_its_trials(paths, uri, tm
 
 
 def mixed_study(paths: StudyPaths) -> None:
-    """Finished, imported, failed, cut off, and never begun."""
+    """Finished, imported, failed, interrupted, and never begun."""
     for i in range(3):
         finished(paths, about_of(paths, f"k{i}"), result_of(f"k{i}", 40 + i))
     imported = about_of(paths, "k3", source="import", samples=None, axes={"tps": 2.0}, config={}, resolved={})
@@ -312,12 +311,12 @@ def test_two_runs_of_one_trial_are_reported(paths, uri):
     mirror.finish(read(paths, "k0"))
     assert len(runs_of(paths, uri)) == 2
     assert Mirror.open(paths, uri).duplicates == ("k0",)
-    [used] = tracking.finished_trials(paths.name, uri)[1]
+    [used] = client.finished_trials(paths.name, uri)[1]
     assert used.info.run_id == Mirror.open(paths, uri)._runs["k0"].run_id
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records(scan(paths)))
 
 
-def test_a_deleted_study_says_how_to_bring_it_back(paths, uri):
+def test_a_deleted_study_is_reported_with_the_command_to_restore_it(paths, uri):
     Mirror.open(paths, uri)
     client = MlflowClient(tracking_uri=uri)
     client.delete_experiment(client.get_experiment_by_name(paths.name).experiment_id)
@@ -325,7 +324,7 @@ def test_a_deleted_study_says_how_to_bring_it_back(paths, uri):
         Mirror.open(paths, uri)
 
 
-def test_an_unknown_study_lists_those_there_are(paths, uri):
+def test_an_unknown_study_is_reported_with_those_that_exist(paths, uri):
     Mirror.open(paths, uri)
     with pytest.raises(UsageError, match=f"no study 'samplign'; there are: .*{paths.name}"):
         load_scores("samplign", uri)
@@ -362,7 +361,7 @@ def test_a_server_serves_takes_trials_and_leaves_no_orphan(tmp_path, monkeypatch
     paths, uri = StudyPaths(name="s", root=tmp_path), f"sqlite:///{tmp_path / 'mlflow.db'}"
     record = finished(paths, about_of(paths))
     sync(paths, uri)
-    monkeypatch.setattr(tracking, "AWAY_S", 1000.0)
+    monkeypatch.setattr("ablate.tracking.mirror.AWAY_S", 1000.0)
     with pytest.raises(KeyboardInterrupt), server.serving(uri, 5600) as address:  # noqa: PT012 - the signal ends the block
         with urllib.request.urlopen(address) as page:
             assert b"MLflow" in page.read()

@@ -1,4 +1,4 @@
-"""Executors: every job is tried, a failure once more, and both executors tell the same story."""
+"""Executors: every job is run, a failed one is retried once, and both executors report the same events."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def job(key: str) -> Job:
 @given(
     st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.lists(st.booleans(), min_size=ATTEMPTS, max_size=9))
 )
-def test_a_queue_tries_each_job_until_it_succeeds_or_was_tried_often_enough(fates: dict[str, list[bool]]):
+def test_a_queue_runs_each_job_until_it_succeeds_or_has_no_attempts_left(fates: dict[str, list[bool]]):
     queue = Queue([job(key) for key in fates])
-    tried = dict.fromkeys(fates, 0)
-    while (taken := queue.take()) is not None:
-        assert taken in queue.running
-        succeeded = fates[taken.key][tried[taken.key]]
-        tried[taken.key] += 1
-        again = queue.settle(taken.key, succeeded=succeeded)
-        assert again == (not succeeded and tried[taken.key] < ATTEMPTS)
+    attempts = dict.fromkeys(fates, 0)
+    while (current := queue.take()) is not None:
+        assert current in queue.running
+        succeeded = fates[current.key][attempts[current.key]]
+        attempts[current.key] += 1
+        again = queue.settle(current.key, succeeded=succeeded)
+        assert again == (not succeeded and attempts[current.key] < ATTEMPTS)
     assert queue.empty
     for key, fate in fates.items():
         first = fate.index(True) + 1 if True in fate else ATTEMPTS
-        assert tried[key] == min(first, ATTEMPTS)
+        assert attempts[key] == min(first, ATTEMPTS)
 
 
 @dataclass
-class Story:
-    """A listener that remembers."""
+class EventLog:
+    """A listener that records events."""
 
     lines: list[str] = field(default_factory=list)
     phases: dict[str, list[str]] = field(default_factory=dict)
@@ -53,9 +53,9 @@ class Story:
         self.lines.append(f"{job.label} started")
 
     def progressed(self, job: Job, progress: Progress) -> None:
-        seen = self.phases.setdefault(job.label, [])
-        if not seen or seen[-1] != progress.phase:
-            seen.append(progress.phase)
+        phases = self.phases.setdefault(job.label, [])
+        if not phases or phases[-1] != progress.phase:
+            phases.append(progress.phase)
 
     def finished(self, job: Job) -> None:
         self.lines.append(f"{job.label} finished")
@@ -78,27 +78,27 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def broken(plan: Plan) -> list[Job]:
-    """The plan's jobs, the first with a seed that no config takes."""
+    """The plan's jobs, the first with an invalid seed."""
     first, *others = [job_of(plan, planned) for planned in plan.planned]
     return [replace(first, config=first.config | {"seed": -1}), *others]
 
 
-STORY = {"uniform4@0.05M/s0 failed, again", "uniform4@0.05M/s0 failed, for good", "fps1@0.05M/s0 finished"}
+EVENTS = {"uniform4@0.05M/s0 failed, again", "uniform4@0.05M/s0 failed, for good", "fps1@0.05M/s0 finished"}
 PHASES = ["preparing", "training", "testing", "done"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["here", "ray"])
-def test_a_job_that_fails_takes_no_other_with_it(plan: Plan, executor: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_failed_job_does_not_affect_others(plan: Plan, executor: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ABLATE_FAKE_GPUS", "1")
-    story = Story()
+    log = EventLog()
     if executor == "here":
-        run_here(broken(plan), story)
-    else:  # GPUs that only Ray believes in: requests and placement are real
-        run_on_ray(broken(plan), story, Cluster(num_cpus=2, num_gpus=1), partial(refuse_infeasible, plan))
-    assert set(story.lines) >= STORY
-    assert sum("started" in line for line in story.lines) == 3
-    assert story.phases["fps1@0.05M/s0"] == PHASES
+        run_here(broken(plan), log)
+    else:  # GPUs that only Ray sees: requests and placement are real
+        run_on_ray(broken(plan), log, Cluster(num_cpus=2, num_gpus=1), partial(refuse_infeasible, plan))
+    assert set(log.lines) >= EVENTS
+    assert sum("started" in line for line in log.lines) == 3
+    assert log.phases["fps1@0.05M/s0"] == PHASES
     folder = folder_of(plan.paths, plan.planned[0].trial.key)
     assert [f.attempt for f in folder.failures()] == [0, 1]
     assert "greater than or equal to 0" in folder.failures()[0].message
@@ -106,15 +106,15 @@ def test_a_job_that_fails_takes_no_other_with_it(plan: Plan, executor: str, monk
 
 
 def test_a_trial_that_finished_counts_as_done_however_its_worker_ended(plan: Plan):
-    """A worker may die between writing the result and telling so: nothing is run again, nothing is overwritten."""
-    done, story = job_of(plan, plan.planned[0]), Story()
+    """A worker may die between writing and reporting the result: nothing is run again, nothing is overwritten."""
+    done, log = job_of(plan, plan.planned[0]), EventLog()
     folder = folder_of(plan.paths, done.key)
     folder.finish(Result(key=done.key, attempt=0, scores=[], seconds=1, started_at=1, ended_at=2, environment={}))
     before = folder.read()
     queue = Queue([done])
     queue.take()
-    end_attempt(queue, story, done, succeeded=False)
-    assert story.lines == [f"{done.label} finished"]
+    end_attempt(queue, log, done, succeeded=False)
+    assert log.lines == [f"{done.label} finished"]
     assert queue.empty
     assert [progress.phase for progress in run_trial(done)] == ["done"]
     assert folder.read() == before
