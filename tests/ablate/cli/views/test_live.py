@@ -47,7 +47,7 @@ def test_counts_progress_and_what_is_waited_for(board):
     assert any(line.startswith("running ") and "samples/s" in line for line in shown.splitlines())
     for cell in ("a@0.15M/s0", "training: align", "50/100", "1.250", "321", "preparing"):
         assert cell in shown
-    assert "next: c@0.7M/s0 waits for 1 CPU; running trials hold 2 CPU" in shown
+    assert "next: c@0.7M/s0 waits for 1 CPU; running trials use 2 CPU" in shown
 
 
 def test_the_time_left_comes_from_what_is_known(board):
