@@ -22,7 +22,7 @@ def sweep(
     scales: options.Scales = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials that would run; run none.")] = False,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster: `auto` or ray://HOST; this machine if omitted.")
+        str | None, typer.Option(help="Ray cluster: `auto` or HOST:PORT; this machine if omitted.")
     ] = None,
     cpus: Annotated[float | None, typer.Option(help="Cores of this machine to use.", min=1)] = None,
     tracking_uri: options.TrackingUri = None,
