@@ -36,7 +36,7 @@ check: install  ## format, lint, types, architecture, sizes, language, shipped s
 keys: install  ## after a raised VERSION, a new field or a new sweep: write the snapshots of keys and defaults
 	$(BIN)/python -m tests.ablate.trial_keys
 
-coverage: install  ## simulated studies: do intervals cover, are chances calibrated? some six minutes
+coverage: install  ## simulated studies: do intervals cover, are probabilities calibrated? some minutes
 	$(BIN)/python -m benchmarks.coverage
 
 format: install  ## rewrite the code in the house format

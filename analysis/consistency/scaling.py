@@ -85,7 +85,7 @@ def every_pair(table: ScoreTable, large: str | None = None) -> Scaling:
 
     Args:
         table: narrowed to one metric; scales with fewer than three designs in common are left out, and scales where a
-            design was trained on several budgets.
+            design was trained on several numbers of samples.
         large: the target of the trend, taken to be above scales whose labels are no sizes; the largest where left out.
     """
     target = large or table.scales[-1]

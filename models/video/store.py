@@ -1,8 +1,7 @@
-"""Stored frames and features of media files: decoded or encoded once, shared by all trials.
+"""Frames of media files, decoded once into memory-mapped arrays that all trials share.
 
-A frozen encoder's features depend on its weights and the file alone, so short videos are decoded and encoded once into
-memory-mapped arrays. The portions in which they are computed are fixed, so that every process computes bitwise equal
-features. Shapes: N frame, H, W pixel or cell of the grid of features, V width of features.
+Features are stored in the same form (models/encoders/stored_features.py). Shapes: N frame, H, W pixel or cell of the
+grid of features, V width of features.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ablate.trial_keys import SWEEPS, configs, defaults, trial_keys, written
+from tests.ablate.trial_keys import SWEEPS, changed_fields, configs, defaults, trial_keys, written
 
 CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
 
@@ -26,9 +26,8 @@ def test_a_changed_default_raises_the_version(name):
     config = configs()[name]
     snapshot = written("defaults").get(name, {}).get(str(config.VERSION))
     assert snapshot is not None, f"{config.__name__} VERSION {config.VERSION} is new: run `make keys`"
-    changed = {field for field, value in defaults(config).items() if field in snapshot and snapshot[field] != value}
-    changed |= snapshot.keys() - config.model_fields.keys()
-    assert not changed, f"{config.__name__}.{', '.join(sorted(changed))}: raise {config.__name__}.VERSION"
+    changed = changed_fields(config, snapshot)
+    assert not changed, f"{config.__name__}.{', '.join(changed)}: raise {config.__name__}.VERSION"
     assert defaults(config).keys() == snapshot.keys(), f"{config.__name__} has a new field: run `make keys`"
 
 

@@ -8,6 +8,7 @@ change the meaning of old keys.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,25 @@ def written(name: str) -> dict[str, Any]:
     return snapshot
 
 
+def changed_fields(config: type[Part], snapshot: dict[str, Any]) -> list[str]:
+    """Fields whose default differs from the snapshot of this VERSION, or that are gone."""
+    changed = {field for field, value in defaults(config).items() if field in snapshot and snapshot[field] != value}
+    return sorted(changed | (snapshot.keys() - config.model_fields.keys()))
+
+
 def main() -> None:
-    """Write both snapshots; versions of configs that are no longer current are kept."""
-    versions = written("defaults") if (SNAPSHOTS / "defaults.json").exists() else {}
+    """Write both snapshots: new configs, versions and fields are added, earlier versions are kept.
+
+    A changed default is not written under the VERSION that it had: the exit code is 1, and the message names the field.
+    """
+    versions = written("defaults")
     for name, config in sorted(configs().items()):
-        versions.setdefault(name, {})[str(config.VERSION)] = defaults(config)
+        version = str(config.VERSION)
+        if changed := changed_fields(config, versions.get(name, {}).get(version, {})):
+            sys.exit(
+                f"{config.__name__}.{', '.join(changed)} changed: raise {config.__name__}.VERSION, then `make keys`"
+            )
+        versions.setdefault(name, {})[version] = defaults(config)
     for name, snapshot in (("trial_keys", {sweep: trial_keys(sweep) for sweep in SWEEPS}), ("defaults", versions)):
         text = json.dumps(snapshot, indent=1, sort_keys=True) + "\n"
         (SNAPSHOTS / f"{name}.json").write_text(text, encoding="utf-8")
