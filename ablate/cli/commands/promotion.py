@@ -132,9 +132,12 @@ def backtest(
     from ablate.promotion import Request
 
     options.refuse_empty(study=study, metric=metric, tracking_uri=tracking_uri)
+    large, llm = options.labelled_scale(to)
+    if llm is not None:
+        raise UsageError(f"--to {to}: a backtest trains nothing, so give the label alone: --to {large}")
     request = Request(
         study=study,
-        large=options.labelled_scale(to)[0],
+        large=large,
         scales=tuple(options.names("--from", from_)),
         metric=metric,
         modality=modality.value,

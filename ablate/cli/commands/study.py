@@ -74,6 +74,8 @@ def ls(
     """List the studies, or rank the designs of one."""
     from ablate.cli.views.ranking import show_ranking, show_studies
 
+    if study is None and (metric is not None or samples is not None):
+        raise UsageError("--metric and --samples rank the designs of one study: ablate ls STUDY --metric ...")
     if study is None:
         show_studies(as_json=as_json)
     else:

@@ -8,8 +8,10 @@ import sys
 import time
 
 import pytest
+from typer.testing import CliRunner
 
 from ablate.cli.app import app
+from ablate.errors import UsageError
 
 EMPTY = """
 import typer
@@ -64,6 +66,18 @@ def test_light_commands_load_nothing_heavy(arguments, heavy):
 def test_commands_are_listed_in_groups():
     panels = [command.rich_help_panel for command in app.registered_commands]
     assert list(dict.fromkeys(panels)) == ["Run", "Read", "Decide", "Housekeeping"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["backtest", "--study", "apollo", "--to", "7B=Qwen/Qwen2.5-7B"],
+        ["ls", "--metric", "apollo/overall"],
+        ["ls", "--samples", "5"],
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(arguments):
+    assert isinstance(CliRunner().invoke(app, arguments).exception, UsageError)
 
 
 @pytest.mark.parametrize(("words", "offered"), [("ablate con", "consistency"), ("ablate promote --gpu", "--gpu-hours")])
