@@ -55,6 +55,16 @@ def test_the_orchestrator_plans_without_torch(folder):
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
+def test_a_worker_loads_neither_plans_nor_tracking():
+    """What a trial's process imports before it has a job: its start is paid by every worker."""
+    code = (
+        "import sys, ablate.run.worker.trial, ablate.run.worker.video_lmm\n"
+        "heavy = ('ablate.plan', 'ablate.spec', 'ablate.tracking', 'ablate.study', 'ablate.cli', 'ruamel', 'mlflow')\n"
+        "assert not {name for name in sys.modules if name.startswith(heavy)}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("path", sorted(p for glob in TORCH_FREE for p in ROOT.glob(glob)), ids=dotted)
 def test_planning_loads_no_torch(path):
     code = f"import sys, {dotted(path)}; assert not {{'torch', 'transformers', 'decord'}} & sys.modules.keys()"

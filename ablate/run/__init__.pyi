@@ -3,7 +3,7 @@ from .executors.cluster import Cluster as Cluster
 from .executors.on_ray import run_on_ray as run_on_ray
 from .job import Job as Job
 from .job import Progress as Progress
-from .job import about as about
-from .job import job_of as job_of
+from .planned import about as about
+from .planned import job_of as job_of
 from .sweep import Outcome as Outcome
 from .sweep import run_sweep as run_sweep

@@ -9,7 +9,8 @@ from ablate.errors import AblateError
 from ablate.plan import Plan
 from ablate.record import Failure, FailureClass, TrialFolder
 from ablate.run.board import LiveView
-from ablate.run.job import Job, Progress, about
+from ablate.run.job import Job, Progress
+from ablate.run.planned import about
 from ablate.tracking import Mirror
 
 

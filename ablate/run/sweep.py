@@ -12,7 +12,8 @@ from ablate.plan import Plan, make_plan, sweep_name
 from ablate.record import facts, folder_of, remember, sole_driver
 from ablate.run.board import LiveView
 from ablate.run.conductor import Conductor
-from ablate.run.job import Job, about, job_of
+from ablate.run.job import Job
+from ablate.run.planned import about, job_of
 from ablate.run.queue import Listener
 from ablate.run.signals import sigterm_as_interrupt
 from ablate.study import load_table, rankings
