@@ -295,12 +295,12 @@ def build(case: Case, torch):
     model = VideoLMM(encoder, connector, Qwen2ForCausalLM(config))
     text = torch.arange(case.text) % case.vocab
     targets = tuple((position, int(text[position])) for position in range(int(case.text * TARGETS)))
-    frames = tuple(
-        torch.zeros(case.clips, encoder.takes(i), 224, 224, 3, dtype=torch.uint8).numpy()
+    clips = tuple(
+        torch.zeros(case.clips * case.batch, encoder.takes(i), 224, 224, 3, dtype=torch.uint8)
         for i in range(len(case.encoders))
     )
-    row = Row([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)], frames)
-    return model, collate([row] * case.batch)
+    row = Row([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)])
+    return model, collate([row] * case.batch, clips=clips)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _sizes_of_manifest(folder: Path) -> Sizes:
     turns: dict[Kind, float] = {}
     for kind in KINDS:
         of_kind: list[TrainingSample] = [sample for sample in samples if sample.kind == kind]
-        characters = [(len(q), len(a)) for sample in of_kind for q, a in sample.turns] or [(0, 0)]
+        characters = [(len(turn.text), len(turn.answer)) for sample in of_kind for turn in sample.turns] or [(0, 0)]
         answer = sum(a for _, a in characters) / len(characters) / CHARACTERS_PER_TOKEN + 1
         question = sum(q for q, _ in characters) / len(characters) / CHARACTERS_PER_TOKEN
         text_tokens[kind] = (question + answer, answer)
@@ -126,7 +126,7 @@ def _durations(folder: Path, videos: list[Any]) -> tuple[tuple[float, ...], str]
     with Decoder() as decoder:
         for sample in videos[::step]:
             try:
-                measured.append(duration(decoder.times(folder / sample.media[0])))
+                measured.append(duration(decoder.times(folder / sample.media[0].path)))
             except (VideoError, RuntimeError):  # the trial that reads it reports it; a plan uses the others
                 continue
     how = f"; durations are those of {len(measured)} of {len(videos)} videos (give each record a `duration`)"

@@ -104,7 +104,7 @@ def refuse_unpackable(weights: str, model: VideoLMM) -> None:
     branches = [Branch(ids, ((len(ids) - 1, 0),)) for ids in questions]
     try:
         with torch.inference_mode():
-            packed = model(collate([Row(list(prefix), branches, None)]))
+            packed = model(collate([Row(list(prefix), branches)]))
             alone = [model.llm(torch.tensor([prefix + ids]), use_cache=False).logits[0, -1] for ids in questions]
     except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
         raise _unfit(weights, model.llm, first_line(error)) from None

@@ -1,6 +1,7 @@
 from .batch import Batch as Batch
 from .batch import Branch as Branch
 from .batch import Row as Row
+from .batch import Sampled as Sampled
 from .batch import collate as collate
 from .corpus import Corpus as Corpus
 from .integration import VIDEO_TOKEN as VIDEO_TOKEN
@@ -9,7 +10,10 @@ from .manifest import Kind as Kind
 from .manifest import ManifestError as ManifestError
 from .manifest import Question as Question
 from .manifest import TestItem as TestItem
+from .manifest import Text as Text
 from .manifest import TrainingSample as TrainingSample
+from .manifest import Turn as Turn
 from .manifest import load_test as load_test
 from .manifest import load_train as load_train
 from .template import Prompter as Prompter
+from .visual import VisualReader as VisualReader

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models.data.integration import IMAGE_TOKEN, VIDEO_TOKEN
+from models.video import Clip, Medium
 
 Visual = tuple[Tensor, ...]
 """The same clips for each encoder: uint8 frames (C, N, height, width, 3), or features (C, T, H, W, V) of a frozen
@@ -55,8 +56,12 @@ def _moved(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
-Arrays = tuple[np.ndarray, ...]
-"""The same clips for each encoder: features (C, T, H, W, V) or uint8 frames (C, N, height, width, 3)."""
+@dataclass(frozen=True)
+class Sampled:
+    """A medium, and the clips that are sampled from it."""
+
+    medium: Medium
+    clips: tuple[Clip, ...]
 
 
 @dataclass(frozen=True)
@@ -75,19 +80,27 @@ class Row:
     prefix: list[int]
     """Token ids, with `VIDEO_TOKEN` or `IMAGE_TOKEN` at visual tokens."""
     branches: list[Branch]
-    clips: Arrays | None
-    """Clips on the video path; None without any."""
-    images: Arrays | None = None
-    """Images on a separate image path, for each encoder of images; None without any."""
+    visual: tuple[Sampled, ...] = ()
+    """Its media, in the order of their positions; they are read when the row is computed (models/data/visual.py)."""
 
     @property
     def length(self) -> int:
         """Number of positions."""
         return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
 
+    @property
+    def num_targets(self) -> int:
+        """Number of target tokens."""
+        return sum(len(branch.targets) for branch in self.branches)
 
-def collate(rows: list[Row]) -> Batch:
+
+def collate(rows: list[Row], clips: Visual | None = None, images: Visual | None = None) -> Batch:
     """Pad rows to the longest and build their attention mask.
+
+    Args:
+        rows: the rows.
+        clips: clips of all rows on the video path, in the order of their positions.
+        images: images of all rows on a separate image path, in the order of their positions.
 
     A prefix is causal; a branch attends to the prefix and causally to itself. Every position attends to itself, padding
     too.
@@ -114,8 +127,8 @@ def collate(rows: list[Row]) -> Batch:
         is_image_BL=torch.from_numpy(ids == IMAGE_TOKEN),
         positions_BL=torch.from_numpy(positions),
         attends_BLL=torch.from_numpy(_attends(segment)),
-        clips=_stack([row.clips for row in rows if row.clips is not None]),
-        images=_stack([row.images for row in rows if row.images is not None]),
+        clips=clips,
+        images=images,
         target_at_K=torch.tensor([position for position, _ in targets]),
         targets_K=torch.tensor([token for _, token in targets]),
         padding=float((segment < 0).mean()),
@@ -128,7 +141,3 @@ def _attends(segment_BL: np.ndarray) -> np.ndarray:
     queries, keys = segment_BL[:, :, None], segment_BL[:, None, :]
     attends: np.ndarray = causal & ((keys == 0) | (keys == queries)) & (queries >= 0) & (keys >= 0)
     return attends | np.eye(length, dtype=bool)
-
-
-def _stack(clips: list[Arrays]) -> tuple[torch.Tensor, ...] | None:
-    return tuple(torch.from_numpy(np.concatenate(same)) for same in zip(*clips, strict=True)) or None

@@ -11,9 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from models.video import Medium
+
 Kind = Literal["text", "image", "multi_image", "video"]
 _PLACEHOLDER = re.compile(r"^<(?:image|video)>\n|\n<(?:image|video)>$|<(?:image|video)>", re.MULTILINE)
 """Placeholder of a medium in a turn, with its line break if it has a line of its own. Media always precede the text."""
+
+
+Text = tuple[str | int, ...]
+"""Pieces of a question, in order: text, and indices into the media of its record at their places."""
 
 
 class ManifestError(ValueError):
@@ -21,19 +27,36 @@ class ManifestError(ValueError):
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A question and its answer."""
+
+    question: Text
+    answer: str
+    options: tuple[str, ...] = ()
+    """Options of a multiple-choice question, of which `answer` is one; none for an open question."""
+
+    @property
+    def text(self) -> str:
+        """The question without its media."""
+        return "".join(piece for piece in self.question if isinstance(piece, str))
+
+
+@dataclass(frozen=True)
 class TrainingSample:
-    """A conversation about a video, about one or several images, or without media."""
+    """A conversation about videos, about one or several images, or without media."""
 
     id: str
     kind: Kind
-    media: tuple[str, ...]
-    """Paths in the data folder, in order: none for text, one for an image or a video, more for `multi_image`."""
-    turns: tuple[tuple[str, str], ...]
-    """Questions and answers, without placeholders."""
+    media: tuple[Medium, ...]
+    """In the order of the record: none for text, one for an image, more for `multi_image`, at least one for a video."""
+    turns: tuple[Turn, ...]
+    """Questions and answers; each medium has its place in one of the questions."""
     independent: bool
     """Whether no turn refers to an earlier one, so that turns can be trained on separately."""
     duration_s: float | None = None
     """Duration of a video, if the manifest contains it; plans then need not open the file."""
+    system: str | None = None
+    """System message of the conversation; None for that of the chat template."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +64,8 @@ class Question:
     """One multiple-choice question of a benchmark."""
 
     id: str
-    text: str
+    question: Text
+    """The question; each medium of the item has its place in it."""
     options: tuple[str, ...]
     answer: int
     """Index of the right option."""
@@ -57,8 +81,8 @@ class TestItem:
 
     id: str
     kind: Kind
-    media: tuple[str, ...]
-    """Paths relative to the data folder, in order."""
+    media: tuple[Medium, ...]
+    """In the order of the record."""
     questions: tuple[Question, ...]
 
 
@@ -70,7 +94,7 @@ def load_train(folder: Path) -> list[TrainingSample]:
     """
     file = folder / "train.json"
     samples = [_sample(file, number, data) for number, data in enumerate(_load(file))]
-    _check_media(folder, file, [path for sample in samples for path in sample.media])
+    _check_media(folder, file, [medium.path for sample in samples for medium in sample.media])
     return samples
 
 
@@ -82,7 +106,7 @@ def load_test(folder: Path) -> list[TestItem]:
     """
     file = folder / "test.json"
     items = [_item(file, number, data) for number, data in enumerate(_load(file))]
-    _check_media(folder, file, [path for item in items for path in item.media])
+    _check_media(folder, file, [medium.path for item in items for medium in item.media])
     return items
 
 
@@ -98,20 +122,21 @@ def _load(file: Path) -> list[dict[str, Any]]:
     return data
 
 
-def _kind_and_media(file: Path, number: int, data: dict[str, Any]) -> tuple[Kind, tuple[str, ...]]:
+def _kind_and_media(file: Path, number: int, data: dict[str, Any]) -> tuple[Kind, tuple[Medium, ...]]:
     if "video" in data and "image" in data:
         raise _bad(file, number, data, "has both `video` and `image`; give one of them")
     if "video" in data:
         video = data["video"]
         if not isinstance(video, str) or not video:
             raise _bad(file, number, data, f"`video` must be a path, not {video!r}")
-        return "video", (video,)
+        return "video", (Medium(path=video, kind="video"),)
     if "image" in data:
         value = data["image"]
         images = value if isinstance(value, list) else [value]
         if not images or not all(isinstance(path, str) and path for path in images):
             raise _bad(file, number, data, f"`image` must be a path or a list of at least one path, not {value!r}")
-        return ("image" if len(images) == 1 else "multi_image"), tuple(images)
+        media = tuple(Medium(path=path, kind="image") for path in images)
+        return ("image" if len(images) == 1 else "multi_image"), media
     return "text", ()
 
 
@@ -126,7 +151,11 @@ def _sample(file: Path, number: int, data: dict[str, Any]) -> TrainingSample:
         raise _bad(file, number, data, "`conversations` must alternate human, gpt and end with gpt")
     kind, media = _kind_and_media(file, number, data)
     questions = texts[::2] if kind == "text" else [_PLACEHOLDER.sub("", text) for text in texts[::2]]
-    pairs = tuple(zip(questions, texts[1::2], strict=True))
+    in_front = tuple(range(len(media)))
+    pairs = tuple(
+        Turn((*(() if number else in_front), question), answer)
+        for number, (question, answer) in enumerate(zip(questions, texts[1::2], strict=True))
+    )
     duration_s = data.get("duration")
     if duration_s is not None and not (type(duration_s) in (int, float) and 0 < duration_s < 1e6):
         raise _bad(file, number, data, "`duration` must be a number of seconds above 0")
@@ -140,7 +169,7 @@ def _item(file: Path, number: int, data: dict[str, Any]) -> TestItem:
         questions = tuple(
             Question(
                 id=str(q.get("id", f"{data.get('id', number)}.{i}")),
-                text=str(q["question"]),
+                question=(*range(len(media)), str(q["question"])),
                 options=tuple(str(option) for option in q["options"]),
                 answer=int(q["answer"]),
                 category=str(q["category"]),

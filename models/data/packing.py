@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from models.data.batch import Batch, Row, collate
+from models.data.batch import Row
 
 
-def micro_batches(rows: list[Row], max_positions: int) -> list[Batch]:
-    """Micro-batches of rows of similar length.
+def micro_batches(rows: list[Row], max_positions: int) -> list[list[Row]]:
+    """The rows of each micro-batch, of similar length.
 
     Args:
         rows: rows of a batch, in any order.
@@ -19,4 +19,4 @@ def micro_batches(rows: list[Row], max_positions: int) -> list[Batch]:
             groups[-1].append(row)
         else:
             groups.append([row])
-    return [collate(group) for group in groups]
+    return groups

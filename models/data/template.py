@@ -12,7 +12,7 @@ from typing import Never
 from transformers import PreTrainedTokenizerBase
 
 from models.data.batch import Branch
-from models.data.manifest import Question, TrainingSample
+from models.data.manifest import Question, TrainingSample, Turn
 
 _QUESTION, _ANSWER = "<video>", "<said>"
 """Placeholders of a question and an answer while a template is split; without spaces, which some templates trim."""
@@ -97,11 +97,11 @@ class Prompter:
             return [self._dialogue([sample.turns[i]]) for i in turns]
         return [self._dialogue([sample.turns[i] for i in sorted(turns)])]
 
-    def _dialogue(self, turns: list[tuple[str, str]]) -> Branch:
+    def _dialogue(self, turns: list[Turn]) -> Branch:
         ids: list[int] = []
         targets: list[tuple[int, int]] = []
-        for number, (question, answer) in enumerate(turns):
-            question_ids, answer_ids = self.question_ids(question), self.answer_ids(answer)
+        for number, turn in enumerate(turns):
+            question_ids, answer_ids = self.question_ids(turn.text), self.answer_ids(turn.answer)
             ids += question_ids if number == 0 else [*self._reopening, *question_ids]
             targets += [(len(ids) + i - 1, token) for i, token in enumerate(answer_ids)]
             ids += answer_ids
@@ -112,7 +112,7 @@ class Prompter:
 
         If every option is a single token, one branch predicts all of them; else each option has a branch.
         """
-        question_ids = self.question_ids(question.text)
+        question_ids = self.question_ids("".join(piece for piece in question.question if isinstance(piece, str)))
         options = [self.encode(option) for option in question.options]
         last = len(question_ids) - 1
         if all(len(option) == 1 for option in options):

@@ -6,7 +6,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.design.parts import Part
+from models.design.parts import Part, Share
+
+Scoring = Literal["letters", "text"]
+"""How an option is scored: `letters` shows all options with letters and scores each letter, `text` scores the option's
+own text with the end of the turn."""
+Reduce = Literal["sum", "mean"]
+"""Which log-likelihood of an option's text decides: summed over its tokens, or their mean."""
 
 
 class TinyData(Part):
@@ -22,6 +28,8 @@ class TinyData(Part):
     """Seed of the world: other seeds give other videos and other questions. The recipe was tuned on seed 0."""
 
     benchmark: ClassVar[str] = "tinybench"
+    scoring: ClassVar[Scoring] = "text"
+    reduce: ClassVar[Reduce] = "sum"
     categories: ClassVar[tuple[str, ...]] = ("egocentric", "ocr", "perception", "reasoning", "spatial")
 
 
@@ -35,6 +43,19 @@ class ManifestData(Part):
     """Folder with `train.json`, `test.json` and the media, which these name by relative path."""
     digest: str = ""
     """Digest of the two JSON files, filled in when a spec is expanded: identity follows content, not path."""
+    scoring: Scoring = "letters"
+    """How options are scored: by their letters, after a list of all options, or by their own text."""
+    reduce: Reduce = "sum"
+    """With `scoring: text`, whether the sum over an option's tokens decides or their mean."""
+    instruction: str = "Answer with the option's letter from the given choices directly."
+    """With `scoring: letters`, the line after the list of options (the prompt of LLaVA and lmms-eval)."""
+    max_side: int | None = Field(default=720, ge=16)
+    """Pixels of the longer side at which frames are read: larger ones are scaled down, and every encoder resizes from
+    there. `null` reads frames as they are."""
+    max_bad: Share = 0.0
+    """Largest share of records with unreadable media that a trial may skip (docs/data.md)."""
+    skipped: str = ""
+    """Digest of the list of skipped records, filled in when a spec is expanded; empty if none is skipped."""
 
 
 class AssumedData(Part):

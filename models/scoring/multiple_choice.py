@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from models.architecture import VideoLMM
-from models.data import Branch, Corpus, Question, TestItem, collate
+from models.data import Branch, Corpus, Question, TestItem
 
 Modality = Literal["video", "frame", "text"]
 """Input of the model: the question with the sampled video, with its centre frame, or alone."""
@@ -29,7 +29,7 @@ def evaluate(model: VideoLMM, corpus: Corpus, device: torch.device, modality: Mo
     model.eval()
     for items in _batched(corpus.test, ITEMS_PER_BATCH):
         branches_by_item = [(item, [(q, corpus.prompter.option_branches(q)) for q in item.questions]) for item in items]
-        batch = collate([corpus.test_row(item, modality, _branches(pairs)) for item, pairs in branches_by_item])
+        batch = corpus.collate([corpus.test_row(item, modality, _branches(pairs)) for item, pairs in branches_by_item])
         log_probabilities = model(batch.to(device)).gather(1, batch.targets_K.to(device)[:, None])[:, 0].cpu().numpy()
         rows, at = [], 0
         for item, pairs in branches_by_item:

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from models.architecture import VideoLMM
 from models.costs import POSITIONS_PER_MICRO_BATCH
-from models.data import Batch, Corpus
+from models.data import Corpus, Row
 from models.design import TrialConfig
 from models.ladder import scale_card_of
 from models.training.optimizers import make_optimizers, warmup_cosine
@@ -75,7 +75,7 @@ def _train_stage(
     for _ in range(counts[index]):
         started = time.perf_counter()
         batch = next(batches)
-        loss = accumulate(model, batch, device)
+        loss, positions, padding = accumulate(model, batch, corpus, device)
         done, samples = done + 1, samples + stage.batch
         if not math.isfinite(loss):
             raise DivergedError(f"loss is {loss} at step {done} (stage {stage.name}); try a lower learning rate")
@@ -87,8 +87,8 @@ def _train_stage(
             steps=sum(counts),
             samples=samples,
             loss=loss,
-            tokens=sum(micro_batch.ids_BL.numel() for micro_batch in batch),
-            padding=padding(batch),
+            tokens=positions,
+            padding=padding / positions,
             seconds=time.perf_counter() - started,
         )
 
@@ -100,18 +100,21 @@ def _update(optimizers: list[torch.optim.Optimizer], schedulers: list[LambdaLR])
         optimizer.zero_grad(set_to_none=True)
 
 
-def accumulate(model: VideoLMM, batch: list[Batch], device: torch.device) -> float:
-    """Add up the gradients of micro-batches; returns the mean loss of all their targets, in nats."""
-    targets = sum(len(micro_batch.targets_K) for micro_batch in batch)
-    total = 0.0
-    for micro_batch in batch:
+def accumulate(
+    model: VideoLMM, batch: list[list[Row]], corpus: Corpus, device: torch.device
+) -> tuple[float, int, float]:
+    """Add up the gradients of micro-batches, each read when its turn comes.
+
+    Returns:
+        Mean loss of all targets in nats, number of positions, and how many of these are padding.
+    """
+    targets = sum(row.num_targets for rows in batch for row in rows)
+    total, positions, padding = 0.0, 0, 0.0
+    for rows in batch:
+        micro_batch = corpus.collate(rows)
         loss = model.loss(micro_batch.to(device)) * (len(micro_batch.targets_K) / targets)
         loss.backward()
         total += loss.item()
-    return total
-
-
-def padding(batch: list[Batch]) -> float:
-    """Share of a batch's positions that are padding."""
-    positions = sum(micro_batch.ids_BL.numel() for micro_batch in batch)
-    return sum(micro_batch.padding * micro_batch.ids_BL.numel() for micro_batch in batch) / positions
+        positions += micro_batch.ids_BL.numel()
+        padding += micro_batch.padding * micro_batch.ids_BL.numel()
+    return total, positions, padding

@@ -11,11 +11,6 @@ from models.video.decode_child import fitted
 from models.video.decoder import VideoError
 
 
-def is_image(media: str) -> bool:
-    """Whether a path is that of an image, by its suffix."""
-    return Path(media).suffix.lower() in {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
-
-
 def read_image(path: Path, longer: int | None = None) -> np.ndarray:
     """An image as uint8 RGB (H, W, 3), rotated according to its EXIF tag.
 

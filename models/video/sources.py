@@ -11,19 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.video.decoder import Decoder
-from models.video.images import is_image, read_image
+from models.video.images import read_image
+from models.video.media import Medium
 
 Times = NDArray[np.float64]
 
 
 class Source(Protocol):
-    """Frames, or features of single frames, of media files, by path relative to the data folder."""
+    """Frames, or features of single frames, of media."""
 
-    def times(self, media: str) -> Times:
+    def times(self, medium: Medium) -> Times:
         """Presentation times in seconds from the first frame, (N,); an image has one."""
         ...
 
-    def read(self, media: str, indices: Sequence[int]) -> np.ndarray:
+    def read(self, medium: Medium, indices: Sequence[int]) -> np.ndarray:
         """Frames uint8 (len(indices), H, W, 3), or features float16 (len(indices), H, W, V) of one frame each."""
         ...
 
@@ -34,15 +35,15 @@ class OnDemand:
 
     folder: Path
     decoder: Decoder
-    resolution: int
-    """Pixels of the longer side of the frames that are read; the aspect ratio is unchanged."""
+    max_side: int | None
+    """Pixels of the longer side to which larger frames are scaled down; None reads all as they are."""
 
-    def times(self, media: str) -> Times:
+    def times(self, medium: Medium) -> Times:
         """See `Source`."""
-        return np.zeros(1) if is_image(media) else self.decoder.times(self.folder / media)
+        return np.zeros(1) if medium.kind == "image" else self.decoder.times(self.folder / medium.path)
 
-    def read(self, media: str, indices: Sequence[int]) -> np.ndarray:
+    def read(self, medium: Medium, indices: Sequence[int]) -> np.ndarray:
         """See `Source`."""
-        if is_image(media):
-            return np.repeat(read_image(self.folder / media, self.resolution)[None], len(indices), axis=0)
-        return self.decoder.read(self.folder / media, list(indices), self.resolution)
+        if medium.kind == "image":
+            return np.repeat(read_image(self.folder / medium.path, self.max_side)[None], len(indices), axis=0)
+        return self.decoder.read(self.folder / medium.path, list(indices), self.max_side)

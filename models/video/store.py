@@ -19,7 +19,8 @@ import numpy as np
 from filelock import FileLock
 
 from models.video.decoder import Decoder
-from models.video.images import is_image, read_image
+from models.video.images import read_image
+from models.video.media import Medium
 from models.video.sources import Times
 
 
@@ -34,17 +35,17 @@ class Stored:
     rows: np.ndarray
     """Frames uint8 (rows, H, W, 3), or features float16 (rows, H, W, V)."""
 
-    def times(self, media: str) -> Times:
+    def times(self, medium: Medium) -> Times:
         """See `Source`."""
-        first, count = self.index[media]
+        first, count = self.index[medium.path]
         return self.all_times[first : first + count]
 
-    def read(self, media: str, indices: Sequence[int]) -> np.ndarray:
+    def read(self, medium: Medium, indices: Sequence[int]) -> np.ndarray:
         """See `Source`."""
-        return np.asarray(self.rows[self.index[media][0] + np.asarray(indices)])
+        return np.asarray(self.rows[self.index[medium.path][0] + np.asarray(indices)])
 
 
-def store_frames(folder: Path, media: Sequence[str], decoder: Decoder) -> Stored:
+def store_frames(folder: Path, media: Sequence[Medium], decoder: Decoder) -> Stored:
     """Decode all files once into `folder/.frames`, or open the frames that are stored there.
 
     Raises:
@@ -59,15 +60,15 @@ def store_frames(folder: Path, media: Sequence[str], decoder: Decoder) -> Stored
     return Stored(index, np.load(store / "times.npy"), np.load(store / "frames.npy", mmap_mode="r"))
 
 
-def _decode(folder: Path, media: Sequence[str], decoder: Decoder, fresh: Path) -> None:
+def _decode(folder: Path, media: Sequence[Medium], decoder: Decoder, fresh: Path) -> None:
     index: list[tuple[str, int, int]] = []
     all_times, all_frames, first = [], [], 0
-    for path in media:
-        if is_image(path):
-            times, frames = np.zeros(1), read_image(folder / path)[None]
+    for medium in media:
+        if medium.kind == "image":
+            times, frames = np.zeros(1), read_image(folder / medium.path)[None]
         else:
-            times, frames = decoder.read_all(folder / path)
-        index.append((path, first, len(frames)))
+            times, frames = decoder.read_all(folder / medium.path)
+        index.append((medium.path, first, len(frames)))
         all_times.append(times)
         all_frames.append(frames)
         first += len(frames)

@@ -154,7 +154,7 @@ def _corpus(
     config: TrialConfig, data: Path, decoder: Decoder, model: VideoLMM, tokenizer: PreTrainedTokenizerBase
 ) -> Corpus:
     """The data as inputs of a design; frames and frozen features of small videos are computed once and stored."""
-    from models.data import Corpus, Prompter, load_test, load_train
+    from models.data import Corpus, Prompter, VisualReader, load_test, load_train
     from models.encoders import store_features
     from models.video import OnDemand, Source, store_frames
 
@@ -169,8 +169,10 @@ def _corpus(
             for i in design.image_encoders:
                 features[i] = store_features(data, stored, encoders[i], _features_name(design.encoders[i]))
     else:
-        frames = OnDemand(data, decoder, max(encoder.resolution for encoder in encoders))
-    return Corpus(design, model.encoder, Prompter(tokenizer), records, items, frames, features)
+        assert isinstance(design.data, ManifestData)
+        frames = OnDemand(data, decoder, design.data.max_side)
+    visual = VisualReader(design, model.encoder, frames, features)
+    return Corpus(Prompter(tokenizer), records, items, visual)
 
 
 def _features_name(encoder: Encoder) -> str:

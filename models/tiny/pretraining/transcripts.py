@@ -158,7 +158,7 @@ def _frame_block(form: Form, span_s: NDArray[np.float64]) -> list[int]:
 def _row(form: Form, sample: TextSample) -> Row:
     """The transcript as the prefix, and a branch for each question."""
     prefix = [IDS[words.USER], *(i for span in sample.spans_s for i in _frame_block(form, span))]
-    return Row(prefix, [_branch(question, answer) for question, answer in sample.turns], clips=None)
+    return Row(prefix, [_branch(question, answer) for question, answer in sample.turns])
 
 
 def _branch(question: str, answer: str) -> Branch:

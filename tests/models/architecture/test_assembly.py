@@ -29,11 +29,11 @@ from transformers.utils import logging
 
 from models.architecture import VideoLMM, build
 from models.architecture.llm import load_llm
-from models.data import Branch, Corpus, Prompter, Row, TrainingSample, collate
+from models.data import Branch, Corpus, Prompter, Row, TrainingSample, Turn, VisualReader, collate
 from models.design import AdamW, Design, LearningRates, Mix, Stage, TrialConfig, Uniform
 from models.presets import PRESETS
 from models.training import train
-from models.video import Stored
+from models.video import Medium, Stored
 from models.weights import CheckpointError, locate_tokenizer
 
 SMALL = {"vocab_size": 173, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
@@ -92,8 +92,10 @@ def test_a_folder_of_any_causal_lm_is_built_and_learns(kind: PreTrainedConfig, t
     model, tokenizer = build(config)
     rng = np.random.default_rng(0)
     source = Stored({"v.mp4": (0, 8)}, np.arange(8) / 4, rng.integers(0, 256, (8, 32, 32, 3), np.uint8))
-    record = TrainingSample("v", "video", ("v.mp4",), (("what is the first digit", "two"),), True)
-    corpus = Corpus(design, model.encoder, Prompter(tokenizer), [record], [], source)
+    record = TrainingSample(
+        "v", "video", (Medium(path="v.mp4", kind="video"),), (Turn((0, "what is the first digit"), "two"),), True
+    )
+    corpus = Corpus(Prompter(tokenizer), [record], [], VisualReader(design, model.encoder, source))
     before = model.llm.get_input_embeddings().weight.clone()
     losses = [step.loss for step in train(model, config, corpus, torch.device("cpu"))]
     assert len(losses) == 2
@@ -136,7 +138,7 @@ def test_layers_that_look_back_over_a_window_do_so_in_packs_too(config: PreTrain
     prefix, questions = [*range(3, 10)], [(11, 12, 13, 14, 15, 16), (17, 18)]
     branches = [Branch(ids, tuple((place, 0) for place in range(len(ids)))) for ids in questions]
     with torch.inference_mode():
-        packed = model(collate([Row(prefix, branches, None)]))
+        packed = model(collate([Row(prefix, branches)]))
         alone = [llm(torch.tensor([[*prefix, *ids]]), use_cache=False).logits[0, len(prefix) :] for ids in questions]
     torch.testing.assert_close(packed, torch.cat(alone).log_softmax(-1), atol=1e-4, rtol=1e-4)
 

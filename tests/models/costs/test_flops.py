@@ -108,9 +108,9 @@ def test_flops_are_those_that_torch_counts(resampler: Resampler, encoders, learn
     freeze(lmm, rates)
     clips, text, targets = 5, 40, 6
     load = Load(clips=clips, visual=clips * model.tokens_per_clip, text=text, targets=targets)
-    frames = tuple(torch.zeros(clips, takes, 32, 32, 3, dtype=torch.uint8).numpy() for takes in model.takes)
+    frames = tuple(torch.zeros(clips, takes, 32, 32, 3, dtype=torch.uint8) for takes in model.takes)
     branch = Branch(tuple(range(text)), tuple((position, position) for position in range(targets)))
-    batch = collate([Row([VIDEO_TOKEN] * int(load.visual), [branch], frames)])
+    batch = collate([Row([VIDEO_TOKEN] * int(load.visual), [branch])], clips=frames)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         lmm.loss(batch).backward()
     assert training_flops(model, load, Learning.of(rates)) == pytest.approx(counter.get_total_flops(), rel=0.03)

@@ -28,7 +28,18 @@ from transformers import (
 from models.architecture import VideoLMM
 from models.architecture.resamplers import ConvPoolResampler, PerceiverResampler
 from models.architecture.video_lmm import ImagePath
-from models.data import VIDEO_TOKEN, Corpus, ManifestError, Prompter, Question, Row, TestItem, TrainingSample, collate
+from models.data import (
+    VIDEO_TOKEN,
+    Corpus,
+    ManifestError,
+    Prompter,
+    Question,
+    Row,
+    TestItem,
+    TrainingSample,
+    Turn,
+    VisualReader,
+)
 from models.data.integration import IMAGE_TOKEN, splice
 from models.data.mixing import draw
 from models.data.packing import micro_batches
@@ -40,25 +51,26 @@ from models.scoring import evaluate, scores
 from models.training import DivergedError, freeze, make_optimizers, train, train_mode
 from models.training.loop import accumulate
 from models.training.shared_starts import StartCache, Step
-from models.video import Clip, Stored
+from models.video import Clip, Medium, Stored
 from models.weights import locate_tokenizer
 
 CPU = torch.device("cpu")
 DESIGN = PRESETS["tiny"].design.model_copy(update={"sampling": Uniform(kind="uniform", frames=3)})
 RESAMPLER = Perceiver(kind="perceiver", tokens_per_frame=2, heads=2, head_dim=8, kv_heads=1)
-VIDEO = TrainingSample(
-    "v", "video", ("v.mp4",), (("what is the first digit", "two"), ("what is the last digit", "four")), True
-)
-PAIR = TrainingSample("p", "multi_image", ("i.png", "j.png"), (("what is the first digit", "three"),), True)
-IMAGE = TrainingSample("i", "image", ("i.png",), (("what is the first digit", "three"),), True)
-TEXT = TrainingSample("t", "text", (), (("what is the first digit", "three"), ("what is the last digit", "one")), False)
+FIRST, LAST = "what is the first digit", "what is the last digit"
+CLIP = Medium(path="v.mp4", kind="video")
+PICTURES = tuple(Medium(path=path, kind="image") for path in ("i.png", "j.png"))
+VIDEO = TrainingSample("v", "video", (CLIP,), (Turn((0, FIRST), "two"), Turn((LAST,), "four")), True)
+PAIR = TrainingSample("p", "multi_image", PICTURES, (Turn((0, 1, FIRST), "three"),), True)
+IMAGE = TrainingSample("i", "image", PICTURES[:1], (Turn((0, FIRST), "three"),), True)
+TEXT = TrainingSample("t", "text", (), (Turn((FIRST,), "three"), Turn((LAST,), "one")), False)
 ITEM = TestItem(
     "v",
     "video",
-    ("v.mp4",),
+    (CLIP,),
     (
-        Question("q1", "what is the first digit", ("one", "two", "three", "four"), 1, "ocr", "first"),
-        Question("q2", "what is the last digit", ("four", "one two", "three", "two"), 0, "ocr", "last"),
+        Question("q1", (0, FIRST), ("one", "two", "three", "four"), 1, "ocr", "first"),
+        Question("q2", (0, LAST), ("four", "one two", "three", "two"), 0, "ocr", "last"),
     ),
 )
 
@@ -96,7 +108,11 @@ def corpus(model: VideoLMM, prompter: Prompter) -> Corpus:
     frames = rng.integers(0, 256, (10, 32, 32, 3), np.uint8)
     index = {"v.mp4": (0, 8), "i.png": (8, 1), "j.png": (9, 1)}
     source = Stored(index, np.append(np.arange(8) / 4, [0.0, 0.0]), frames)
-    return Corpus(DESIGN, model.encoder, prompter, [VIDEO, IMAGE, TEXT, PAIR], [ITEM], source)
+    return Corpus(prompter, [VIDEO, IMAGE, TEXT, PAIR], [ITEM], VisualReader(DESIGN, model.encoder, source))
+
+
+def with_design(corpus: Corpus, design: Design) -> Corpus:
+    return replace(corpus, visual=replace(corpus.visual, design=design))
 
 
 def config(**changes: object) -> TrialConfig:
@@ -105,11 +121,13 @@ def config(**changes: object) -> TrialConfig:
 
 def test_a_question_is_answered_in_a_pack_as_if_asked_alone(model, prompter, corpus):
     branches = prompter.training_branches(VIDEO, [0, 1])
-    whole = corpus.row("video", ("v.mp4",), DESIGN.sampling, branches)
-    text = Row(prompter.opening, prompter.training_branches(TEXT, [0, 1]), None)
+    whole = corpus.row((CLIP,), DESIGN.sampling, branches)
+    text = Row(prompter.opening, prompter.training_branches(TEXT, [0, 1]))
     with torch.inference_mode():
-        packed = model(collate([whole, text]))  # with a shorter row beside it, so padding is tested too
-        alone = torch.cat([model(collate([replace(whole, branches=[b])])) for b in branches] + [model(collate([text]))])
+        packed = model(corpus.collate([whole, text]))  # with a shorter row beside it, so padding is tested too
+        alone = torch.cat(
+            [model(corpus.collate([replace(whole, branches=[b])])) for b in branches] + [model(corpus.collate([text]))]
+        )
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
 
 
@@ -134,10 +152,10 @@ def test_any_causal_lm_can_be_the_llm(model, prompter, corpus, config):
     llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     model = VideoLMM(model.encoder, PerceiverResampler(RESAMPLER, 16, 32, 2), llm)
     branches = prompter.training_branches(VIDEO, [0, 1])
-    whole = corpus.row("video", ("v.mp4",), DESIGN.sampling, branches)
+    whole = corpus.row((CLIP,), DESIGN.sampling, branches)
     with torch.inference_mode():
-        packed = model(collate([whole]))
-        alone = torch.cat([model(collate([replace(whole, branches=[b])])) for b in branches])
+        packed = model(corpus.collate([whole]))
+        alone = torch.cat([model(corpus.collate([replace(whole, branches=[b])])) for b in branches])
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
 
 
@@ -203,7 +221,7 @@ def test_a_dialogue_sees_its_earlier_turns_and_learns_every_answer(prompter):
 
 
 def test_only_answers_are_learned(prompter, corpus):
-    batch = collate([corpus.row("video", ("v.mp4",), DESIGN.sampling, prompter.training_branches(VIDEO, [0]))])
+    batch = corpus.collate([corpus.row((CLIP,), DESIGN.sampling, prompter.training_branches(VIDEO, [0]))])
     assert batch.targets_K.tolist() == prompter.answer_ids("two")
     assert batch.is_video_BL.sum() == 3 * 2
     assert batch.clips is not None
@@ -211,15 +229,16 @@ def test_only_answers_are_learned(prompter, corpus):
 
 
 def test_several_images_are_clips_in_their_order(model, prompter, corpus):
-    row = corpus.row("multi_image", PAIR.media, DESIGN.sampling, prompter.training_branches(PAIR, [0]))
+    row = corpus.row(PAIR.media, DESIGN.sampling, prompter.training_branches(PAIR, [0]))
     assert row.prefix.count(VIDEO_TOKEN) == 2 * 2
-    assert row.clips is not None
-    assert np.array_equal(row.clips[0][:, 0], corpus.frames.rows[8:10])
+    clips = corpus.collate([row]).clips
+    assert clips is not None
+    assert np.array_equal(clips[0][:, 0].numpy(), corpus.visual.frames.rows[8:10])
 
 
 def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
     split = DESIGN.model_validate(DESIGN.model_dump() | {"image_path": {"kind": "split", "tokens_per_image": 3}})
-    own = replace(corpus, design=split)
+    own = with_design(corpus, split)
     torch.manual_seed(1)
     model = VideoLMM(
         model.encoder, model.resampler, model.llm, ImagePath((0,), PerceiverResampler(RESAMPLER, 16, 32, 3))
@@ -227,12 +246,12 @@ def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
     rows = [own.training_row(record, 9, np.random.default_rng(0)) for record in (VIDEO, PAIR, IMAGE)]
     assert [row.prefix.count(IMAGE_TOKEN) for row in rows] == [0, 6, 3]
     with torch.inference_mode():
-        together = model(collate(rows))
-        alone = torch.cat([model(collate([row])) for row in rows])
+        together = model(own.collate(rows))
+        alone = torch.cat([model(own.collate([row])) for row in rows])
         torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
         model.image_path.resampler.resampler.latents.normal_()  # images see it, the video does not
-        changed = model(collate(rows))
-    of_video = len(collate(rows[:1]).targets_K)
+        changed = model(own.collate(rows))
+    of_video = len(own.collate(rows[:1]).targets_K)
     torch.testing.assert_close(changed[:of_video], together[:of_video])
     assert (changed[of_video:] - together[of_video:]).abs().max() > 1e-4
     names = {id(p) for p in model.parts()["connector"].parameters()}
@@ -240,7 +259,7 @@ def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
 
 
 def test_training_and_test_may_sample_differently(corpus):
-    other = replace(corpus, design=DESIGN.model_copy(update={"test_sampling": Uniform(kind="uniform", frames=5)}))
+    other = with_design(corpus, DESIGN.model_copy(update={"test_sampling": Uniform(kind="uniform", frames=5)}))
     assert other.test_row(ITEM, "video", []).prefix.count(VIDEO_TOKEN) == 5 * 2
     assert other.test_row(ITEM, "frame", []).prefix.count(VIDEO_TOKEN) == 1 * 2
     trained = other.training_row(VIDEO, 1, np.random.default_rng(0))
@@ -250,7 +269,7 @@ def test_training_and_test_may_sample_differently(corpus):
 def test_text_around_clips_has_the_four_forms(prompter, corpus):
     def spliced(**switches: bool) -> str:
         design = DESIGN.model_copy(update={"integration": DESIGN.integration.model_copy(update=switches)})
-        prefix = replace(corpus, design=design).row("video", ("v.mp4",), DESIGN.sampling, []).prefix
+        prefix = with_design(corpus, design).row((CLIP,), DESIGN.sampling, []).prefix
         return prompter._tokenizer.decode([i for i in prefix if i != VIDEO_TOKEN])
 
     opening = prompter._tokenizer.decode(prompter.opening)
@@ -269,24 +288,25 @@ def test_outcomes_follow_the_likelihoods_of_whole_options(model, corpus, prompte
     likelihoods = np.exp(second["log_likelihoods"])
     assert second["probability"] == pytest.approx(likelihoods[0] / likelihoods.sum(), rel=1e-5)
     # The two-word option by hand: the probability of its first word, times that of the second after it.
-    question = prompter.question_ids(ITEM.questions[1].text)
+    question = prompter.question_ids(LAST)
     one, two = prompter.encode("one two")
-    sequence = corpus.row("video", ("v.mp4",), DESIGN.sampling, [])
+    sequence = corpus.row((CLIP,), DESIGN.sampling, [])
     total = 0.0
     for words, token in ((question, one), ([*question, one], two)):
         branch = prompter.option_branches(ITEM.questions[0])[0]
         by_hand = replace(branch, ids=tuple(words), targets=((len(words) - 1, token),))
         with torch.inference_mode():
-            total += float(model(collate([replace(sequence, branches=[by_hand])]))[0, token])
+            total += float(model(corpus.collate([replace(sequence, branches=[by_hand])]))[0, token])
     assert second["log_likelihoods"][1] == pytest.approx(total, abs=1e-4)
 
 
 def test_the_centre_frame_and_text_alone_show_less(corpus, prompter):
     branches = prompter.option_branches(ITEM.questions[0])
     frame, text = corpus.test_row(ITEM, "frame", branches), corpus.test_row(ITEM, "text", branches)
-    assert frame.clips is not None
-    assert np.array_equal(frame.clips[0][0, 0], corpus.frames.read("v.mp4", [4])[0])
-    assert text.clips is None
+    clips = corpus.collate([frame]).clips
+    assert clips is not None
+    assert np.array_equal(clips[0][0, 0].numpy(), corpus.visual.frames.read(CLIP, [4])[0])
+    assert not text.visual
     assert VIDEO_TOKEN not in text.prefix
 
 
@@ -331,7 +351,7 @@ def test_frozen_parts_keep_every_bit_and_others_learn(model, corpus, optimizer):
         }
 
     stages_of_steps = []
-    for step in train(model, trial, replace(corpus, design=design), CPU):
+    for step in train(model, trial, with_design(corpus, design), CPU):
         stages_of_steps.append(step.stage)
         if step.stage == "a":
             assert changed() == {"vision": False, "connector": True, "llm": False}
@@ -343,7 +363,7 @@ def test_the_encoder_learns_when_its_rate_says_so(model, corpus):
     stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(vision=1e-2))
     design = DESIGN.model_copy(update={"schedule": (stage,)})
     before = model.encoder.encoders[0].tower.embeddings.patch_embedding.weight.clone()
-    list(train(model, config(design=design, samples=2), replace(corpus, design=design), CPU))
+    list(train(model, config(design=design, samples=2), with_design(corpus, design), CPU))
     assert not torch.equal(before, model.encoder.encoders[0].tower.embeddings.patch_embedding.weight)
 
 
@@ -362,7 +382,7 @@ def test_muon_trains_a_connector_without_matrices(model, corpus):
     stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-2))
     design = DESIGN.model_copy(update={"schedule": (stage,), "optimizer": Muon(kind="muon")})
     before = model.resampler.rise.weight.clone()
-    list(train(model, config(design=design, samples=2), replace(corpus, design=design), CPU))
+    list(train(model, config(design=design, samples=2), with_design(corpus, design), CPU))
     assert not torch.equal(before, model.resampler.rise.weight)
 
 
@@ -378,7 +398,7 @@ def test_a_frozen_part_computes_as_in_evaluation(model):
 def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
     """With any maximum: every row once, no micro-batch too large, and the gradient of all rows together."""
     rows = [
-        corpus.row(record.kind, record.media, DESIGN.sampling, prompter.training_branches(record, [0]))
+        corpus.row(record.media, DESIGN.sampling, prompter.training_branches(record, [0]))
         for record in (VIDEO, IMAGE, PAIR, TEXT, VIDEO, IMAGE)
     ]
     freeze(model, LearningRates(connector=1e-3, llm=1e-3))
@@ -386,9 +406,9 @@ def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
     def gradients(max_positions: int) -> tuple[float, list[torch.Tensor]]:
         model.zero_grad()
         portions = micro_batches(rows, max_positions)
-        assert sum(len(portion.ids_BL) for portion in portions) == len(rows)
-        assert all(portion.ids_BL.numel() <= max_positions or len(portion.ids_BL) == 1 for portion in portions)
-        loss = accumulate(model, portions, CPU)
+        assert sum(len(portion) for portion in portions) == len(rows)
+        assert all(len(p) * max(row.length for row in p) <= max_positions or len(p) == 1 for p in portions)
+        loss, _, _ = accumulate(model, portions, corpus, CPU)
         return loss, [p.grad.clone() for p in model.trainable() if p.grad is not None]
 
     whole, expected = gradients(10**6)
@@ -403,7 +423,7 @@ def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
 def started(model: VideoLMM, corpus: Corpus, design: Design, seed: int = 0) -> tuple[list[Step], VideoLMM]:
     """A copy of the model, trained."""
     trained = deepcopy(model)
-    run = replace(corpus, design=design, encoder=trained.encoder)
+    run = replace(corpus, visual=replace(corpus.visual, design=design, encoder=trained.encoder))
     return list(train(trained, config(design=design, samples=16, seed=seed), run, CPU)), trained
 
 

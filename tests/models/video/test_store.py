@@ -12,9 +12,13 @@ from PIL import Image
 from models.encoders import build_encoder, store_features
 from models.presets import PRESETS
 from models.tiny.files.codec import write_video
-from models.video import Decoder, OnDemand, VideoError, square, store_frames
+from models.video import Decoder, Medium, OnDemand, VideoError, square, store_frames
 
-MEDIA = ("a.mp4", "b.png", "c.mp4")
+MEDIA = (
+    Medium(path="a.mp4", kind="video"),
+    Medium(path="b.png", kind="image"),
+    Medium(path="c.mp4", kind="video"),
+)
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def test_stored_frames_are_those_that_are_read_on_demand(folder: Path):
     with Decoder() as decoder:
         stored, live = store_frames(folder, MEDIA, decoder), OnDemand(folder, decoder, 32)
-        for media, count in (("a.mp4", 9), ("b.png", 1), ("c.mp4", 20)):
+        for media, count in zip(MEDIA, (9, 1, 20), strict=True):
             assert len(stored.times(media)) == count
             np.testing.assert_allclose(stored.times(media), live.times(media), atol=1e-6)
             indices = [0, count - 1, count // 2]

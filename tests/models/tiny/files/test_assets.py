@@ -66,10 +66,10 @@ def test_albums_come_last_and_contain_pictures_of_earlier_records(tmp_path):
         assert album.independent
         assert len(set(album.media)) == len(album.media)
         assert seen_before.issuperset(album.media)
-        assert not any("<" in question for question, _ in album.turns)
-        captions = [pictures[path].turns[0][1].split() for path in album.media]
+        assert not any("<" in question for question in (turn.text for turn in album.turns))
+        captions = [pictures[path].turns[0].answer.split() for path in album.media]
         first_digit = {"which digit is shown in image one ?", "which digit is shown in the first image ?"}
-        digit = next(answer for question, answer in album.turns if question in first_digit)
+        digit = next(turn.answer for turn in album.turns if turn.text in first_digit)
         assert digit == captions[0][words.DIGIT_SLOT]
 
 
