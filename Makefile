@@ -1,4 +1,4 @@
-.PHONY: help install demo test test-fast check keys coverage format clean
+.PHONY: help install demo test test-fast check keys coverage tiny-study format clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -38,6 +38,12 @@ keys: install  ## after a raised VERSION, a new field or a new sweep: write the 
 
 coverage: install  ## simulated studies: do intervals cover, are probabilities calibrated? some minutes
 	$(BIN)/python -m benchmarks.coverage
+
+tiny-study: install  ## all of docs/tiny-study.md with three seeds, hours on two cores; started again it goes on
+	@for sweep in sampling encoders resamplers tokens schedules mixes integration; do \
+		$(BIN)/ablate sweep sweeps/$$sweep.yaml --seeds 0,1,2 || exit 1; done
+	$(BIN)/python -m benchmarks.tiny_study sampling
+	$(BIN)/python -m benchmarks.axes
 
 format: install  ## rewrite the code in the house format
 	$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
