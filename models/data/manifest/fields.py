@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,7 +57,7 @@ class Fields:
     def _set(self, data: dict[str, Any]) -> None:
         if isinstance(data, DoubledKey):
             self.refuse(f"has the key `{data.key}` twice")
-        self._nulls = [key for key, value in data.items() if value is None]
+        self._nulls = [key for key, value in data.items() if value is None] if None in data.values() else []
         self._data = {key: value for key, value in data.items() if value is not None} if self._nulls else data
 
     def inner(self, path: str, value: object, fields: str) -> Fields:
@@ -171,7 +170,7 @@ class Fields:
         value = self._data.get(key)
         if value is None:
             return None
-        if type(value) not in (int, float) or not math.isfinite(value) or not 0 <= value <= maximum:
+        if type(value) not in (int, float) or not 0 <= value <= maximum:  # NaN is in no range
             self.refuse(f"must be {unit} from 0 to {maximum:g}, not {described(value)}", key)
         return float(value)
 

@@ -60,6 +60,7 @@ def parse_training(file: Path, number: int, data: dict[str, Any]) -> TrainingSam
     """
     record = _record(file, number, data)
     record.check_keys(_TRAINING_MEDIA_KEYS if any(key in record for key in MEDIA_KEYS) else _TRAINING_KEYS)
+    name = record.name("id", str(number))
     kind, media, duration_s = read_media(record)
     keys = [key for key in _TURNS if key in record]
     if len(keys) > 1:
@@ -81,7 +82,7 @@ def parse_training(file: Path, number: int, data: dict[str, Any]) -> TrainingSam
         system = system if system_turn is None else system_turn
         if independent:
             check_independent(record, turns, len(media))
-    return TrainingSample(record.name("id", str(number)), kind, media, turns, independent, duration_s, system)
+    return TrainingSample(name, kind, media, turns, independent, duration_s, system)
 
 
 def parse_item(file: Path, number: int, data: dict[str, Any]) -> TestItem:

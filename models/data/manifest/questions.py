@@ -7,7 +7,7 @@ import string
 from typing import NamedTuple
 
 from models.data.manifest.fields import Fields, Keys, described
-from models.data.manifest.placeholders import begins_with_media, count_places, opening_pieces
+from models.data.manifest.placeholders import begins_with_media, count_places, opening_pieces, refuse_places
 from models.data.manifest.records import Question, Text, Turn
 
 MAX_OPTIONS = len(string.ascii_uppercase)
@@ -21,9 +21,7 @@ _INSTEAD = {
     **dict.fromkeys(("q", "query", "prompt", "problem", "text"), "give the question as `question`"),
 }
 _ORIGIN = frozenset({"question_id", "question_type", "data_source", "source", "dataset", "metadata", "meta"})
-_ITEM_KEYS = Keys(
-    used=("id", "question", "options", "answer", "category", "task"), ignored=_ORIGIN, instead=_INSTEAD
-)
+_ITEM_KEYS = Keys(used=("id", "question", "options", "answer", "category", "task"), ignored=_ORIGIN, instead=_INSTEAD)
 _RECORD_KEYS = Keys(
     used=("question", "options", "answer"), ignored=_ORIGIN | {"id", "category", "task"}, instead=_INSTEAD
 )
@@ -51,7 +49,7 @@ def item_questions(item: Fields, name: str, num_media: int) -> tuple[Question, .
     for i, value in enumerate(item.entries("questions", "write a list of multiple-choice questions")):
         fields = item.inner(f"questions[{i}]", value, "`question`, `options`, `answer` and `category`")
         fields.check_keys(_ITEM_KEYS)
-        choice = _choice(fields)
+        choice = _choice(fields, num_media)
         category = fields.text("category", "name the category of the question: the columns of rankings")
         if category == "overall":
             fields.refuse("is `overall`, which is reserved for the mean over all questions", "category")
@@ -84,7 +82,7 @@ def record_questions(record: Fields, num_media: int) -> tuple[Turn, ...]:
     for i, value in enumerate(record.entries("questions", "write a list of multiple-choice questions")):
         fields = record.inner(f"questions[{i}]", value, "`question`, `options` and `answer`")
         fields.check_keys(_RECORD_KEYS)
-        choice = _choice(fields)
+        choice = _choice(fields, num_media)
         question = _with_media(fields, choice.text, num_media)
         if not begins_with_media(question, num_media):
             fields.refuse(
@@ -102,7 +100,7 @@ def _with_media(fields: Fields, text: str, num_media: int) -> Text:
     num_places = count_places(fields, "question", text)
     if num_places not in (0, num_media):
         fields.refuse(
-            f"contains {num_places} placeholders for {num_media} media: write one for each medium, or leave all out "
+            f"number of placeholders: {num_places}, of media: {num_media}; write one for each medium, or leave all out "
             "for media in front",
             "question",
         )
@@ -112,13 +110,15 @@ def _with_media(fields: Fields, text: str, num_media: int) -> Text:
     return parts
 
 
-def _choice(fields: Fields) -> _Choice:
+def _choice(fields: Fields, num_media: int) -> _Choice:
     """Question, options and the index of the right option."""
     text = fields.text("question", "write the question")
     values = fields.entries("options", _OPTIONS)
     if not 2 <= len(values) <= MAX_OPTIONS:
         fields.refuse(f"has {len(values)} options; a question has 2 to {MAX_OPTIONS}", "options")
     options = tuple(fields.as_text(option, f"options[{i}]") for i, option in enumerate(values))
+    for i, option in enumerate(options) if num_media else ():
+        refuse_places(fields, f"options[{i}]", option, "only questions contain media")
     first: dict[str, int] = {}
     for i, option in enumerate(options):
         if (earlier := first.setdefault(option.strip(), i)) != i:

@@ -19,11 +19,11 @@ _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "ass
 _TURN_KEYS = {
     "conversations": Keys(
         used=("from", "value"),
-        instead={key: "write `from` and `value`, or name the list `messages`" for key in ("role", "content")},
+        instead=dict.fromkeys(("role", "content"), "write `from` and `value`, or name the list `messages`"),
     ),
     "messages": Keys(
         used=("role", "content"),
-        instead={key: "write `role` and `content`, or name the list `conversations`" for key in ("from", "value")},
+        instead=dict.fromkeys(("from", "value"), "write `role` and `content`, or name the list `conversations`"),
     ),
 }
 _PART_KEYS = Keys(
@@ -99,7 +99,7 @@ def check_independent(record: Fields, turns: tuple[Turn, ...], num_media: int) -
 def _check_count(record: Fields, key: str, num_places: int, num_media: int) -> None:
     if num_places not in (0, num_media):
         record.refuse(
-            f"contains {num_places} placeholders for {num_media} media: write `<image>` or `<video>` once for each "
+            f"number of placeholders: {num_places}, of media: {num_media}; write `<image>` or `<video>` once for each "
             "medium, in their order, or leave all out for media in front of the first question",
             key,
         )
