@@ -87,9 +87,9 @@ class Fields:
         """Raise a ManifestError on a key of this object, or on the whole object."""
         file, number, name = self._record
         place = f"`{self._label(key)}` " if key else f"`{self._path}` " if self._path else ""
-        shown = "?" if name is None else name if isinstance(name, str) and name.isprintable() else _repr.repr(name)
+        label = "?" if name is None else name if isinstance(name, str) and name.isprintable() else _repr.repr(name)
         raise ManifestError(
-            f"{file}: record {number} (id {shown[:60]}): {place}{problem}; docs/data.md describes the format"
+            f"{file}: record {number} (id {label[:60]}): {place}{problem}; docs/data.md describes the format"
         )
 
     def _label(self, key: str) -> str:
@@ -102,8 +102,8 @@ class Fields:
         key = next(key for key in self._data if key not in keys.allowed)
         near = difflib.get_close_matches(key, keys.used, n=1, cutoff=0.75)
         fix = keys.instead.get(key) or keys.instead.get(key.lower()) or (f"did you mean `{near[0]}`?" if near else "")
-        shown = key if key.isprintable() and len(key) <= 60 else _repr.repr(key)
-        self.refuse(f"has an unknown key `{shown}`" + (f": {fix}" if fix else "") + f" (known: {', '.join(keys.used)})")
+        name = key if key.isprintable() and len(key) <= 60 else _repr.repr(key)
+        self.refuse(f"has an unknown key `{name}`" + (f": {fix}" if fix else "") + f" (known: {', '.join(keys.used)})")
 
     def missing(self, key: str, fix: str) -> Never:
         """Refuse an object without a value that it needs."""

@@ -36,6 +36,22 @@ def count_places(fields: Fields, key: str, text: str) -> int:
     return len(PLACEHOLDER.findall(text))
 
 
+def check_count(fields: Fields, key: str, num_places: int, num_media: int) -> None:
+    """Refuse another number of places than that of the media; none at all is right too.
+
+    Raises:
+        ManifestError: the message has both numbers.
+    """
+    if num_places not in (0, num_media):
+        places = "1 placeholder" if num_places == 1 else f"{num_places} placeholders"
+        media = "1 medium" if num_media == 1 else f"{num_media} media"
+        fields.refuse(
+            f"has {places}, but the record has {media}: write `<image>` or `<video>` once for each medium, in their "
+            "order, or leave all out for media in front of the question",
+            key,
+        )
+
+
 def refuse_places(fields: Fields, key: str, text: str, why: str) -> None:
     """Refuse a text with a medium in it.
 

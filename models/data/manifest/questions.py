@@ -7,7 +7,13 @@ import string
 from typing import NamedTuple
 
 from models.data.manifest.fields import Fields, Keys, described
-from models.data.manifest.placeholders import begins_with_media, count_places, opening_pieces, refuse_places
+from models.data.manifest.placeholders import (
+    begins_with_media,
+    check_count,
+    count_places,
+    opening_pieces,
+    refuse_places,
+)
 from models.data.manifest.records import Question, Text, Turn
 
 MAX_OPTIONS = len(string.ascii_uppercase)
@@ -98,12 +104,7 @@ def _with_media(fields: Fields, text: str, num_media: int) -> Text:
     if not num_media:
         return (text,)
     num_places = count_places(fields, "question", text)
-    if num_places not in (0, num_media):
-        fields.refuse(
-            f"number of placeholders: {num_places}, of media: {num_media}; write one for each medium, or leave all out "
-            "for media in front",
-            "question",
-        )
+    check_count(fields, "question", num_places, num_media)
     parts = opening_pieces(text, num_places, num_media)
     if not any(isinstance(piece, str) and piece.strip() for piece in parts):
         fields.refuse("contains only media: write a question", "question")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from models.data.manifest.fields import Fields, Keys
 from models.data.manifest.placeholders import (
     begins_with_media,
+    check_count,
     count_places,
     opening_pieces,
     pieces,
@@ -66,7 +67,7 @@ def read_turns(record: Fields, key: str, num_media: int) -> tuple[str | None, tu
         refuse_lost_medium(*questions[0])
         return system, tuple(Turn((q.text,), a.text) for q, a in zip(questions, answers, strict=True))
     counts = [count_places(*question) for question in questions]
-    _check_count(record, key, sum(counts), num_media)
+    check_count(record, key, sum(counts), num_media)
     turns: list[Turn] = []
     placed = 0
     for i, (question, answer) in enumerate(zip(questions, answers, strict=True)):
@@ -93,15 +94,6 @@ def check_independent(record: Fields, turns: tuple[Turn, ...], num_media: int) -
             "is true, but a medium stands behind text or in a later turn, which other turns would not see: put all "
             "placeholders at the start of the first question, or remove `independent`",
             "independent",
-        )
-
-
-def _check_count(record: Fields, key: str, num_places: int, num_media: int) -> None:
-    if num_places not in (0, num_media):
-        record.refuse(
-            f"number of placeholders: {num_places}, of media: {num_media}; write `<image>` or `<video>` once for each "
-            "medium, in their order, or leave all out for media in front of the first question",
-            key,
         )
 
 

@@ -97,9 +97,13 @@ def test_every_medium_has_one_place(text):
 @pytest.mark.parametrize(
     ("texts", "data", "says"),
     [
-        (("<image>\n<image>\nwhat", "that"), {"image": "a"}, "number of placeholders: 2, of media: 1"),
-        (("<image>\nwhat", "that", "<image>and", "this"), {"image": "a"}, "number of placeholders: 2, of media: 1"),
-        (("<image>\nwhat", "that"), {"image": ["a", "b"]}, "number of placeholders: 1, of media: 2"),
+        (("<image>\n<image>\nwhat", "that"), {"image": "a"}, "has 2 placeholders, but the record has 1 medium"),
+        (
+            ("<image>\nwhat", "that", "<image>and", "this"),
+            {"image": "a"},
+            "has 2 placeholders, but the record has 1 medium",
+        ),
+        (("<image>\nwhat", "that"), {"image": ["a", "b"]}, "has 1 placeholder, but the record has 2 media"),
         (("what", "an <image>"), {"image": "a"}, r"conversations\[1\].value` contains <image>, but only questions"),
         (("<image>\n", "that"), {"image": "a"}, "contains only media: write a question"),
         (("<image>", "that", "what", "that"), {"image": "a"}, "contains only media"),
@@ -247,7 +251,10 @@ def test_questions_that_nobody_can_answer_right(change, says):
         ({"questions": []}, "`questions` is an empty list"),
         ({"video": None}, "needs `video` or `image`"),
         ({"conversations": []}, "unknown key `conversations`: write multiple-choice `questions`"),
-        ({"questions": [QUESTION | {"question": "<video><video>\nwhat"}]}, "number of placeholders: 2, of media: 1"),
+        (
+            {"questions": [QUESTION | {"question": "<video><video>\nwhat"}]},
+            "has 2 placeholders, but the record has 1 medium",
+        ),
     ],
 )
 def test_wrong_test_items(data, says):

@@ -242,9 +242,9 @@ def test_keys_that_mean_nothing_for_training_are_passed_over():
 CASE_REFUSALS = {
     "placeholder_count": {
         "n0": None,
-        "n2": "number of placeholders: 2, of media: 1",
-        "n3": "number of placeholders: 2, of media: 1",
-        "n4": "number of placeholders: 1, of media: 2",
+        "n2": "has 2 placeholders, but the record has 1 medium",
+        "n3": "has 2 placeholders, but the record has 1 medium",
+        "n4": "has 1 placeholder, but the record has 2 media",
         "n5": "has a placeholder on a line of its own, but the record has no",
     },
     "placeholder_spellings": {
