@@ -9,9 +9,11 @@ from models.data.manifest.records import Text
 
 PLACEHOLDER = re.compile(r"<(?:image|video)>")
 """Either stands for the next medium of the record, whatever its kind: LLaVA-Video writes `<image>` for its videos."""
-_LEADING = re.compile(r"(?:<(?:image|video)>\n?)+")
-_TRAILING = re.compile(r"(?:\n?<(?:image|video)>)+\Z")
-_FIRST_LINE, _LAST_LINE = ("<image>\n", "<video>\n"), ("\n<image>", "\n<video>")
+_LEADING = re.compile(r"\A(?:<(?:image|video)>(?:\r?\n)?)+")
+_TRAILING = re.compile(r"(?:(?:\r?\n)?<(?:image|video)>)+\Z")
+_BREAK = re.compile(r"\r?\n")
+_FIRST_LINE = ("<image>\n", "<video>\n", "<image>\r\n", "<video>\r\n")
+_LAST_LINE = ("\n<image>", "\n<video>")
 _OTHER = re.compile(
     r"<[|/]{0,2}(?:vila/|start_of_|end_of_)?(?:images?|videos?|img|vid|vision)"
     r"(?:here|[ _-]?\d+|[_-](?:placeholder|token|pad|start|end|context|soft_token|features?|patch))?[|/]{0,2}>",
@@ -94,8 +96,8 @@ def pieces(text: str, first: int, *, opens: bool) -> Text:
     if "<" not in text:
         return (text,)
     if opens:
-        text = _LEADING.sub(lambda run: run[0].replace("\n", ""), text, count=1) if text[0] == "<" else text
-        text = _TRAILING.sub(lambda run: run[0].replace("\n", ""), text)
+        for run in (_LEADING, _TRAILING):
+            text = run.sub(lambda hit: _BREAK.sub("", hit[0]), text)
     texts = PLACEHOLDER.split(text)
     parts: list[str | int] = []
     for index, part in enumerate(texts):

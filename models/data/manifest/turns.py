@@ -64,7 +64,8 @@ def read_turns(record: Fields, key: str, num_media: int) -> tuple[str | None, tu
     for answer in answers if num_media else ():
         refuse_places(answer.fields, answer.key, answer.text, "only questions contain media")
     if not num_media:
-        refuse_lost_medium(*questions[0])
+        for question in questions:
+            refuse_lost_medium(*question)
         return system, tuple(Turn((q.text,), a.text) for q, a in zip(questions, answers, strict=True))
     counts = [count_places(*question) for question in questions]
     check_count(record, key, sum(counts), num_media)
@@ -137,7 +138,8 @@ def _part(turn: Fields, place: str, part: Any, num_media: int) -> str:
     fields.check_keys(_PART_KEYS)
     kind = fields.get("type")
     if kind == "text":
-        return fields.text("text", "write the text")
+        text = fields.get("text")  # a part may be a line break, or empty: the whole content may not
+        return text if isinstance(text, str) else fields.text("text", "write the text")
     if kind not in ("image", "video"):
         fields.refuse(f"is {kind!r:.60}; allowed: text, image, video", "type")
     if "text" in fields:

@@ -41,6 +41,9 @@ def questions(*texts: str, images: int) -> list[tuple[str | int, ...]]:
         ("<image>what", 1, (0, "what")),
         ("what\n<image>", 1, (0, "what")),
         ("what <image>", 1, (0, "what")),
+        ("<image>\r\nwhat", 1, (0, "what")),
+        ("what\r\n<image>", 1, (0, "what")),
+        ("<b>\n<image>\nwhat", 1, ("<b>\n", 0, "\nwhat")),
         ("<image>\n<image>\nwhat", 2, (0, 1, "what")),
         ("<image><image>\nwhat", 2, (0, 1, "what")),
         ("what\n<image>\n<image>", 2, ("what", 0, 1)),
@@ -167,13 +170,14 @@ def test_a_system_message_comes_first_or_has_a_key():
 
 
 def test_content_lists_are_joined():
-    content = [{"type": "text", "text": "see "}, {"type": "image"}, {"type": "text", "text": " here"}]
+    parts = ["see", " ", "<image>", "", " here"]
+    content = [{"type": "image"} if part == "<image>" else {"type": "text", "text": part} for part in parts]
     messages = [{"role": "user", "content": content}, {"role": "assistant", "content": [{"type": "text", "text": "x"}]}]
     sample = parse_training(FILE, 0, {"images": ["a.png"], "messages": messages})
     assert sample.turns == (Turn(("see ", 0, " here"), "x"),)
-    with pytest.raises(ManifestError, match=r"messages\[0\].content\[1\]` is a medium, but the record has no"):
+    with pytest.raises(ManifestError, match=r"messages\[0\].content\[2\]` is a medium, but the record has no"):
         parse_training(FILE, 0, {"messages": messages})
-    content[1] = {"type": "image", "image": "a.png"}
+    content[2] = {"type": "image", "image": "a.png"}
     with pytest.raises(
         ManifestError, match="unknown key `image`: write the paths of all media of the record as `images`"
     ):
@@ -200,6 +204,11 @@ def test_content_lists_are_joined():
         ([{"from": "human"}], r"conversations\[0\].value` is missing"),
         ([{"from": "human", "value": {"a": 1}}], "value` must be text, not the object {'a': 1}"),
         ([{"from": "human", "value": []}], r"value` is empty"),
+        ([{"from": "human", "value": [{"type": "text", "text": 3}]}], r"value\[0\].text` must be text, not 3"),
+        (
+            [{"from": "human", "value": [{"type": "audio"}]}],
+            r"value\[0\].type` is 'audio'; allowed: text, image, video",
+        ),
     ],
 )
 def test_wrong_conversations(conversation, says):
