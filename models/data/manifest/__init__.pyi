@@ -1,3 +1,4 @@
+from .files import check_ids as check_ids
 from .files import check_media as check_media
 from .files import decoder as decoder
 from .files import load_test as load_test

@@ -53,8 +53,28 @@ def load_test(folder: Path) -> list[TestItem]:
     """
     file = manifest_file(folder, "test")
     items = [parse_item(file, number, data) for number, data in enumerate(_load(file))]
+    check_ids(file, (item.id for item in items))
     check_media(folder, file, (medium for item in items for medium in item.media))
     return items
+
+
+def check_ids(file: Path, ids: Iterable[str]) -> None:
+    """Check that test items have different ids: outcomes are counted by item.
+
+    Args:
+        file: the manifest, for messages.
+        ids: the ids of its items, in order.
+
+    Raises:
+        ManifestError: two items have the same id.
+    """
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(ids):
+        if (earlier := numbers.setdefault(name, number)) != number:
+            raise ManifestError(
+                f"{file}: record {number} has the id of record {earlier}, {name!r:.60}: give each item its own id, or "
+                "put all questions about a video into one item"
+            )
 
 
 def check_media(folder: Path, file: Path, media: Iterable[Medium]) -> None:

@@ -132,6 +132,13 @@ def test_two_manifests_of_one_split_are_refused(write):
         load_test(folder)
 
 
+def test_two_test_items_with_one_id_are_refused(write):
+    items = [{"id": name, "video": "a.mp4", "questions": [QUESTION]} for name in ("2", "a", None)]
+    with pytest.raises(ManifestError, match="record 2 has the id of record 0, '2': give each item its own id"):
+        load_test(write(items, "test.json"))
+    assert [item.id for item in load_test(write(items[1:], "test.json"))] == ["a", "1"]
+
+
 @pytest.mark.parametrize("key", ["image", "images"])
 def test_lists_of_images(key):
     sample = training(**{key: ["a.png"]})
