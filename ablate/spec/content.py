@@ -1,0 +1,79 @@
+"""What the data and the folders of weights of a design contain: digests, which enter keys instead of paths.
+
+Digests are filled in when a spec is expanded, and are no part of what people read or write: labels, values of axes,
+conditions of exclusions, and specs that are written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ablate.paths import cache_root
+from ablate.spec.source import Source
+from models.data import data_digest, manifest_files
+from models.design import CustomEncoder, Design, Encoder, ManifestData
+from models.weights import combined_digest, encoder_files, is_folder_of_user, llm_files
+
+
+def with_digests(design: Design, source: Source) -> Design:
+    """A design with the digests of its data and of its folders of weights, and the data's absolute folder.
+
+    Args:
+        design: as its spec gives it; the data's folder is relative to the spec's file.
+        source: the spec's file.
+
+    Raises:
+        SpecError: a file is missing or cannot be read.
+    """
+    encoders = tuple(_with_digest(encoder, source) for encoder in design.encoders)
+    design = design.model_copy(update={"encoders": encoders})
+    if not isinstance(design.data, ManifestData):
+        return design
+    folder = (source.path.parent / design.data.folder).resolve()
+    for name in ("train", "test"):
+        if not manifest_files(folder, name):
+            raise source.error((), f"data folder {folder} has no {name}.json; docs/data.md describes the files")
+    try:
+        resolved = {"folder": str(folder), "digest": data_digest(folder, cache_root())}
+    except OSError as error:
+        raise _unreadable(source, error) from None
+    return design.model_copy(update={"data": design.data.model_copy(update=resolved)})
+
+
+def _with_digest(encoder: Encoder, source: Source) -> Encoder:
+    if isinstance(encoder, CustomEncoder):
+        return encoder
+    digest = None
+    if is_folder_of_user(encoder.weights):
+        try:
+            digest = combined_digest(encoder_files(encoder.weights, encoder.kind), cache_root())
+        except OSError as error:
+            raise _unreadable(source, error) from None
+    return encoder.model_copy(update={"digest": digest})
+
+
+def llm_digest(llm: str | None, source: Source) -> str | None:
+    """The digest of an LLM's folder; None for a hub id, and for an LLM of the ladder.
+
+    Raises:
+        SpecError: a file cannot be read.
+    """
+    if llm is None or not is_folder_of_user(llm):
+        return None
+    try:
+        return combined_digest(llm_files(llm), cache_root())
+    except OSError as error:
+        raise _unreadable(source, error) from None
+
+
+def _unreadable(source: Source, error: OSError) -> Exception:
+    return source.error((), f"cannot read {Path(error.filename or '?')}: {error.strerror}; make it readable")
+
+
+def plain_design(design: Design, *, exclude_defaults: bool = False) -> dict[str, Any]:
+    """A design as the plain data of a spec: without digests."""
+    plain = design.model_dump(mode="json", exclude_defaults=exclude_defaults)
+    for part in (plain.get("data", {}), *plain.get("encoders", ())):
+        part.pop("digest", None)
+    return plain
