@@ -6,9 +6,11 @@ conditions of exclusions, and specs that are written.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ablate.errors import SpecError
 from ablate.paths import cache_root
 from ablate.spec.source import Source
 from models.data import data_digest, manifest_files
@@ -44,12 +46,8 @@ def with_digests(design: Design, source: Source) -> Design:
 def _with_digest(encoder: Encoder, source: Source) -> Encoder:
     if isinstance(encoder, CustomEncoder):
         return encoder
-    digest = None
-    if is_folder_of_user(encoder.weights):
-        try:
-            digest = combined_digest(encoder_files(encoder.weights, encoder.kind), cache_root())
-        except OSError as error:
-            raise _unreadable(source, error) from None
+    is_folder = is_folder_of_user(encoder.weights)
+    digest = _digest(encoder_files(encoder.weights, encoder.kind), source) if is_folder else None
     return encoder.model_copy(update={"digest": digest})
 
 
@@ -59,16 +57,19 @@ def llm_digest(llm: str | None, source: Source) -> str | None:
     Raises:
         SpecError: a file cannot be read.
     """
-    if llm is None or not is_folder_of_user(llm):
-        return None
+    return _digest(llm_files(llm), source) if llm is not None and is_folder_of_user(llm) else None
+
+
+def _digest(files: Mapping[str, Path], source: Source) -> str | None:
+    """None for a folder without files of weights: there is nothing to load, which a plan refuses."""
     try:
-        return combined_digest(llm_files(llm), cache_root())
+        return combined_digest(files, cache_root()) if files else None
     except OSError as error:
         raise _unreadable(source, error) from None
 
 
-def _unreadable(source: Source, error: OSError) -> Exception:
-    return source.error((), f"cannot read {Path(error.filename or '?')}: {error.strerror}; make it readable")
+def _unreadable(source: Source, error: OSError) -> SpecError:
+    return source.error((), f"cannot read {error.filename}: {error.strerror}; make it readable")
 
 
 def plain_design(design: Design, *, exclude_defaults: bool = False) -> dict[str, Any]:

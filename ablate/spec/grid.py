@@ -85,7 +85,6 @@ def expand(spec: SweepSpec) -> Expansion:
     cells = [cell for n, grid in enumerate(spec.all_grids()) for cell in _cells(spec, grid, n)]
     impossible = sum(cell is None for cell in cells) * len(spec.labels) * len(spec.seeds)
     declared = excluded = impossible
-    llm_digests = {scale: llm_digest(spec.llms.get(scale), spec.source) for scale in spec.labels}
     for cell in _uniquely_labelled([cell for cell in cells if cell is not None]):
         for scale, seed in itertools.product(spec.labels, spec.seeds):
             declared += 1
@@ -95,16 +94,8 @@ def expand(spec: SweepSpec) -> Expansion:
             if hits:
                 excluded += 1
                 continue
-            config = TrialConfig(
-                design=cell.design,
-                scale=scale,
-                llm=spec.llms.get(scale),
-                llm_digest=llm_digests[scale],
-                seed=seed,
-                samples=spec.trial_samples,
-            )
-            key = trial_key(config)
-            trials.setdefault(key, Trial(config, key, design_key(cell.design), cell.label, cell.axes))
+            trial = _trial(spec, cell, scale, seed)
+            trials.setdefault(trial.key, trial)
     if not trials:
         location: Location = ("grids", 0, "exclude") if spec.grids else ("exclude",)
         raise spec.source.error(location, f"an empty grid: all {declared} cells are excluded")
@@ -115,6 +106,19 @@ def expand(spec: SweepSpec) -> Expansion:
         if i not in hits and not impossible
     ]
     return Expansion(list(trials.values()), declared, excluded, declared - excluded - len(trials), warnings)
+
+
+def _trial(spec: SweepSpec, cell: _Cell, scale: str, seed: int) -> Trial:
+    llm = spec.llms.get(scale)
+    config = TrialConfig(
+        design=cell.design,
+        scale=scale,
+        llm=llm,
+        llm_digest=llm_digest(llm, spec.source),
+        seed=seed,
+        samples=spec.trial_samples,
+    )
+    return Trial(config, trial_key(config), design_key(cell.design), cell.label, cell.axes)
 
 
 def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell | None]:

@@ -55,7 +55,7 @@ def canonical(value: Any) -> Any:
 
 def _has_digest(part: Part, name: str) -> bool:
     """Whether a field's content is hashed in its place: moving a folder of weights changes no key."""
-    return getattr(part, CONTENT.get(name, ""), None) is not None
+    return name in CONTENT and getattr(part, CONTENT[name], None) is not None
 
 
 def _is_default(field: FieldInfo, value: Any) -> bool:

@@ -16,8 +16,8 @@ class _Pretrained(Part):
     """A folder or file, a hub id (`name` or `name@revision`), or `tiny/NAME@VERSION` for a shipped part; models/cards
     lists the published ones."""
     digest: str | None = None
-    """Digest of a folder or file of weights, filled in when a spec is expanded: identity follows content, not path. None
-    for names, which identify their content themselves."""
+    """Digest of a folder or file of weights, filled in when a spec is expanded: identity follows content, not path.
+    None for names, which are identities themselves."""
 
 
 class Siglip(_Pretrained):

@@ -27,6 +27,7 @@ from .loading import fetch_hint as fetch_hint
 from .loading import misfit_of as misfit_of
 from .loading import one_sentence_errors as one_sentence_errors
 from .locations import SHIPPED_PARTS as SHIPPED_PARTS
+from .locations import is_shipped as is_shipped
 from .locations import local_config as local_config
 from .locations import locate as locate
 from .locations import locate_tokenizer as locate_tokenizer

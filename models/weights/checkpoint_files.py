@@ -66,7 +66,9 @@ def _from_hub(weights: str, layout: Layout) -> Path:
         else:
             if layout.reads_config:
                 with suppress(EntryNotFoundError):
-                    hf_hub_download(repository, "config.json", revision=revision)  # lands beside it, for `config_beside`
+                    hf_hub_download(
+                        repository, "config.json", revision=revision
+                    )  # lands beside it, for `config_beside`
             return path
     first = layout.files[0]
     source = layout.published if weights in layout.published else hub_page(weights)

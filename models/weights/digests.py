@@ -19,12 +19,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.weights.layouts import OWN_LAYOUTS, find_local
-from models.weights.locations import locate, split_revision
+from models.weights.locations import is_shipped, locate, split_revision
 
 DIGEST_LENGTH = 16
 """Hex digits of a digest: the length of a trial's key."""
 STORED_BYTES = 2**20
-"""Size from which a file's hash is stored on disk; a smaller file is read faster than its entry is found and checked."""
+"""Size from which a file's hash is stored on disk: reading a smaller file is as fast as reading its entry."""
 LONG_BYTES = 2**30
 """Size from which the user is shown that a file is read, about a second."""
 REPORT_EVERY_S = 10.0
@@ -182,7 +182,7 @@ def _model_files(folder: Path) -> dict[str, Path]:
 
 
 def _shards(index: Path) -> list[Path]:
-    """The files that an index of tensors names; all of its format where it cannot be read, which loading will report."""
+    """The files that an index of tensors names; all of its format if it is damaged, which loading will report."""
     try:
         names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
         return [index.parent / name for name in sorted(set(names))]
@@ -196,7 +196,7 @@ def _by_name(folder: Path, paths: Iterable[Path]) -> dict[str, Path]:
 
 def is_folder_of_user(weights: str) -> bool:
     """Whether weights are a folder or file of this machine, whose content is their identity; not a name."""
-    return not weights.startswith("tiny/") and Path(weights).exists()
+    return not is_shipped(weights) and Path(weights).exists()
 
 
 def cached_snapshot(weights: str, file: str = "config.json") -> Path | None:

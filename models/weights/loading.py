@@ -67,8 +67,7 @@ def fetch_hint(weights: str, files: str, *, option: str) -> str:
     if Path(path).exists():
         return f"fetch {files} again from where the model is published, into {path}"
     return (
-        f"fetch {files} from {hub_page(weights)} and name their folder as `{option}`, or put it below "
-        "$ABLATE_WEIGHTS"
+        f"fetch {files} from {hub_page(weights)} and name their folder as `{option}`, or put it below $ABLATE_WEIGHTS"
     )
 
 

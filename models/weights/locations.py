@@ -20,9 +20,14 @@ _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _WITH_REVISION = re.compile(rf"({_HUB_ID.pattern})@(\w[\w./-]*)")
 
 
+def is_shipped(weights: str) -> bool:
+    """Whether weights are a part of the embedded study, whose name has its version."""
+    return weights.startswith("tiny/")
+
+
 def split_revision(weights: str) -> tuple[str, str | None]:
     """A hub id and its revision (`name@revision`); without one, and for everything else, the weights and None."""
-    match = None if weights.startswith("tiny/") else _WITH_REVISION.fullmatch(weights)
+    match = None if is_shipped(weights) else _WITH_REVISION.fullmatch(weights)
     if match is None or Path(weights).exists():
         return weights, None
     return match[1], match[3]
@@ -38,7 +43,7 @@ def locate(weights: str) -> str:
     Raises:
         FileNotFoundError: no such shipped part, or not in this version.
     """
-    if not weights.startswith("tiny/"):
+    if not is_shipped(weights):
         return _local_copy(weights) or split_revision(weights)[0]
     name, _, version = weights.removeprefix("tiny/").partition("@")
     folder = SHIPPED_PARTS / name
@@ -73,7 +78,7 @@ def _local_copy(weights: str) -> str | None:
 
 def locate_tokenizer(weights: str) -> str:
     """Where the tokenizer of these LLM weights is read from: the shipped LLMs share one."""
-    return str(SHIPPED_PARTS / "tokenizer") if weights.startswith("tiny/") else locate(weights)
+    return str(SHIPPED_PARTS / "tokenizer") if is_shipped(weights) else locate(weights)
 
 
 def why_not_here(weights: str) -> str | None:
