@@ -42,7 +42,7 @@ class WeightsContent:
         return f"digest {self.digest} ({f'commit {self.revision}' if self.revision else self.path})"
 
     def is_same(self, other: WeightsContent) -> bool:
-        """Whether both are the same content: one digest, or one commit, of which more files may be in the hub's cache."""
+        """Whether both are one digest, or one commit, of which the hub's cache may meanwhile have more files."""
         return self.digest == other.digest or (self.revision is not None and self.revision == other.revision)
 
 

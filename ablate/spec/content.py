@@ -72,6 +72,27 @@ def _unreadable(source: Source, error: OSError) -> SpecError:
     return source.error((), f"cannot read {error.filename}: {error.strerror}; make it readable")
 
 
+def changed_files(design: Design, source: Source) -> list[str]:
+    """Data and weights of a recorded design that have other content today, with both digests.
+
+    Args:
+        design: from a study's records; digests of earlier versions may be missing.
+        source: of a spec, for the message of errors.
+
+    Raises:
+        SpecError: a file is missing or cannot be read.
+    """
+    today, changed = with_digests(design, source), list[str]()
+    pairs = [
+        (one, other, getattr(one, "weights", "")) for one, other in zip(design.encoders, today.encoders, strict=True)
+    ]
+    for part, now, name in [*pairs, (design.data, today.data, getattr(design.data, "folder", ""))]:
+        digests = getattr(part, "digest", None), getattr(now, "digest", None)
+        if digests[0] and digests[0] != digests[1]:
+            changed.append(f"{name} (digest {digests[1]}, in the study {digests[0]})")
+    return changed
+
+
 def plain_design(design: Design, *, exclude_defaults: bool = False) -> dict[str, Any]:
     """A design as the plain data of a spec: without digests."""
     plain = design.model_dump(mode="json", exclude_defaults=exclude_defaults)

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from ablate.errors import AblateError
 from ablate.spec.axes import get, put, unknown_path
-from ablate.spec.content import plain_design
+from ablate.spec.content import changed_files, plain_design, with_digests
 from ablate.spec.grid import expand
 from ablate.spec.keys import design_key
 from ablate.spec.load import load_spec
@@ -174,11 +174,20 @@ def _check(text: str, chosen: Sequence[Chosen]) -> None:
     """Read the YAML back as `ablate sweep` does.
 
     Raises:
-        AblateError: it declares other designs.
+        AblateError: it declares other designs, or data or weights of a design have changed since the study.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "check.yaml"
         path.write_text(text, encoding="utf-8")
-        keys = {trial.design_key for trial in expand(load_spec(path)).trials}
-    if keys != {design_key(c.design) for c in chosen}:
+        spec = load_spec(path)
+        for one in chosen:
+            if changed := changed_files(one.design, spec.source):
+                raise AblateError(
+                    f"{one.name} cannot be promoted: {'; '.join(changed)} changed since its trials; restore the files"
+                )
+        keys = {trial.design_key for trial in expand(spec).trials}
+        designs = [
+            with_digests(one.design, spec.source) for one in chosen
+        ]  # records of earlier versions have no digests
+    if keys != {design_key(design) for design in designs}:
         raise AblateError(f"the designs cannot be written as a sweep spec; please report this:\n{text}")
