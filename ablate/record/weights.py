@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from filelock import FileLock
+from pydantic import TypeAdapter
 
+from ablate.errors import first_line
 from ablate.record.files import RecordError, write_json
 
 WeightsRole = Literal["encoder", "llm"]
@@ -59,8 +58,7 @@ def content_file(study: Path, content: WeightsContent) -> Path:
 def first_content(study: Path, content: WeightsContent) -> WeightsContent:
     """Record the content of weights, unless the study has a record of them; returns the study's record.
 
-    Of several trials that start at once exactly one writes it: a link to a complete file is made atomically, on network
-    file systems too.
+    Of several trials that start at once exactly one writes it, and all get the same record.
 
     Args:
         study: folder of the study.
@@ -70,17 +68,14 @@ def first_content(study: Path, content: WeightsContent) -> WeightsContent:
         RecordError: the record is damaged.
     """
     path = content_file(study, content)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
-            complete = Path(folder) / path.name
-            write_json(complete, asdict(content))
-            with suppress(FileExistsError):
-                os.link(complete, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if not path.exists():
+            write_json(path, asdict(content))
     try:
         return _READER.validate_json(path.read_text(encoding="utf-8"), strict=True)
-    except (ValidationError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise RecordError(
-            f"{path} is damaged ({error}); it records which content of {content.weights} this study uses: restore it, "
-            "or move it away if the study's trials did not finish"
+            f"{path} is damaged ({first_line(error)}); it records which content of {content.weights} the trials of "
+            "this study read: restore it, or move it away if none of them has finished"
         ) from None
