@@ -94,10 +94,16 @@ class TrialContent:
     def _checked(self, weights: Weights) -> WeightsContent:
         """A name's content, which is recorded or compared with the study's record."""
         snapshot = weights.snapshot()
+        files = weights.files(snapshot)
+        if not files:
+            raise ContentError(
+                f"{weights.name} is neither below $ABLATE_WEIGHTS nor in the hub's cache ($HF_HUB_CACHE) after it was "
+                "loaded, so its content cannot be recorded; fetch it into one of the two"
+            )
         content = WeightsContent(
             weights=weights.name,
             role=weights.role,
-            digest=combined_digest(weights.files(snapshot), self._cache),
+            digest=combined_digest(files, self._cache),
             revision=snapshot.name if snapshot else None,
             path=str(snapshot or locate(weights.name)),
             trial=self._job.key,
