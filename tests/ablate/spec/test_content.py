@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import socket
 from dataclasses import replace
@@ -16,8 +17,9 @@ from ablate.paths import study_paths
 from ablate.plan import Pricing, make_plan
 from ablate.record import folder_of, scan
 from ablate.run import about
-from ablate.spec import Chosen, SpecFields, expand, load_spec, sweep_text
+from ablate.spec import Chosen, SpecFields, digest, expand, load_spec, sweep_text
 from ablate.spec.grid import Expansion, Trial
+from models.data import data_digest
 from models.ladder import scale_card_of
 from models.weights.locations import SHIPPED_PARTS
 
@@ -139,6 +141,14 @@ def test_manifests_as_lines_count_like_others(tmp_path):
     before = key(tmp_path, **settings)
     (data / "train.jsonl").write_text("{} \n")
     assert key(tmp_path, **settings) != before
+
+
+def test_the_digest_of_data_is_that_of_earlier_versions(tmp_path):
+    """Else all trials of manifests would run again."""
+    for name in ("train.json", "test.json"):
+        (tmp_path / name).write_text(f'["{name}"]')
+    hashes = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("train.json", "test.json")]
+    assert data_digest(tmp_path, tmp_path) == digest(hashes)
 
 
 # --- what people see ----------------------------------------------------------------------------

@@ -8,7 +8,18 @@ import pytest
 
 from models.cards import encoder_card, llm_card
 from models.design import Siglip
-from models.weights import local_config, locate, revision_of, split_revision, stored_params, why_not_here
+from models.weights import (
+    INTERNVIDEO2,
+    CheckpointError,
+    cached_snapshot,
+    find_file,
+    local_config,
+    locate,
+    revision_of,
+    split_revision,
+    stored_params,
+    why_not_here,
+)
 from models.weights.locations import PARTS_VERSION, SHIPPED_PARTS
 
 PINNED = {
@@ -123,3 +134,22 @@ def test_a_malformed_config_is_reported(tmp_path):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises(ValueError, match=f"config.json {says}"):
             local_config(str(tmp_path))
+
+
+def test_a_file_of_our_own_towers_comes_from_its_revision(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repository = tmp_path / "models--who--Tower"
+    for revision, commit in (("main", "a" * 40), ("v1", "b" * 40)):
+        (repository / "snapshots" / commit).mkdir(parents=True)
+        (repository / "refs").mkdir(exist_ok=True)
+        (repository / "refs" / revision).write_text(commit)
+        (repository / "snapshots" / commit / INTERNVIDEO2.files[0]).write_text(revision)
+        assert find_file(f"who/Tower@{revision}", INTERNVIDEO2).read_text() == revision
+        assert cached_snapshot(f"who/Tower@{revision}", INTERNVIDEO2.files[0]).name == commit
+    assert find_file("who/Tower", INTERNVIDEO2).read_text() == "main"
+    assert find_file(f"who/Tower@{'b' * 40}", INTERNVIDEO2).read_text() == "v1"
+    assert cached_snapshot("who/Other", INTERNVIDEO2.files[0]) is None
+    assert cached_snapshot("https://dl.example/jepa/vith16.pth.tar", INTERNVIDEO2.files[0]) is None
+    with pytest.raises(CheckpointError, match=r"from https://huggingface.co/who/Other/tree/v1 and put it at "):
+        find_file("who/Other@v1", INTERNVIDEO2)
