@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from ablate.plan import Plan, make_plan
@@ -21,6 +22,9 @@ from ablate.run.worker.video_lmm import features_name
 from ablate.spec import load_spec
 from models.data import load_train
 from models.design import Siglip
+from models.encoders import build_encoder, store_features
+from models.video import Stored
+from models.weights import combined_digest, encoder_files
 from models.weights.locations import SHIPPED_PARTS
 
 TALK = [{"from": "human", "value": "<image>\nwhat color"}, {"from": "gpt", "value": "red"}]
@@ -145,7 +149,7 @@ def publish(hub: Path, name: str, files: Path, commit: str, revision: str = "mai
 
 
 @pytest.mark.parametrize("name", ["train", "test"])
-def test_a_manifest_that_was_edited_since_the_plan_is_refused(study, encoder, name):
+def test_a_manifest_that_was_edited_since_the_plan_is_refused(study, name):
     plan = study.plan("tiny/image-encoder@2")
     path = study.data / f"{name}.json"
     text = path.read_text()
@@ -265,6 +269,25 @@ def test_stored_features_are_named_by_content(copies, study):
     (path,) = (plan.paths.folder / "weights").glob("encoder-*.json")
     content = WeightsContent(**json.loads(path.read_text()))
     assert name("who/Encoder", contents=[content]) == f"who/Encoder-{content.digest}--2"
+
+
+def test_features_of_replaced_weights_are_not_used_again(tmp_path, encoder):
+    """With the digests of two plans, before and after a folder was exported again; back again, the first are used."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    frames = Stored({"a": (0, 2)}, np.arange(2.0), pixels)
+
+    def features() -> np.ndarray:
+        digest = combined_digest(encoder_files(str(encoder), "siglip"), tmp_path / "cache")
+        config = Siglip(kind="siglip", weights=str(encoder), digest=digest)
+        return np.array(store_features(tmp_path, frames, build_encoder(config), features_name(config, [])).rows)
+
+    before, old = features(), load_file(encoder / "model.safetensors")
+    exported = {name: -tensor for name, tensor in old.items()}
+    save_file(exported, encoder / "model.safetensors", metadata={"format": "pt"})
+    assert not np.array_equal(features(), before)
+    save_file(old, encoder / "model.safetensors", metadata={"format": "pt"})
+    assert np.array_equal(features(), before)
+    assert len([path for path in tmp_path.glob(".grids-*") if path.is_dir()]) == 2
 
 
 def test_descriptions_of_trials_without_folders_are_as_before(study):
