@@ -21,6 +21,8 @@ TORCH_FREE = (
     "models/costs/*.py",
     "models/weights/locations.py",
     "models/data/manifest/*.py",
+    "models/weights/digests.py",
+    "models/data/content.py",
     "models/data/mixing.py",
     "models/video/sampling.py",
     "models/video/grids.py",

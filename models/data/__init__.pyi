@@ -3,6 +3,7 @@ from .batch import Branch as Branch
 from .batch import Row as Row
 from .batch import Sampled as Sampled
 from .batch import collate as collate
+from .content import data_digest as data_digest
 from .corpus import Corpus as Corpus
 from .integration import VIDEO_TOKEN as VIDEO_TOKEN
 from .integration import timestamp as timestamp
