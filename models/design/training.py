@@ -77,7 +77,9 @@ class AdamW(Part):
     """AdamW with warm-up and cosine decay (Apollo, Table 7)."""
 
     kind: Literal["adamw"]
+    VERSION: ClassVar[int] = 2  # weight decay spares norms, biases, embeddings, latents, tokens and tables
     weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled decay of matrices and convolution kernels; all other parameters are spared."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Norm to which the gradient of all parameters together is clipped."""
     warmup: Share = 0.03
@@ -85,12 +87,15 @@ class AdamW(Part):
 
 
 class Muon(Part):
-    """Muon on two-dimensional hidden weights, AdamW on the rest, both with the learning rates of AdamW
+    """Muon on hidden matrices and convolution kernels, AdamW on the rest, both with the learning rates of AdamW
     (models/training/muon.py)."""
 
     kind: Literal["muon"]
-    VERSION: ClassVar[int] = 2  # computes in float32 on a CPU, not in bfloat16
+    # 2 computes in float32 on a CPU, not in bfloat16; 3 updates kernels too and fused matrices one by one, and weight
+    # decay spares norms, biases, embeddings, latents, tokens and tables.
+    VERSION: ClassVar[int] = 3
     weight_decay: float = Field(default=0.05, ge=0)
+    """Decoupled decay of matrices and convolution kernels; all other parameters are spared."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Norm to which the gradient of all parameters together is clipped."""
     warmup: Share = 0.03
