@@ -70,7 +70,7 @@ class Weight:
     fused: Fused | None = None
     """How it divides into matrices; None for a single one."""
     is_divisible: bool = True
-    """Whether its matrices are known; if not, Muon cannot update it."""
+    """Whether it is known how it divides; if not, Muon cannot update it."""
 
 
 def weights_that_learn(part: nn.Module, output: nn.Module | None = None) -> Iterator[Weight]:
@@ -91,15 +91,15 @@ def weights_that_learn(part: nn.Module, output: nn.Module | None = None) -> Iter
                 continue
             visited.add(id(parameter))
             kind: Kind = "output" if layer is output and parameter.ndim > 1 else _kind(layer, name, parameter)
-            fused = _fused(part, path, name) if kind == "hidden" else None
-            is_stack = kind == "hidden" and _is_stack_of_experts(layer, parameter)
-            is_unknown = fused is None and any(word in path.rpartition(".")[2].lower() for word in FUSED_NAMES)
+            is_hidden = kind == "hidden"
+            fused = _fused(part, path, name) if is_hidden else None
+            seems_fused = fused is None and any(word in path.rpartition(".")[2].lower() for word in FUSED_NAMES)
             yield Weight(
                 name=f"{path}.{name}".lstrip("."),
                 parameter=parameter,
                 kind=kind,
                 fused=fused,
-                is_divisible=not (is_stack or is_unknown),
+                is_divisible=not (is_hidden and (seems_fused or _is_stack_of_experts(layer, parameter))),
             )
 
 
