@@ -44,6 +44,7 @@ _TINY = Design(
             batch=64,
             mix=Mix(image=1.0),
             lr=LearningRates(connector=2e-2),
+            max_questions=6,
         ),
         Stage(
             name="video",

@@ -75,7 +75,7 @@ def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: 
         stage: limits the questions per sample.
     """
     tokens, target_tokens = data.text_tokens[kind]
-    turns = min(stage.max_questions, data.turns[kind])
+    turns = data.turns[kind] if stage.max_questions is None else min(stage.max_questions, data.turns[kind])
     text, targets = turns * tokens, turns * target_tokens
     extra = data.separator_tokens * design.integration.separators
     if kind == "text":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.paths import StudyPaths, study_paths
@@ -13,7 +14,8 @@ from ablate.plan.gpus import DEFAULT, gpu
 from ablate.plan.prices import Price, price
 from ablate.record import folder_of
 from ablate.spec import SweepSpec, Trial, expand, ranking_metric
-from models.design import AssumedData, Design
+from models.data import left_out
+from models.design import AssumedData, Design, ManifestData
 from models.ladder import scale_card_of
 from models.weights import UncountedError
 
@@ -109,6 +111,7 @@ class Plan:
         """Assumptions of the prices, trials without one, and parts whose licence forbids commercial use."""
         data = dict.fromkeys(p.trial.config.design.data for p in self.planned if p.price)
         notes = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
+        notes += dict.fromkeys(note for p in self.planned for note in _turns_left_out(p.trial.config.design))
         if self.is_priced_on_gpus:
             notes.append(
                 "GPU figures are for bf16 under FSDP, with checkpointing where it is needed; `ablate sweep` so far "
@@ -169,6 +172,15 @@ class Plan:
                 for p in self.planned
             ],
         }
+
+
+def _turns_left_out(design: Design) -> list[str]:
+    """What the stages leave out of the dialogues of a manifest."""
+    if not isinstance(design.data, ManifestData):
+        return []
+    lengths, name = sizes_of(design.data).dialogues, Path(design.data.folder).name
+    sentences = [left_out(lengths, stage, design.mix_of(stage)) for stage in design.schedule]
+    return [f"{name}: {sentence}" for sentence in sentences if sentence]
 
 
 def _as_trained(design: Design) -> Design:

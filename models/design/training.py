@@ -46,6 +46,7 @@ VIDEO_ONLY = Mix(video=1.0)
 class Stage(Part):
     """One stage of training: its data, the parts that are trained, and their learning rates."""
 
+    VERSION: ClassVar[int] = 2  # without `max_questions` all questions are used, not 6
     name: str
     share: Share
     """Share of the trial's training samples that this stage takes."""
@@ -54,8 +55,10 @@ class Stage(Part):
     mix: Mix | None = None
     """Data mix of this stage; where it is left out, the design's `mix`, or video only with the LLM frozen."""
     lr: LearningRates
-    max_questions: int = Field(default=6, ge=1)
-    """Largest number of questions of one conversation in a sample; they are drawn again each time."""
+    max_questions: int | None = Field(default=None, ge=1)
+    """Largest number of questions of one conversation in a sample; all if omitted. Independent questions are drawn
+    again each time the conversation is used. Of a dialogue, whose turns refer to earlier ones, the first are used each
+    time, and what is left out is reported by the plan and in the trial's log."""
 
     def steps(self, samples: int) -> int:
         """Number of optimiser steps: its share of a trial's samples in whole batches, at least one if it has any."""

@@ -62,6 +62,9 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     with Decoder() as decoder:
         corpus = _corpus(config, data, decoder, model, tokenizer)
 
+        for line in _turns_left_out(config, corpus):
+            log(line)
+
         # 4. Training through the stages.
         curve = TrainingCurve(folder)
         yield from _train(model, config, corpus, device, curve, log)
@@ -173,6 +176,15 @@ def _corpus(
         frames = OnDemand(data, decoder, design.data.max_side)
     visual = VisualReader(design, model.encoder, frames, features)
     return Corpus(Prompter(tokenizer), records, items, visual)
+
+
+def _turns_left_out(config: TrialConfig, corpus: Corpus) -> list[str]:
+    """What the stages' `max_questions` leave out of dialogues, a sentence for each stage that leaves out any."""
+    from models.data import dialogue_lengths, left_out
+
+    lengths = dialogue_lengths(corpus.train)
+    sentences = [left_out(lengths, stage, config.design.mix_of(stage)) for stage in config.design.schedule]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _features_name(encoder: Encoder) -> str:
