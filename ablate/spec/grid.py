@@ -96,8 +96,14 @@ def expand(spec: SweepSpec) -> Expansion:
             if hits:
                 excluded += 1
                 continue
-            llm = spec.llms.get(scale)
-            config = TrialConfig(design=cell.design, scale=scale, llm=llm, seed=seed, samples=spec.trial_samples)
+            config = TrialConfig(
+                design=cell.design,
+                scale=scale,
+                llm=spec.llms.get(scale),
+                llm_lr_factor=spec.llm_lr_factors.get(scale),
+                seed=seed,
+                samples=spec.trial_samples,
+            )
             key = trial_key(config)
             trials.setdefault(key, Trial(config, key, design_key(cell.design), cell.label, cell.axes))
     if not trials:

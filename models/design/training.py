@@ -17,7 +17,8 @@ class LearningRates(Part):
     connector: LearningRate = 0.0
     """Learning rate of the resamplers."""
     llm: LearningRate = 0.0
-    """Learning rate of the LLM; multiplied by the scale's factor (models/ladder.py), which is 1 at 3B and 0.15M."""
+    """Learning rate of the LLM; multiplied by the scale's factor, which is stated in the spec, or that of
+    models/ladder.py: 1 at 3B and 0.15M."""
 
 
 class Mix(Part):

@@ -99,6 +99,8 @@ class TrialConfig(Part):
     """Label of the LLM's size (models/ladder.py)."""
     llm: str | None = None
     """Weights of the LLM where the label is the user's: a hub id or a folder."""
+    llm_lr_factor: float | None = Field(default=None, gt=0)
+    """Factor of the schedule's learning rates of the LLM at this scale; that of models/ladder.py if omitted."""
     seed: int = Field(ge=0, lt=2**32)
     samples: int = Field(ge=1)
     """Number of training samples over all stages."""

@@ -10,7 +10,7 @@ import pytest
 
 from models.cards import LLMS, SCALES, llm_card
 from models.design import TrialConfig
-from models.ladder import LADDER, REFERENCE, SMALLEST_SCALED, published_factor, scale_card, scale_card_of
+from models.ladder import LADDER, REFERENCE, SMALLEST_ON_GPU, published_factor, scale_card, scale_card_of
 from models.presets import PRESETS
 
 TABLE_7 = {1_543_714_304: 5e-5, 3_085_938_688: 2e-5, 7_615_616_512: 1e-5}
@@ -99,7 +99,7 @@ def test_an_llm_without_a_card_needs_no_gpu_where_its_files_are_small(tmp_path: 
     write_header(tmp_path / "model-1.safetensors", rows=1_000)
     step = scale_card_of(config("mine", str(tmp_path)))
     assert (step.llm_lr_factor, step.gpus) == (1.0, 0)
-    write_header(tmp_path / "model-2.safetensors", rows=SMALLEST_SCALED // 64)
+    write_header(tmp_path / "model-2.safetensors", rows=SMALLEST_ON_GPU // 64)
     assert scale_card_of(config("mine", str(tmp_path))).gpus == 1
 
 
