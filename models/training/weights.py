@@ -116,7 +116,7 @@ def _is_stack_of_experts(layer: nn.Module, parameter: nn.Parameter) -> bool:
 
 def _fused(part: nn.Module, path: str, name: str) -> Fused | None:
     """The layout of a layer's parameter; None if it is a single matrix, as far as is known."""
-    layer = part.get_submodule(path)
+    layer: Any = part.get_submodule(path)
     if name == "in_proj_weight":
         return Fused(sizes=(layer.embed_dim,) * 3)
     owner_path, _, layer_name = path.rpartition(".")
