@@ -62,9 +62,6 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     with Decoder() as decoder:
         corpus = _corpus(config, data, decoder, model, tokenizer)
 
-        for line in _turns_left_out(config, corpus):
-            log(line)
-
         # 4. Training through the stages.
         curve = TrainingCurve(folder)
         yield from _train(model, config, corpus, device, curve, log)
@@ -99,9 +96,12 @@ def _prepare_torch(job: Job, config: TrialConfig) -> torch.device:
 def _train(
     model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device, curve: TrainingCurve, log: TrialLog
 ) -> Iterator[Progress]:
-    """Train the model in place; steps are added to the curve, reused steps of an earlier trial are logged."""
+    """Train the model in place; steps are added to the curve. Logged are turns that no stage trains on, and reused
+    steps of an earlier trial."""
     from models.training import train
 
+    for sentence in _turns_left_out(config, corpus):
+        log(sentence)
     for step in train(model, config, corpus, device):
         rate = curve.add(asdict(step))
         if step.is_shared:
