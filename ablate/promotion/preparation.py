@@ -19,7 +19,7 @@ from ablate.paths import PUBLISHED
 from ablate.plan import gpu
 from ablate.promotion.costs import Unit, costs_of, prices_of, samples_of
 from ablate.spec import SCALE_LABEL
-from ablate.study import KnownDesigns, StudyScores, known_designs, load_study
+from ablate.study import KnownDesigns, StudyScores, factors_in_words, known_designs, load_study
 from analysis.promotion import (
     Candidates,
     Prior,
@@ -183,9 +183,8 @@ def _stated_factor(request: Request, designs: KnownDesigns) -> float | None:
     """
     factors = designs.llm_lr_factors.get(request.large, frozenset((None,)))
     if len(factors) > 1:
-        stated = " and ".join(sorted("none" if factor is None else f"{factor:g}" for factor in factors))
         raise UsageError(
-            f"study {request.study!r} has trials at {request.large} with several `llm_lr_factor` ({stated}), so their "
+            f"study {request.study!r} has trials at {request.large} with several `llm_lr_factor` ({factors_in_words(factors)}), so their "
             "scores cannot be compared: train them again with one factor, or in a study of their own"
         )
     return next(iter(factors))

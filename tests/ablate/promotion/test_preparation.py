@@ -107,6 +107,8 @@ def test_scores_of_several_factors_at_the_large_scale_are_refused(studied, tmp_p
         finish(tmp_path / f"{name}.yaml", 60, 1.0, 0.4)
     with pytest.raises(UsageError, match=r"trials at 0.7M with several `llm_lr_factor` \(0.25 and none\)"):
         prepare(Request(study="own", large="0.7M", blind=True))
+    (note,) = [note for note in load_study("own").notes if "llm_lr_factor" in note]
+    assert note.startswith("trials at 0.7M (0.25 and none) state different `llm_lr_factor`")
 
 
 def test_the_spec_says_why_and_from_which_runs(studied):
