@@ -184,8 +184,8 @@ def _stated_factor(request: Request, designs: KnownDesigns) -> float | None:
     factors = designs.llm_lr_factors.get(request.large, frozenset((None,)))
     if len(factors) > 1:
         raise UsageError(
-            f"study {request.study!r} has trials at {request.large} with several `llm_lr_factor` ({factors_in_words(factors)}), so their "
-            "scores cannot be compared: train them again with one factor, or in a study of their own"
+            f"study {request.study!r} has trials at {request.large} with several `llm_lr_factor` "
+            f"({factors_in_words(factors)}), so their scores cannot be compared: train them again with one factor, or in a study of their own"
         )
     return next(iter(factors))
 
