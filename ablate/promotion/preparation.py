@@ -185,7 +185,8 @@ def _stated_factor(request: Request, designs: KnownDesigns) -> float | None:
     if len(factors) > 1:
         raise UsageError(
             f"study {request.study!r} has trials at {request.large} with several `llm_lr_factor` "
-            f"({factors_in_words(factors)}), so their scores cannot be compared: train them again with one factor, or in a study of their own"
+            f"({factors_in_words(factors)}), so their scores cannot be compared: train them again with one factor, or "
+            "in a study of their own"
         )
     return next(iter(factors))
 

@@ -22,10 +22,7 @@ class Scale(BaseModel):
         use_attribute_docstrings=True,
         json_schema_extra={
             "required": ["label"],
-            "anyOf": [
-                {"required": ["llm"]},
-                {"required": ["llm_lr_factor"], "properties": {"label": {"enum": list(LADDER)}}},
-            ],
+            "anyOf": [{"required": ["llm"]}, {"properties": {"label": {"enum": list(LADDER)}}}],
         },
     )
 

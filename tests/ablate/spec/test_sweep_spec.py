@@ -236,5 +236,5 @@ def test_the_schema_has_labels_and_own_scales():
     scale = schema["$defs"]["Scale"]
     assert scale["required"] == ["label"]
     of_llm, of_ladder = scale["anyOf"]
-    assert (of_llm["required"], of_ladder["required"]) == (["llm"], ["llm_lr_factor"])
+    assert of_llm["required"] == ["llm"]
     assert of_ladder["properties"]["label"]["enum"] == label["enum"]
