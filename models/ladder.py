@@ -6,7 +6,7 @@ unknown until it is downloaded.
 
 Recipe at every published size (Apollo, Table 7: the same at 1.5B, 3B and 7B): batch 256 and a warm-up of 3% of a
 stage's steps, as in the schedules and optimisers of designs; only the learning rate of the LLM differs, by
-`published_factor`.
+`published_factor`, or by the factor that a spec states for the scale.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from pathlib import Path
 from pydantic import Field
 
 from models.cards import LLMS, SCALES, LlmCard, llm_card, misspelt
-from models.design import Part, TrialConfig
+from models.design import LearningRates, Part, Stage, TrialConfig
 from models.weights import UncountedError, local_config, split_revision, stored_params, why_not_here
 
 REFERENCE = "Qwen/Qwen2.5-3B-Instruct"
 """LLM at which schedules for published LLMs give the learning rate: the one of Apollo's ablations."""
-SMALLEST_SCALED = 250_000_000
-"""Number of parameters below which learning rates are not scaled: half of the smallest published LLM, 0.5B, rounded."""
+FITTED = (LLMS["Qwen/Qwen2.5-1.5B-Instruct"].params, LLMS["Qwen/Qwen2.5-7B-Instruct"].params)
+"""Number of parameters of the smallest and the largest LLM to which `published_factor` was fitted."""
+SMALLEST_ON_GPU = 250_000_000
+"""Number of parameters from which a trial asks for a GPU: half of the smallest published LLM, 0.5B, rounded."""
 
 
 class ScaleCard(Part):
@@ -44,13 +46,13 @@ class ScaleCard(Part):
 
 
 def published_factor(card: LlmCard) -> float:
-    """Factor of a schedule's learning rate of the LLM: parameters of the 3B LLM / parameters of this one.
+    """Factor of a schedule's learning rate of the LLM: parameters of the 3B LLM / parameters of this one, at most 2.0.
 
     Apollo's Table 7 trains with 5e-5, 2e-5 and 1e-5 at 1.5B, 3B and 7B: a power law fitted to it has the exponent -1.01
-    (tests/models/test_ladder.py), so 1/parameters. At 0.5B it is extrapolated (6.2 times the rate at 3B); an LLM below
-    `SMALLEST_SCALED` keeps the schedule's own rate.
+    (tests/models/test_ladder.py), so 1/parameters. Below 1.5B nothing is published, and the factor stays that of 1.5B:
+    extrapolated, the rate at 0.5B would be 6.2 times that at 3B. `rate_note` says where the rule goes beyond its data.
     """
-    return LLMS[REFERENCE].params / card.params if card.params >= SMALLEST_SCALED else 1.0
+    return LLMS[REFERENCE].params / max(card.params, FITTED[0])
 
 
 LADDER: dict[str, ScaleCard] = {
@@ -83,9 +85,9 @@ def scale_card(label: str, own: Iterable[str] = ()) -> ScaleCard:
 def own_scale_card(label: str, llm: str) -> ScaleCard:
     """The scale of a label that a spec defines itself.
 
-    An LLM without a card keeps the schedule's learning rates, and needs a GPU unless its files are small. So does a hub
-    id that is not in the table even if this machine has a copy of it: the rates enter a trial's key, which must be the
-    same on every machine.
+    An LLM without a card keeps the schedule's learning rates, unless the spec states a factor, and needs a GPU unless
+    its files are small. So does a hub id that is not in the table even if this machine has a copy of it: the rates
+    enter a trial's key, which must be the same on every machine.
 
     Args:
         label: label of the spec.
@@ -100,18 +102,25 @@ def own_scale_card(label: str, llm: str) -> ScaleCard:
     shipped = next((scale for scale in LADDER.values() if scale.llm == llm and not scale.gpus), None)
     if shipped is not None:
         return shipped.model_copy(update={"label": label})
-    is_published = split_revision(llm)[0] in LLMS
-    if not is_published:
+    if not _is_published(llm):
         _refuse_impossible(llm)
-    card = _card(llm)
+    card, sized = _card(llm), _card_everywhere(llm)
     params = card.params if card else stored_params(llm)
-    is_same_everywhere = is_published or Path(llm).exists()
     return ScaleCard(
         label=label,
         llm=llm,
-        llm_lr_factor=published_factor(card) if card and is_same_everywhere else 1.0,
-        gpus=0 if params is not None and params < SMALLEST_SCALED else 1,
+        llm_lr_factor=published_factor(sized) if sized else 1.0,
+        gpus=0 if params is not None and params < SMALLEST_ON_GPU else 1,
     )
+
+
+def _card_everywhere(llm: str) -> LlmCard | None:
+    """The card of an LLM, if every machine has the same."""
+    return _card(llm) if _is_published(llm) or Path(llm).exists() else None
+
+
+def _is_published(llm: str) -> bool:
+    return split_revision(llm)[0] in LLMS
 
 
 def _card(llm: str) -> LlmCard | None:
@@ -130,10 +139,42 @@ def _refuse_impossible(llm: str) -> None:
 
 
 def scale_card_of(config: TrialConfig) -> ScaleCard:
-    """The scale of a trial.
+    """The scale of a trial, with the factor of learning rates that the trial states, if it states one.
 
     Raises:
         ValueError: there is no such scale, or its LLM cannot exist.
         FileNotFoundError: there is no such shipped part.
     """
-    return scale_card(config.scale) if config.llm is None else own_scale_card(config.scale, config.llm)
+    card = scale_card(config.scale) if config.llm is None else own_scale_card(config.scale, config.llm)
+    factor = config.llm_lr_factor
+    return card if factor is None else card.model_copy(update={"llm_lr_factor": factor})
+
+
+def rates_of(config: TrialConfig, stage: Stage) -> LearningRates:
+    """Peak learning rates of a stage at a trial's scale; raises as `scale_card_of`."""
+    return stage.lr.model_copy(update={"llm": stage.lr.llm * scale_card_of(config).llm_lr_factor})
+
+
+def rate_note(config: TrialConfig) -> str | None:
+    """What is assumed of the LLM's learning rate at a trial's scale, in a sentence.
+
+    None where it is stated, was measured (the embedded ladder), is within the rule's data, or the LLM is frozen. Raises
+    as `scale_card_of`.
+    """
+    scale = scale_card_of(config)
+    is_embedded = any(one.llm == scale.llm and not one.gpus for one in LADDER.values())
+    if config.llm_lr_factor is not None or is_embedded or not any(stage.lr.llm for stage in config.design.schedule):
+        return None
+    card, fix = _card_everywhere(scale.llm), "the scale's `llm_lr_factor` states another factor"
+    if card is None:
+        return (
+            f"{scale.label}: the size of {scale.llm} is unknown, so the LLM's learning rates are those of the schedule "
+            f"(factor 1); {fix}"
+        )
+    if FITTED[0] <= card.params <= FITTED[1]:
+        return None
+    how = "capped at that of 1.5B" if card.params < FITTED[0] else "extrapolated"
+    return (
+        f"{scale.label}: the factor {scale.llm_lr_factor:.3g} of the LLM's learning rates is {how}, since Apollo's "
+        f"rates, to which the rule was fitted, are for 1.5B to 7B; {fix}"
+    )

@@ -44,6 +44,7 @@ _TINY = Design(
             batch=64,
             mix=Mix(image=1.0),
             lr=LearningRates(connector=2e-2),
+            max_questions=6,
         ),
         Stage(
             name="video",
@@ -74,7 +75,8 @@ _APOLLO = Design(
 )
 """Baseline of the paper's ablations (arXiv 2412.10360): Qwen2.5-3B, InternVideo2 + SigLIP, a Perceiver with 16 tokens
 per frame, 2 fps, 750K samples (section 4), plain token integration (Table 1 and Table 2 have the same scores for their
-baselines), AdamW at batch 256 (Table 7), at most 200 clips as in the paper's fine-tuning. Assumed, since not published:
+baselines), the LLM's learning rate of Table 12's schedules, 3e-5 (2e-5 in Table 7 is the final 3B model's), AdamW at
+batch 256 (Table 7), at most 200 clips as in the paper's fine-tuning. Assumed, since not published:
 the two-stage schedule (row 5 of Table 12), its split of the samples, and row 2 of Table 13 as the mix."""
 
 PRESETS: dict[str, Preset] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, assert_never, get_args
 
-from models.data import Kind, TrainingSample, load_train
+from models.data import Kind, TrainingSample, dialogue_lengths, load_train
 from models.design import AssumedData, Data, ManifestData, TinyData
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -32,6 +33,8 @@ class Sizes:
     """Kind -> questions per sample."""
     images: float
     """Images per sample of kind `multi_image`."""
+    dialogues: Mapping[Kind, Mapping[int, int]] = field(default_factory=dict)
+    """Kind -> number of turns -> number of conversations whose turns are not independent."""
     timestamp_tokens: int = 16
     """Text tokens of `clip from MM:SS-MM:SS: `; assumed for Qwen's tokenizer."""
     separator_tokens: int = 8
@@ -100,6 +103,7 @@ def _sizes_of_manifest(folder: Path) -> Sizes:
         text_tokens=text_tokens,
         turns=turns,
         images=sum(albums) / len(albums),
+        dialogues=dialogue_lengths(samples),
         note=f"{folder.name}: text tokens are estimated at {CHARACTERS_PER_TOKEN:g} characters each{how}",
     )
 

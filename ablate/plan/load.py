@@ -10,7 +10,7 @@ from models.cards import encoder_card, llm_card
 from models.costs import Learning, Load, Model, training_flops
 from models.data import Kind
 from models.design import Design, Mix, Perceiver, Split, Stage, TrialConfig, warmup_steps
-from models.ladder import scale_card_of
+from models.ladder import rates_of, scale_card_of
 from models.video import largest, num_clips, pooled_shape
 
 
@@ -75,7 +75,7 @@ def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: 
         stage: limits the questions per sample.
     """
     tokens, target_tokens = data.text_tokens[kind]
-    turns = min(stage.max_questions, data.turns[kind])
+    turns = data.turns[kind] if stage.max_questions is None else min(stage.max_questions, data.turns[kind])
     text, targets = turns * tokens, turns * target_tokens
     extra = data.separator_tokens * design.integration.separators
     if kind == "text":
@@ -110,14 +110,13 @@ def stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> 
         return steps * stage.batch * sum(share * per_sample(load) for share, load in loads)
 
     steps = stage.steps(config.samples)
-    lr = stage.lr.model_dump() | {"llm": stage.lr.llm * scale_card_of(config).llm_lr_factor}
     return StagePlan(
         name=stage.name,
         samples=steps * stage.batch,
         batch=stage.batch,
         steps=steps,
         warmup_steps=warmup_steps(steps, design.optimizer.warmup),
-        lr=lr,
+        lr=rates_of(config, stage).model_dump(),
         mix=_shares(mix),
         frames=total(lambda load: load.clips * design.clip_frames + load.images),
         visual_tokens=total(lambda load: load.visual),

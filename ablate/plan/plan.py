@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.paths import StudyPaths, study_paths
@@ -13,8 +14,9 @@ from ablate.plan.gpus import DEFAULT, gpu
 from ablate.plan.prices import Price, price
 from ablate.record import folder_of
 from ablate.spec import SweepSpec, Trial, expand, ranking_metric
-from models.design import AssumedData, Design
-from models.ladder import scale_card_of
+from models.data import left_out
+from models.design import AssumedData, Design, ManifestData
+from models.ladder import rate_note, rates_of, scale_card_of
 from models.weights import UncountedError
 
 if TYPE_CHECKING:
@@ -36,6 +38,12 @@ class Planned:
     """None if prices were not asked for, or it cannot be priced."""
     unpriced: str | None = None
     """Why it cannot be priced; None if it is, or prices were not asked for."""
+
+    @property
+    def llm_rate(self) -> float:
+        """Highest peak learning rate of the LLM in any stage, at the trial's scale; 0 if the LLM is frozen."""
+        config = self.trial.config
+        return max(rates_of(config, stage).llm for stage in config.design.schedule)
 
     @property
     def is_missing(self) -> bool:
@@ -109,6 +117,8 @@ class Plan:
         """Assumptions of the prices, trials without one, and parts whose licence forbids commercial use."""
         data = dict.fromkeys(p.trial.config.design.data for p in self.planned if p.price)
         notes = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
+        notes += dict.fromkeys(note for p in self.planned for note in _turns_left_out(p.trial.config.design))
+        notes += dict.fromkeys(note for p in self.planned if (note := rate_note(p.trial.config)))
         if self.is_priced_on_gpus:
             notes.append(
                 "GPU figures are for bf16 under FSDP, with checkpointing where it is needed; `ablate sweep` so far "
@@ -160,6 +170,7 @@ class Plan:
                     "scale": p.trial.config.scale,
                     "seed": p.trial.config.seed,
                     "samples": p.trial.config.samples,
+                    "llm_lr": p.llm_rate,
                     "axes": p.trial.axes,
                     "status": p.status,
                     "cpus": p.cpus,
@@ -169,6 +180,15 @@ class Plan:
                 for p in self.planned
             ],
         }
+
+
+def _turns_left_out(design: Design) -> list[str]:
+    """What the stages leave out of the dialogues of a manifest."""
+    if not isinstance(design.data, ManifestData):
+        return []
+    lengths, name = sizes_of(design.data).dialogues, Path(design.data.folder).name
+    sentences = [left_out(lengths, stage, design.mix_of(stage)) for stage in design.schedule]
+    return [f"{name}: {sentence}" for sentence in sentences if sentence]
 
 
 def _as_trained(design: Design) -> Design:

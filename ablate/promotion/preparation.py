@@ -19,7 +19,7 @@ from ablate.paths import PUBLISHED
 from ablate.plan import gpu
 from ablate.promotion.costs import Unit, costs_of, prices_of, samples_of
 from ablate.spec import SCALE_LABEL
-from ablate.study import KnownDesigns, StudyScores, known_designs, load_study
+from ablate.study import KnownDesigns, StudyScores, factors_in_words, known_designs, load_study
 from analysis.promotion import (
     Candidates,
     Prior,
@@ -90,6 +90,8 @@ class Prepared:
     """Design -> price of a trial at the large scale; designs that cannot be priced are missing."""
     samples: int | None
     """Number of training samples of a trial at the large scale; None where unknown."""
+    llm_lr_factor: float | None
+    """Factor of the LLM's learning rates at the large scale that the study's trials there state; None if none."""
     costs_n: Floats
     """Cost of all seeds of each design at the large scale, in `unit`."""
     unit: Unit
@@ -127,6 +129,7 @@ def prepare(request: Request) -> Prepared:
         raise UsageError(f"study {request.study!r}: {error}") from None
     designs = known_designs(request.study, request.designs)
     samples = samples_of(request.train_samples, table, designs)
+    factor = _stated_factor(request, designs)
     prices = _prices(request, designs, candidates.designs, samples)
     costs_n, unit, notes = costs_of(candidates.designs, prices, len(request.seeds))
     notes = [designs.note, *notes] if designs.note else notes
@@ -137,6 +140,7 @@ def prepare(request: Request) -> Prepared:
         study_designs=designs,
         prices=prices,
         samples=samples,
+        llm_lr_factor=factor,
         costs_n=costs_n,
         unit=unit,
         notes=(*notes, *_notes_on_scores(scores, transfer)),
@@ -169,6 +173,22 @@ def _refuse_invalid(request: Request) -> None:
     except (ValueError, FileNotFoundError) as error:
         fix = "" if request.llm else f"; a scale of your own is --to {request.large}=HUB-ID-OR-FOLDER"
         raise UsageError(f"--to {request.large}: {error}{fix}") from None
+
+
+def _stated_factor(request: Request, designs: KnownDesigns) -> float | None:
+    """The factor of the LLM's learning rates that the study's trials at the large scale state.
+
+    Raises:
+        UsageError: they differ, so that neither their scores nor those of new trials are comparable.
+    """
+    factors = designs.llm_lr_factors.get(request.large, frozenset((None,)))
+    if len(factors) > 1:
+        raise UsageError(
+            f"study {request.study!r} has trials at {request.large} with several `llm_lr_factor` "
+            f"({factors_in_words(factors)}), so their scores cannot be compared: train them again with one factor, or "
+            "in a study of their own"
+        )
+    return next(iter(factors))
 
 
 def _prices(request: Request, designs: KnownDesigns, names: tuple[str, ...], samples: int | None) -> dict[str, Price]:

@@ -110,11 +110,13 @@ def _spec_fields(prepared: Prepared, selection: Selection, run_ids: Callable[[st
     benchmarks = {designs.configs[name].data.benchmark for name in selection.promoted}
     is_of_benchmark = prepared.table.metric.split("/", 1)[0].removesuffix("_prob") in benchmarks
     scales = " and ".join(prepared.candidates.scales)
+    scale = {"label": request.large, "llm": request.llm, "llm_lr_factor": prepared.llm_lr_factor}
+    stated = {key: value for key, value in scale.items() if value is not None}
     return SpecFields(
         study=f"{request.study}-promoted" if request.study == PUBLISHED else request.study,
         question=f"Are the designs predicted to be best from {scales} the best at {request.large}?",
         heading=_comments(prepared, selection, run_ids),
-        scale=request.large if request.llm is None else {"label": request.large, "llm": request.llm},
+        scale=stated if len(stated) > 1 else request.large,
         seeds=request.seeds,
         samples=prepared.samples,
         metric=prepared.table.metric if is_of_benchmark else None,
@@ -132,6 +134,7 @@ def _heading(prepared: Prepared, selection: Selection) -> list[str]:
     """How the designs were chosen, and what the choice is based on."""
     request, transfer = prepared.request, prepared.transfer
     card = own_scale_card(request.large, request.llm) if request.llm else scale_card(request.large)
+    factor = card.llm_lr_factor if prepared.llm_lr_factor is None else prepared.llm_lr_factor
     scales, mark = " and ".join(prepared.candidates.scales), _MARK.removeprefix("# ")
     lines = [
         f"{mark} {request.study}, {scales}, by `ablate promote --to {request.large}`: {selection.policy}.",
@@ -139,7 +142,7 @@ def _heading(prepared: Prepared, selection: Selection) -> list[str]:
         f"{selection.chance:.0%}; {selection.cost:.4g} {prepared.unit}.",
         f"Transfer model: {transfer.prior_share:.0%} prior ({transfer.prior.source}), {transfer.num_known} designs "
         f"measured at {request.large}.",
-        f"At {request.large} the learning rates of the LLM are {card.llm_lr_factor:.3g} times those below.",
+        f"At {request.large} the learning rates of the LLM are {factor:.3g} times those below.",
     ]
     if transfer.is_relative:
         lines.append("Predicted scores are differences from the mean of all designs: no score at this scale is known.")

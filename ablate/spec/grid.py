@@ -115,6 +115,7 @@ def _trial(spec: SweepSpec, cell: _Cell, scale: str, seed: int) -> Trial:
         scale=scale,
         llm=llm,
         llm_digest=llm_digest(llm, spec.source),
+        llm_lr_factor=spec.llm_lr_factors.get(scale),
         seed=seed,
         samples=spec.trial_samples,
     )

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ablate.errors import UsageError
-from models.ladder import own_scale_card, scale_card
+from models.ladder import LADDER, own_scale_card, scale_card
 
 SCALE_LABEL = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 """Pattern of a scale's label, which is part of file names."""
@@ -20,13 +20,18 @@ class Scale(BaseModel):
         extra="forbid",
         frozen=True,
         use_attribute_docstrings=True,
-        json_schema_extra={"required": ["label", "llm"]},
+        json_schema_extra={
+            "required": ["label"],
+            "anyOf": [{"required": ["llm"]}, {"properties": {"label": {"enum": list(LADDER)}}}],
+        },
     )
 
     label: str = Field(pattern=SCALE_LABEL)
-    """Its name in tables and figures; not one of the ladder's."""
+    """Its name in tables and figures. With `llm`, it is not one of the ladder's; without, it is."""
     llm: str | None = None
     """A hub id, or a folder in the format of transformers."""
+    llm_lr_factor: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
+    """Factor of the schedule's learning rates of the LLM at this scale; that of the ladder's rule if omitted."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,8 +41,12 @@ class Scale(BaseModel):
             return {"label": entry}
         if not isinstance(entry, dict):
             raise ValueError(f"a scale is a label or {{label: ..., llm: ...}}, not {entry!r}")
-        if "label" in entry and not entry.get("llm") and set(entry) <= {"label", "llm"}:
-            raise ValueError("a label of your own needs its `llm`: a hub id or a folder")
+        label = entry.get("label")
+        if isinstance(label, str) and not entry.get("llm") and set(entry) <= set(cls.model_fields):
+            try:
+                scale_card(label)
+            except ValueError as error:
+                raise ValueError(f"a label of your own needs its `llm`: a hub id or a folder ({error})") from None
         return entry
 
     @model_validator(mode="after")

@@ -75,7 +75,8 @@ class SweepSpec(Grid):
     """Several grids in one sweep: their union runs, and trials that they share run once."""
     scales: list[Scale] = Field(min_length=1)
     """Sizes of the LLM. Labels of the ladder: 0.05M, 0.15M, 0.4M and 0.7M are embedded, 0.5B to 7B published LLMs.
-    `{label: 1.7B, llm: Qwen/Qwen3-1.7B}` declares a label of your own for a hub id or a folder."""
+    `{label: 1.7B, llm: Qwen/Qwen3-1.7B}` declares a label of your own for a hub id or a folder.
+    `{label: 0.5B, llm_lr_factor: 3.0}` states the factor of the LLM's learning rates at a scale."""
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     """Random seeds: every design is trained once with each."""
     samples: Annotated[int, Field(ge=1)] | None = None
@@ -143,6 +144,11 @@ class SweepSpec(Grid):
     def llms(self) -> dict[str, str]:
         """The user's own labels -> the LLM of each."""
         return {scale.label: scale.llm for scale in self.scales if scale.llm is not None}
+
+    @property
+    def llm_lr_factors(self) -> dict[str, float]:
+        """Labels -> the factor of the LLM's learning rates that the spec states there."""
+        return {scale.label: scale.llm_lr_factor for scale in self.scales if scale.llm_lr_factor is not None}
 
     @property
     def source(self) -> Source:

@@ -42,8 +42,8 @@ class SpecFields:
     question: str
     heading: Sequence[str]
     """Comment lines at the top."""
-    scale: str | Mapping[str, str]
-    """A label of the ladder, or `{label, llm}`."""
+    scale: str | Mapping[str, str | float]
+    """A label of the ladder, or `{label, llm, llm_lr_factor}` with at least one of the latter two."""
     seeds: Sequence[int]
     samples: int
     metric: str | None

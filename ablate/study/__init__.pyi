@@ -3,6 +3,7 @@ from .consistency import report_on as report_on
 from .designs import KnownDesigns as KnownDesigns
 from .designs import known_designs as known_designs
 from .load import StudyScores as StudyScores
+from .load import factors_in_words as factors_in_words
 from .load import load_scores as load_scores
 from .load import load_study as load_study
 from .load import load_table as load_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class KnownDesigns:
     """Name -> `scale/seed key` of each finished trial."""
     samples: int | None = None
     """Number of training samples of the trials, if it is the same for all."""
+    llm_lr_factors: Mapping[str, frozenset[float | None]] = field(default_factory=dict)
+    """Scale -> factors of the LLM's learning rates that its trials state; None stands for trials that state none."""
     note: str | None = None
     """Source of the configs, if it is not the study itself."""
 
@@ -50,7 +52,7 @@ def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
         return _of_paper()
     named = counting(scan(study_paths(study)))
     own = [(name, r) for name, r in named if r.about.source == "trial"]
-    configs = {name: TrialConfig.model_validate(r.about.resolved).design for name, r in own}
+    trial_configs = [(name, TrialConfig.model_validate(r.about.resolved)) for name, r in own]
     trials: dict[str, list[str]] = {}
     for name, r in named:
         trials.setdefault(name, []).append(f"{r.about.scale}/s{r.about.seed} {r.about.key}")
@@ -60,12 +62,20 @@ def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
     for name, r in own:
         values.setdefault(name, {}).update(r.about.axes)
     return KnownDesigns(
-        configs=configs,
+        configs={name: config.design for name, config in trial_configs},
+        llm_lr_factors=_stated_factors(config for _, config in trial_configs),
         axes=tuple(axes),
         values=values,
         trials={name: tuple(sorted(keys)) for name, keys in trials.items()},
         samples=num_samples.pop() if len(num_samples) == 1 else None,
     )
+
+
+def _stated_factors(configs: Iterable[TrialConfig]) -> dict[str, frozenset[float | None]]:
+    factors: dict[str, set[float | None]] = {}
+    for config in configs:
+        factors.setdefault(config.scale, set()).add(config.llm_lr_factor)
+    return {scale: frozenset(of_scale) for scale, of_scale in factors.items()}
 
 
 def _of_spec(path: Path) -> KnownDesigns:
@@ -75,6 +85,7 @@ def _of_spec(path: Path) -> KnownDesigns:
     axes = dict.fromkeys(axis for trial in trials for axis in trial.axes)
     return KnownDesigns(
         configs=configs,
+        llm_lr_factors=_stated_factors(trial.config for trial in trials),
         axes=tuple(axes),
         values={trial.design_label: trial.axes for trial in trials},
         samples=spec.trial_samples,

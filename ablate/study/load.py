@@ -12,11 +12,11 @@ from ablate.paths import PUBLISHED, StudyPaths, runs_root, study_paths
 from ablate.record import StudyFacts, TrialFolder, facts, scan, studies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
 
-    from ablate.record import TrialScores
+    from ablate.record import Record, TrialScores
     from analysis.tables import ScoreTable
 
 
@@ -37,10 +37,19 @@ class StudyScores:
     """The metric that the latest sweep ranked by."""
     unfinished: tuple[str, ...] = ()
     """Label and state of each trial that has no scores."""
+    mixed_rates: tuple[str, ...] = ()
+    """Scales whose trials state different factors of the LLM's learning rates, with these: `0.5B (3 and none)`."""
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about trials without scores."""
+        """Sentences about trials without scores, and scales whose trials cannot be compared."""
+        mixed = [
+            f"trials at {scale} state different `llm_lr_factor`, so their scores differ by more than the design"
+            for scale in self.mixed_rates
+        ]
+        return [*mixed, *self._notes_on_unfinished()]
+
+    def _notes_on_unfinished(self) -> list[str]:
         if not self.unfinished:
             return []
         first, number = self.unfinished[:MAX_NAMES], len(self.unfinished)
@@ -60,7 +69,7 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
     Raises:
         UsageError: there is no such study, or it has no scores yet.
     """
-    from ablate.study.table import factor_frame, score_frame
+    from ablate.study.table import counting, factor_frame, score_frame
     from analysis.tables import ScoreTable, TableError, published
 
     if study == PUBLISHED:
@@ -79,7 +88,22 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
     unfinished = tuple(unfinished_trials(study, tracking_uri))
-    return StudyScores(chosen, table if is_several else None, study_facts.metric, unfinished)
+    mixed = _mixed_rates(record for _, record in counting(scan(paths))) if local else ()
+    return StudyScores(chosen, table if is_several else None, study_facts.metric, unfinished, mixed)
+
+
+def _mixed_rates(records: Iterable[Record]) -> tuple[str, ...]:
+    """Scales whose trials, of those that count, state different factors of the LLM's learning rates."""
+    factors: dict[str, set[float | None]] = {}
+    for record in records:
+        if record.about.source == "trial":
+            factors.setdefault(record.about.scale, set()).add(record.about.resolved.get("llm_lr_factor"))
+    return tuple(f"{scale} ({factors_in_words(one)})" for scale, one in factors.items() if len(one) > 1)
+
+
+def factors_in_words(factors: Iterable[float | None]) -> str:
+    """Factors of the LLM's learning rates that trials state: `0.25 and none`."""
+    return " and ".join(sorted("none" if factor is None else f"{factor:g}" for factor in factors))
 
 
 def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:

@@ -16,5 +16,7 @@ from .manifest import TrainingSample as TrainingSample
 from .manifest import Turn as Turn
 from .manifest import load_test as load_test
 from .manifest import load_train as load_train
+from .mixing import dialogue_lengths as dialogue_lengths
+from .mixing import left_out as left_out
 from .template import Prompter as Prompter
 from .visual import VisualReader as VisualReader

@@ -60,12 +60,15 @@ class Corpus:
                 self._check_declared(samples, rows)
             yield micro_batches(rows, max_positions)
 
-    def training_row(self, training_sample: TrainingSample, max_questions: int, rng: np.random.Generator) -> Row:
-        """A training sample with at most `max_questions` of its turns, drawn at random if they are independent."""
+    def training_row(self, training_sample: TrainingSample, max_questions: int | None, rng: np.random.Generator) -> Row:
+        """A training sample with at most `max_questions` of its turns, with all if None.
+
+        Independent turns are drawn at random; of a dialogue the first are taken.
+        """
         if training_sample.independent:
             turns = rng.permutation(len(training_sample.turns))[:max_questions].tolist()
         else:
-            turns = list(range(min(max_questions, len(training_sample.turns))))
+            turns = list(range(len(training_sample.turns)))[:max_questions]
         branches = self.prompter.training_branches(training_sample, turns)
         return self.row(training_sample.media, self.design.sampling, branches)
 

@@ -1,13 +1,14 @@
-"""Training samples drawn in the proportions of a mix. No torch here."""
+"""Training samples drawn in the proportions of a mix, and what a stage leaves out of them. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 from models.data.manifest import Kind, ManifestError, TrainingSample
-from models.design import Mix
+from models.design import Mix, Stage
 
 KINDS: tuple[Kind, ...] = ("text", "image", "video", "multi_image")
 """Order in which the kinds of a stage are drawn; a new kind goes last, so that the same seed draws the same samples."""
@@ -43,3 +44,34 @@ def draw(samples: list[TrainingSample], mix: Mix, count: int, rng: np.random.Gen
 def _endless(deck: list[TrainingSample], rng: np.random.Generator) -> Iterator[TrainingSample]:
     while True:
         yield from (deck[i] for i in rng.permutation(len(deck)))
+
+
+def dialogue_lengths(samples: Iterable[TrainingSample]) -> dict[Kind, Counter[int]]:
+    """Kind -> number of turns -> number of conversations whose turns are not independent."""
+    lengths: dict[Kind, Counter[int]] = {kind: Counter() for kind in KINDS}
+    for sample in samples:
+        if not sample.independent:
+            lengths[sample.kind][len(sample.turns)] += 1
+    return lengths
+
+
+def left_out(lengths: Mapping[Kind, Mapping[int, int]], stage: Stage, mix: Mix) -> str | None:
+    """The turns of dialogues that a stage never trains on, in a sentence; None if there are none.
+
+    Args:
+        lengths: those of `dialogue_lengths`.
+        stage: its `max_questions` is the limit.
+        mix: the stage's mix; kinds without a share are not trained on.
+    """
+    most = stage.max_questions
+    if most is None:
+        return None
+    counts = [item for kind, counter in lengths.items() if getattr(mix, kind) for item in counter.items()]
+    total = sum(turns * count for turns, count in counts)
+    cut = sum(max(0, turns - most) * count for turns, count in counts)
+    if not cut:
+        return None
+    return (
+        f"`max_questions: {most}` of stage {stage.name!r} leaves out {cut:,} of {total:,} turns of dialogues "
+        f"({cut / total:.1%}): the first {most} of each are used"
+    )

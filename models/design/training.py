@@ -17,7 +17,8 @@ class LearningRates(Part):
     connector: LearningRate = 0.0
     """Learning rate of the resamplers."""
     llm: LearningRate = 0.0
-    """Learning rate of the LLM; multiplied by the scale's factor (models/ladder.py), which is 1 at 3B and 0.15M."""
+    """Learning rate of the LLM; multiplied by the scale's factor, which is stated in the spec, or that of
+    models/ladder.py: 1 at 3B and 0.15M."""
 
 
 class Mix(Part):
@@ -46,6 +47,7 @@ VIDEO_ONLY = Mix(video=1.0)
 class Stage(Part):
     """One stage of training: its data, the parts that are trained, and their learning rates."""
 
+    VERSION: ClassVar[int] = 2  # without `max_questions` all questions are used, not 6
     name: str
     share: Share
     """Share of the trial's training samples that this stage takes."""
@@ -54,8 +56,10 @@ class Stage(Part):
     mix: Mix | None = None
     """Data mix of this stage; where it is left out, the design's `mix`, or video only with the LLM frozen."""
     lr: LearningRates
-    max_questions: int = Field(default=6, ge=1)
-    """Largest number of questions of one conversation in a sample; they are drawn again each time."""
+    max_questions: int | None = Field(default=None, ge=1)
+    """Largest number of questions of one conversation in a sample; all if omitted. Independent questions are drawn
+    again each time the conversation is used. Of a dialogue, whose turns refer to earlier ones, the first are used each
+    time, and what is left out is reported by the plan and in the trial's log."""
 
     def steps(self, samples: int) -> int:
         """Number of optimiser steps: its share of a trial's samples in whole batches, at least one if it has any."""
@@ -77,7 +81,9 @@ class AdamW(Part):
     """AdamW with warm-up and cosine decay (Apollo, Table 7)."""
 
     kind: Literal["adamw"]
+    VERSION: ClassVar[int] = 2  # weight decay spares norms, biases, embeddings, latents, tokens and tables
     weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled decay of matrices and convolution kernels; all other parameters are spared."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Norm to which the gradient of all parameters together is clipped."""
     warmup: Share = 0.03
@@ -85,12 +91,15 @@ class AdamW(Part):
 
 
 class Muon(Part):
-    """Muon on two-dimensional hidden weights, AdamW on the rest, both with the learning rates of AdamW
+    """Muon on hidden matrices and convolution kernels, AdamW on the rest, both with the learning rates of AdamW
     (models/training/muon.py)."""
 
     kind: Literal["muon"]
-    VERSION: ClassVar[int] = 2  # computes in float32 on a CPU, not in bfloat16
+    # 2 computes in float32 on a CPU, not in bfloat16; 3 updates kernels too and fused matrices one by one, and weight
+    # decay spares norms, biases, embeddings, latents, tokens and tables.
+    VERSION: ClassVar[int] = 3
     weight_decay: float = Field(default=0.05, ge=0)
+    """Decoupled decay of matrices and convolution kernels; all other parameters are spared."""
     grad_clip: float = Field(default=1.0, gt=0)
     """Norm to which the gradient of all parameters together is clipped."""
     warmup: Share = 0.03

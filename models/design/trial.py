@@ -101,6 +101,8 @@ class TrialConfig(Part):
     """Weights of the LLM where the label is the user's: a hub id (`name` or `name@revision`) or a folder."""
     llm_digest: str | None = None
     """Digest of the LLM's folder and its tokenizer, as the `digest` of an encoder; None for a hub id."""
+    llm_lr_factor: float | None = Field(default=None, gt=0)
+    """Factor of the schedule's learning rates of the LLM at this scale; that of models/ladder.py if omitted."""
     seed: int = Field(ge=0, lt=2**32)
     samples: int = Field(ge=1)
     """Number of training samples over all stages."""

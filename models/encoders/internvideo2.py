@@ -6,6 +6,7 @@ Shapes: B clip, N frame, L position (class token, then time, height and width in
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,9 @@ class LayerScale(nn.Module):
 
 class Attention(nn.Module):
     """Self-attention whose queries and keys are normed over all heads together."""
+
+    FUSED: ClassVar = {"qkv": 3}
+    """Layers that hold several matrices -> their number (models/training/weights.py)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

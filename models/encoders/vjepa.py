@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,9 @@ from models.weights import (
 
 class Attention(nn.Module):
     """Self-attention with one matrix for queries, keys and values."""
+
+    FUSED: ClassVar = {"qkv": 3}
+    """Layers that hold several matrices -> their number (models/training/weights.py)."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

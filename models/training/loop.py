@@ -19,7 +19,7 @@ from models.architecture import VideoLMM
 from models.costs import POSITIONS_PER_MICRO_BATCH
 from models.data import Corpus, Row
 from models.design import TrialConfig
-from models.ladder import scale_card_of
+from models.ladder import rates_of
 from models.training.optimizers import make_optimizers, warmup_cosine
 from models.training.parts import freeze, train_mode
 from models.training.shared_starts import START_CACHE, Step
@@ -65,7 +65,7 @@ def _train_stage(
     stage, counts = schedule[index], [stage.steps(config.samples) for stage in schedule]
     done = sum(counts[:index])
     samples = sum(steps * earlier.batch for steps, earlier in zip(counts[:index], schedule, strict=False))
-    lr = stage.lr.model_copy(update={"llm": stage.lr.llm * scale_card_of(config).llm_lr_factor})
+    lr = rates_of(config, stage)
     freeze(model, lr)
     optimizers = make_optimizers(model, optimizer_config, lr)
     schedulers = [warmup_cosine(o, counts[index], optimizer_config.warmup) for o in optimizers]

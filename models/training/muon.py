@@ -3,7 +3,8 @@
 torch.optim.Muon computes in bfloat16, which takes half of a step or more on a processor without bfloat16 instructions
 (AVX2 only: a step of the embedded study's `video-mae` takes 190 ms, and 102 ms with `Muon32`). On a GPU `Muon32`
 computes in bfloat16 too. Learning rates are those of AdamW (`match_rms_adamw`, Liu et al., arXiv 2502.16982): the root
-mean square of an update is 0.2.
+mean square of an update is 0.2. A convolution kernel counts as the matrix (outputs, all that it multiplies), as in
+Jordan's Muon; the matrices of a fused layer are updated one by one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from models.training.weights import Fused
 
 MOMENTUM = 0.95
 NEWTON_SCHULZ_STEPS = 5
@@ -24,7 +27,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon32(torch.optim.Optimizer):
-    """Muon on two-dimensional weights, with Nesterov momentum and decoupled weight decay."""
+    """Muon on matrices and convolution kernels, with Nesterov momentum and decoupled weight decay."""
 
     def __init__(
         self, params: Iterable[nn.Parameter] | Iterable[Mapping[str, Any]], lr: float = 0.0, weight_decay: float = 0.0
@@ -32,14 +35,15 @@ class Muon32(torch.optim.Optimizer):
         """Split each group of parameters by shape.
 
         Args:
-            params: two-dimensional parameters, or groups of them with learning rates of their own.
+            params: parameters of at least two dimensions, or groups of them with learning rates of their own; the
+                group of a fused layer has its layout as `fused`.
             lr: learning rate of groups without one.
             weight_decay: decoupled weight decay of groups without one.
         """
         items: list[Any] = list(params)
         groups = items if items and isinstance(items[0], Mapping) else [{"params": items}]
         groups_by_shape = [{**group, "params": same} for group in groups for same in _by_shape(group["params"])]
-        super().__init__(groups_by_shape, {"lr": lr, "weight_decay": weight_decay})
+        super().__init__(groups_by_shape, {"lr": lr, "weight_decay": weight_decay, "fused": None})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
@@ -48,14 +52,30 @@ class Muon32(torch.optim.Optimizer):
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if not weights:
                 continue
-            gradients = [weight.grad for weight in weights]
-            momenta = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
-            for momentum, gradient in zip(momenta, gradients, strict=True):
-                momentum.lerp_(gradient, 1 - MOMENTUM)
-            update = orthogonalise(torch.stack(gradients).lerp(torch.stack(momenta), MOMENTUM))
-            rate = group["lr"] * 0.2 * max(update.shape[1:]) ** 0.5
-            for weight, direction in zip(weights, update, strict=True):
-                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(direction, alpha=rate)
+            updates = _updates([self._averaged(weight) for weight in weights], group["fused"])
+            for weight, update in zip(weights, updates, strict=True):
+                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+
+    def _averaged(self, weight: nn.Parameter) -> Tensor:
+        """The gradient averaged with its momentum, which is updated first (Nesterov)."""
+        assert weight.grad is not None
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
+        return weight.grad.lerp(state["momentum"], MOMENTUM)
+
+
+def _updates(gradients: list[Tensor], fused: Fused | None) -> list[Tensor]:
+    """Updates of weights of one shape at a learning rate of 1: orthogonal matrices with a root mean square of 0.2."""
+    matrices = [fused.split(gradient) if fused else [gradient.flatten(1)] for gradient in gradients]
+    updates: list[Tensor] = []  # for each matrix of a weight, those of all weights
+    for same in zip(*matrices, strict=True):
+        directions = orthogonalise(torch.stack(same))
+        updates.append(directions.mul_(0.2 * max(directions.shape[1:]) ** 0.5))
+    if fused:
+        return [fused.join(list(parts)) for parts in zip(*updates, strict=True)]
+    return [update.view_as(gradient) for update, gradient in zip(updates[0], gradients, strict=True)]
 
 
 def _by_shape(weights: Iterable[nn.Parameter]) -> list[list[nn.Parameter]]:

@@ -6,49 +6,59 @@ import math
 from typing import assert_never
 
 import torch
-from torch import nn
 from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from models.architecture import VideoLMM
 from models.design import AdamW, LearningRates, Muon, Optimizer, warmup_steps
 from models.training.muon import Muon32
-
-NOT_HIDDEN = ("embed", "lm_head", "latents", "wte", "wpe")
-"""Parts of the names of two-dimensional parameters that are not hidden weights, and so not updated by Muon (Jordan et
-al., "Muon", 2024)."""
-
-
-def is_hidden(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a hidden weight matrix, which Muon updates; AdamW updates all others."""
-    return parameter.ndim == 2 and not any(word in name for word in NOT_HIDDEN)
+from models.training.weights import Fused, Weight, refuse_indivisible, weights_that_learn
 
 
 def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> list[TorchOptimizer]:
-    """Optimisers of the parts that learn, with one parameter group per part and kind of parameter.
+    """Optimisers of the parts that learn, with groups by part and kind of parameter.
+
+    Weight decay acts on matrices and kernels alone (`models/training/weights.py`). `Trainer` of transformers, with
+    which Apollo and LLaVA train, spares biases and norms too, but lets embeddings, latents, tokens and position tables
+    decay.
 
     `freeze` must have been called with the same learning rates.
+
+    Raises:
+        ValueError: Muon does not know the matrices of a fused layer.
     """
-    hidden: list[dict[str, object]] = []
-    rest: list[dict[str, object]] = []
+    muon: list[dict[str, object]] = []
+    adamw: list[dict[str, object]] = []
     for name, part in model.parts().items():
         rate = getattr(lr, name)
         if rate == 0:
             continue
-        named = [(n, p) for n, p in part.named_parameters() if p.requires_grad]
-        matrices = [p for n, p in named if is_hidden(n, p)]
-        others = [p for n, p in named if not is_hidden(n, p)]
-        hidden += [{"params": matrices, "lr": rate}] if matrices else []
-        rest += [{"params": others, "lr": rate}] if others else []
+        weights = list(weights_that_learn(part, model.llm.get_output_embeddings()))
+        is_muon = isinstance(config, Muon)
+        if is_muon:
+            refuse_indivisible(weights)
+            muon += _groups_of_muon(weights, rate)
+        decaying = [w.parameter for w in weights if w.kind == "output" or (w.kind == "hidden" and not is_muon)]
+        spared = [w.parameter for w in weights if w.kind == "spared"]
+        adamw += [{"params": decaying, "lr": rate}] if decaying else []
+        adamw += [{"params": spared, "lr": rate, "weight_decay": 0.0}] if spared else []
     match config:
-        case AdamW():
-            return [torch.optim.AdamW([*hidden, *rest], weight_decay=config.weight_decay, fused=True)]
-        case Muon():
-            muon = [Muon32(hidden, weight_decay=config.weight_decay)] if hidden else []
-            adam = [torch.optim.AdamW(rest, weight_decay=config.weight_decay, fused=True)] if rest else []
-            return [*muon, *adam]
+        case AdamW() | Muon():
+            return [
+                *([Muon32(muon, weight_decay=config.weight_decay)] if muon else []),
+                *([torch.optim.AdamW(adamw, weight_decay=config.weight_decay, fused=True)] if adamw else []),
+            ]
         case _:
             assert_never(config)
+
+
+def _groups_of_muon(weights: list[Weight], rate: float) -> list[dict[str, object]]:
+    """Groups of the hidden weights, one for each layout."""
+    layouts: dict[Fused | None, list[torch.nn.Parameter]] = {}
+    for weight in weights:
+        if weight.kind == "hidden":
+            layouts.setdefault(weight.fused, []).append(weight.parameter)
+    return [{"params": parameters, "lr": rate, "fused": fused} for fused, parameters in layouts.items()]
 
 
 def warmup_cosine(optimizer: TorchOptimizer, steps: int, warmup: float) -> LambdaLR:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -10,7 +12,16 @@ import pytest
 
 from models.cards import LLMS, SCALES, llm_card
 from models.design import TrialConfig
-from models.ladder import LADDER, REFERENCE, SMALLEST_SCALED, published_factor, scale_card, scale_card_of
+from models.ladder import (
+    LADDER,
+    REFERENCE,
+    SMALLEST_ON_GPU,
+    published_factor,
+    rate_note,
+    rates_of,
+    scale_card,
+    scale_card_of,
+)
 from models.presets import PRESETS
 
 TABLE_7 = {1_543_714_304: 5e-5, 3_085_938_688: 2e-5, 7_615_616_512: 1e-5}
@@ -38,6 +49,42 @@ def test_the_study_scaled_over_these():
     ]
 
 
+def test_the_factor_has_no_cliff_and_is_that_of_1_5b_for_everything_smaller():
+    """The rule before: 12 times the schedule's rate at 251M parameters, and the schedule's own rate at 249M."""
+    base = LLMS["Qwen/Qwen2.5-0.5B-Instruct"]
+    cards = [dataclasses.replace(base, layers=layers, hidden=hidden) for layers in (1, 24) for hidden in (64, 512, 896)]
+    assert {published_factor(card) for card in cards} == {scale_card("Qwen2.5-1.5B").llm_lr_factor}
+    assert scale_card("0.5B").llm_lr_factor == pytest.approx(2.0, abs=1e-3)
+    sizes = sorted((card.params, published_factor(card)) for card in [*cards, *LLMS.values()])
+    for (smaller, factor), (larger, next_factor) in itertools.pairwise(sizes):
+        assert next_factor <= factor <= next_factor * max(1, larger / smaller) * (1 + 1e-12)
+
+
+def noted(scale: str, llm: str | None = None, **changes: object) -> str | None:
+    """The note on a trial of the preset for published LLMs."""
+    trial = TrialConfig(design=PRESETS["apollo"].design, scale=scale, llm=llm, seed=0, samples=100)
+    return rate_note(trial.model_copy(update=changes))
+
+
+def test_rates_outside_the_rules_data_are_noted():
+    assert str(noted("0.5B")).startswith("0.5B: the factor 2 of the LLM's learning rates is capped at that of 1.5B")
+    assert "the factor 0.377 of the LLM's learning rates is extrapolated" in str(noted("Qwen3-8B"))
+    assert "mine: the size of who/Llama-1B is unknown" in str(noted("mine", "who/Llama-1B"))
+    assert all(noted(label) is None for label in ("1.5B", "3B", "7B", "Qwen2.5-7B", "0.05M", "0.7M"))
+    assert noted("mine", "tiny/llm-0.7M@2") is None
+    assert noted("0.5B", llm_lr_factor=3.0) is None
+    frozen = PRESETS["apollo"].design.model_copy(update={"schedule": PRESETS["apollo"].design.schedule[:1]})
+    assert noted("0.5B", design=frozen) is None
+
+
+def test_a_stated_factor_replaces_that_of_the_rule():
+    for trial in (config("0.5B"), config("3B"), config("0.15M"), config("mine", "who/Llama-1B")):
+        stated = trial.model_copy(update={"llm_lr_factor": 1.25})
+        assert scale_card_of(stated) == scale_card_of(trial).model_copy(update={"llm_lr_factor": 1.25})
+        stage = trial.design.schedule[-1]
+        assert rates_of(stated, stage) == stage.lr.model_copy(update={"llm": 1.25 * stage.lr.llm})
+
+
 def test_learning_rates_of_table_7_fall_as_one_over_parameters():
     exponent, _ = np.polyfit(np.log(list(TABLE_7)), np.log(list(TABLE_7.values())), 1)
     assert exponent == pytest.approx(-1.0, abs=0.02)
@@ -45,7 +92,6 @@ def test_learning_rates_of_table_7_fall_as_one_over_parameters():
         factor = next(published_factor(card) for card in LLMS.values() if card.params == params)
         assert 2e-5 * factor == pytest.approx(rate, rel=0.25)  # Table 7 rounds to one digit
     assert published_factor(LLMS[REFERENCE]) == 1
-    assert scale_card("0.5B").llm_lr_factor == pytest.approx(6.246, abs=1e-3)  # extrapolated
 
 
 def test_the_recipe_of_table_7_is_that_of_the_preset():
@@ -75,7 +121,7 @@ def test_a_label_of_ones_own_means_the_llm_it_is_given(tmp_path: Path):
     assert scale_card_of(config("0.15M")) is LADDER["0.15M"]
 
 
-def test_small_llms_of_ones_own_keep_the_schedules_rate_and_need_no_gpu(tmp_path: Path):
+def test_small_llms_of_ones_own_have_the_rate_of_1_5b_and_need_no_gpu(tmp_path: Path):
     shipped = scale_card_of(config("mine", "tiny/llm-0.7M@2"))
     assert (shipped.label, shipped.llm_lr_factor, shipped.gpus) == ("mine", 64 / 112, 0)
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100}
@@ -83,7 +129,7 @@ def test_small_llms_of_ones_own_keep_the_schedules_rate_and_need_no_gpu(tmp_path
     assert (
         scale_card_of(config("mine", str(tmp_path))).llm_lr_factor,
         scale_card_of(config("mine", str(tmp_path))).gpus,
-    ) == (1, 0)
+    ) == (published_factor(LLMS["Qwen/Qwen2.5-1.5B-Instruct"]), 0)
 
 
 def test_an_llm_that_nothing_is_known_of_keeps_the_schedules_rate_and_asks_for_a_gpu():
@@ -99,7 +145,7 @@ def test_an_llm_without_a_card_needs_no_gpu_where_its_files_are_small(tmp_path: 
     write_header(tmp_path / "model-1.safetensors", rows=1_000)
     step = scale_card_of(config("mine", str(tmp_path)))
     assert (step.llm_lr_factor, step.gpus) == (1.0, 0)
-    write_header(tmp_path / "model-2.safetensors", rows=SMALLEST_SCALED // 64)
+    write_header(tmp_path / "model-2.safetensors", rows=SMALLEST_ON_GPU // 64)
     assert scale_card_of(config("mine", str(tmp_path))).gpus == 1
 
 

@@ -12,6 +12,7 @@ SHARED_COLUMNS = {
     "samples": "training samples",
     "CPU": "CPU",
     "GPU": "GPU",
+    "LLM lr": "peak learning rate of the LLM",
     "vision": "vision parameters",
     "connector": "connector parameters",
     "LLM": "LLM parameters",
@@ -20,6 +21,8 @@ SHARED_COLUMNS = {
     "text": "text tokens a video",
 }
 """Columns that move below the table where all trials have one value -> its description there."""
+NARROW = ("key", "vision", "LLM", "connector", "text", "frames", "visual", "samples", "CPU", "GPU")
+"""Columns that a narrow terminal leaves out, in this order, until the table fits; `--json` has them."""
 
 
 def show_plan(plan: Plan, *, as_json: bool) -> None:
@@ -30,19 +33,50 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     shared = {name: rows[0].get(name, "") for name in names if name in SHARED_COLUMNS}
     shared = {name: value for name, value in shared.items() if all(row.get(name) == value for row in rows)}
-    columns = [name for name in names if name not in shared]
-    trials = _plan_table(columns, rows)
-    needed = Measurement.get(OUT, OUT.options.update(width=PIPE_WIDTH), trials).maximum
-    if needed > OUT.width:  # a narrow terminal: --json has the keys
-        trials = _plan_table([name for name in columns if name != "key"], rows)
-    OUT.print(trials)
+    rates = _rates_by_scale(plan) if "LLM lr" not in shared else None
+    columns = [name for name in names if name not in shared and not (name == "LLM lr" and rates)]
+    left_out = _print_fitting(columns, rows)
     if shared:
         OUT.print(f"each: {', '.join(f'{value} {SHARED_COLUMNS[name]}' for name, value in shared.items())}")
+    if rates:
+        OUT.print(f"{SHARED_COLUMNS['LLM lr']}: {rates}")
+    if left_out:
+        OUT.print(f"left out of the table for its width: {', '.join(left_out)} (--json has all)")
     OUT.print(f"\n{counts(plan)}")
     if plan.is_priced:
         _print_totals(plan)
     for note in [*(plan.notes() if plan.pricing else []), *plan.warnings]:
         ERR.print(f"note: {note}", style="yellow")
+
+
+def _print_fitting(columns: list[str], rows: list[dict[str, str]]) -> list[str]:
+    """Print the table, on a narrow terminal without some columns; returns these."""
+    left_out: list[str] = []
+    wide = OUT.options.update(width=PIPE_WIDTH)
+    trials = _plan_table(columns, rows)
+    for name in NARROW:
+        if Measurement.get(OUT, wide, trials).maximum <= OUT.width:
+            break
+        if name in columns:
+            left_out.append(name)
+            trials = _plan_table([name for name in columns if name not in left_out], rows)
+    OUT.print(trials)
+    return left_out
+
+
+def _rates_by_scale(plan: Plan) -> str | None:
+    """The LLM's learning rate at each scale; None if trials of one scale differ."""
+    labels: dict[str, list[str]] = {}
+    for scale, rate in dict.fromkeys((p.trial.config.scale, _rate(p)) for p in plan.planned):
+        labels.setdefault(rate, []).append(scale)
+    scales = [scale for same in labels.values() for scale in same]
+    if len(scales) > len(set(scales)):
+        return None
+    return ", ".join(f"{rate} at {' and '.join(same)}" for rate, same in labels.items())
+
+
+def _rate(p: Planned) -> str:
+    return f"{p.llm_rate:.2g}" if p.llm_rate else "frozen"
 
 
 def _plan_table(names: list[str], rows: list[dict[str, str]]) -> Table:
@@ -61,6 +95,7 @@ def _plan_row(p: Planned) -> dict[str, str]:
         "samples": f"{p.trial.config.samples:,}",
         "CPU": f"{p.cpus:g}",
         "GPU": f"{p.gpus:g}",
+        "LLM lr": _rate(p),
     }
     if p.price is None:
         return row

@@ -108,9 +108,12 @@ def _build(config: TrialConfig, content: TrialContent) -> tuple[VideoLMM, PreTra
 def _train(
     model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device, curve: TrainingCurve, log: TrialLog
 ) -> Iterator[Progress]:
-    """Train the model in place; steps are added to the curve, reused steps of an earlier trial are logged."""
+    """Train the model in place; steps are added to the curve. Logged are turns that no stage trains on, and reused
+    steps of an earlier trial."""
     from models.training import train
 
+    for sentence in _turns_left_out(config, corpus):
+        log(sentence)
     for step in train(model, config, corpus, device):
         rate = curve.add(asdict(step))
         if step.is_shared:
@@ -208,6 +211,15 @@ def features_name(encoder: Encoder, weights: list[WeightsContent]) -> str:
         config["weights"] = encoder.digest or "-".join([encoder.weights, *content])
     version = type(encoder).VERSION
     return "-".join(str(value) for value in config.values()) + (f"-v{version}" if version > 1 else "")
+
+
+def _turns_left_out(config: TrialConfig, corpus: Corpus) -> list[str]:
+    """What the stages' `max_questions` leave out of dialogues, a sentence for each stage that leaves out any."""
+    from models.data import dialogue_lengths, left_out
+
+    lengths = dialogue_lengths(corpus.train)
+    sentences = [left_out(lengths, stage, config.design.mix_of(stage)) for stage in config.design.schedule]
+    return [sentence for sentence in sentences if sentence]
 
 
 def seed_everything(seed: int) -> None:

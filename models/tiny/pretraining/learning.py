@@ -1,6 +1,7 @@
 """Optimiser for the pre-training of the shipped parts: Muon for hidden matrices, AdamW for all other parameters.
 
-Betas, weight decay and schedule differ from those of trials and are kept, so that the parts can be reproduced.
+Betas, weight decay, schedule and the choice of matrices differ from those of trials and are kept, so that the parts can
+be reproduced.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from models.training import is_hidden
-
 _WARMUP = 0.05
 """Share of the steps in which the learning rate rises from 0."""
+_NOT_HIDDEN = ("embed", "lm_head", "latents", "wte", "wpe")
+"""Parts of the names of two-dimensional parameters that AdamW updates."""
+
+
+def _is_hidden(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim == 2 and not any(word in name for word in _NOT_HIDDEN)
 
 
 def _by_torch(params: list[nn.Parameter], lr: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -41,7 +46,7 @@ class Learner:
         rest: list[nn.Parameter] = []
         for module in modules:
             for name, parameter in module.named_parameters():
-                (hidden if is_hidden(name, parameter) else rest).append(parameter)
+                (hidden if _is_hidden(name, parameter) else rest).append(parameter)
         self.parameters = [*hidden, *rest]
         self.optimizers = (
             muon(hidden, muon_lr, 0.05),

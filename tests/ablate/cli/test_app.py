@@ -225,6 +225,37 @@ def test_another_models_package_is_refused_by_name(tmp_path, kind):
     assert "'import models' finds" in done.stderr
 
 
+@pytest.mark.parametrize("columns", [80, 120, 1000])
+def test_a_plan_shows_the_llms_rate_and_fits_the_terminal(columns: int, monkeypatch, tmp_path: Path):
+    from rich.console import Console
+
+    from ablate.cli.views import plan
+
+    file = io.StringIO()
+    monkeypatch.setattr(plan, "OUT", Console(highlight=False, markup=False, soft_wrap=True, width=columns, file=file))
+    noted = ablate("plan", "apollo/scaling_consistency").stderr
+    head, *rows = file.getvalue().splitlines()
+    table, (rates,) = rows[:84], [row for row in rows if row.startswith("peak learning rate")]
+    assert max(len(row.rstrip()) for row in (head, *table)) <= columns
+    assert not any("\u2026" in row for row in (head, *table)), "nothing is cut"
+    assert {"PFLOPs", "GiB/GPU", "GPU-h"} <= set(head.split())
+    assert rates == "peak learning rate of the LLM: 6e-05 at 0.5B and 1.5B, 2.3e-05 at 4B, 1.2e-05 at 7B"
+    assert any("left out of the table" in row for row in rows) == (columns < 1000)
+    assert "note: 0.5B: the factor 2 of the LLM's learning rates is capped" in noted
+
+
+def test_a_plan_shows_the_llms_rate_of_each_trial_where_designs_differ(tmp_path: Path):
+    spec = tmp_path / "rates.yaml"
+    spec.write_text(
+        "study: s\nbase: tiny\naxes: {schedule.1.lr.llm: [0.005, 0.001]}\nscales: [{label: 0.4M, llm_lr_factor: 0.5}]\n"
+    )
+    head, *rows = ablate("plan", spec).stdout.splitlines()
+    at = head.index("LLM lr")
+    assert [row[at : at + 6].strip() for row in rows[:2]] == ["0.0025", "0.0005"]
+    priced = json.loads(ablate("plan", spec, "--json").stdout)["trials"]
+    assert [trial["llm_lr"] for trial in priced] == [0.0025, 0.0005]
+
+
 def test_assumed_data_are_for_plans_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert json.loads(ablate("plan", "apollo/resamplers", "--json").stdout)["missing"] == 3

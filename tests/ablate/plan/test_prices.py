@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AutoTokenizer
 
 from ablate.errors import InfeasibleError, SpecError, UsageError
-from ablate.plan import Price, Pricing, gpu, make_plan, price, sizes_of
+from ablate.plan import Plan, Price, Pricing, gpu, make_plan, price, sizes_of
 from ablate.plan.data_sizes import TINY
 from ablate.plan.gpus import gpus
 from ablate.spec import expand, find_spec, load_spec
@@ -270,6 +270,32 @@ def test_a_manifest_has_durations_or_its_videos_are_opened(tmp_path: Path):
     (tmp_path / "train.json").write_text(json.dumps(records))
     sizes = sizes_of(data.model_copy(update={"digest": "2"}))
     assert "no video could be opened: 60 s each is assumed" in sizes.note
+
+
+def test_turns_that_max_questions_leaves_out_are_noted(tmp_path: Path):
+    talk = [{"from": "human", "value": "x" * 40}, {"from": "gpt", "value": "y" * 8}]
+    records = [{"conversations": talk * 5}, {"conversations": talk}, {"conversations": talk * 9, "independent": True}]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    question = {"question": "x", "options": ["a", "b"], "answer": 0, "category": "c"}
+    Image.new("RGB", (8, 8)).save(tmp_path / "i.png")
+    (tmp_path / "test.json").write_text(json.dumps([{"image": "i.png", "questions": [question]}]))
+
+    def plan(stage: str) -> Plan:
+        (tmp_path / "s.yaml").write_text(
+            "study: s\nbase: tiny\nscales: [0.05M]\naxes: {sampling: [{kind: fps, fps: 1}]}\nset:\n"
+            f"  data: {{kind: manifest, benchmark: b, folder: '{tmp_path}'}}\n"
+            f"  schedule: [{{name: all, share: 1, batch: 2, mix: {{text: 1}}, lr: {{llm: 1.0e-3}}{stage}}}]\n"
+        )
+        return make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))
+
+    few, every = plan(", max_questions: 2"), plan("")
+    sentence = "`max_questions: 2` of stage 'all' leaves out 3 of 6 turns of dialogues (50.0%)"
+    assert [note for note in few.notes() if "turns of dialogues" in note] == [
+        f"{tmp_path.name}: {sentence}: the first 2 of each are used"
+    ]
+    assert not [note for note in every.notes() if "turns of dialogues" in note]
+    tokens = [one.planned[0].price.stages[0].text_tokens for one in (few, every)]
+    assert tokens[1] == pytest.approx(tokens[0] * 5 / 2), "five turns a conversation on average"
 
 
 def test_the_longest_video_is_never_left_out(tmp_path: Path):

@@ -18,7 +18,7 @@ from ablate.plan import make_plan
 from ablate.promotion import Request, backtests, choose, next_steps, prepare, write
 from ablate.record import Result, Score, folder_of
 from ablate.run import about
-from ablate.spec import Chosen, SpecFields, design_key, load_spec, sweep_text
+from ablate.spec import Chosen, SpecFields, design_key, expand, load_spec, sweep_text
 from ablate.study import checked_predictions, known_designs, load_study, report_on
 from analysis import consistency
 from analysis.promotion import Policy
@@ -83,6 +83,32 @@ def test_the_spec_runs_exactly_the_chosen_designs(studied):
     assert plan.metric == "tinybench/overall"
     # labels are those of the study, so that tables show one name for each design
     assert {p.trial.design_label for p in plan.planned} == set(selection.promoted)
+
+
+def test_a_factor_stated_at_the_large_scale_is_carried_along(studied, tmp_path: Path):
+    """Trials at the large scale with another learning rate than those measured there would not be comparable."""
+    few = SPEC.replace("scales: [0.05M, 0.15M]", "scales: [{label: 0.7M, llm_lr_factor: 0.25}]")
+    assert few != SPEC
+    (tmp_path / "large.yaml").write_text(few.replace("uniform, frames: 4", "uniform, frames: 2"))
+    finish(tmp_path / "large.yaml", 60, 1.0, 0.4)
+    request = Request(study="own", large="0.7M", blind=True)
+    prepared, _, written = promoted(request, Policy(rule="top-k", value=3))
+    assert prepared.llm_lr_factor == 0.25
+    assert "scales: [{label: 0.7M, llm_lr_factor: 0.25}]" in written.spec.read_text()
+    assert "0.25 times those below" in written.spec.read_text()
+    trials = expand(load_spec(written.spec)).trials
+    assert {scale_card_of(trial.config).llm_lr_factor for trial in trials} == {0.25}
+
+
+def test_scores_of_several_factors_at_the_large_scale_are_refused(studied, tmp_path: Path):
+    for name, scale, frames in (("a", "0.7M", 4), ("b", "{label: 0.7M, llm_lr_factor: 0.25}", 2)):
+        text = SPEC.replace("[0.05M, 0.15M]", f"[{scale}]").replace("uniform, frames: 4", f"uniform, frames: {frames}")
+        (tmp_path / f"{name}.yaml").write_text(text)
+        finish(tmp_path / f"{name}.yaml", 60, 1.0, 0.4)
+    with pytest.raises(UsageError, match=r"trials at 0.7M with several `llm_lr_factor` \(0.25 and none\)"):
+        prepare(Request(study="own", large="0.7M", blind=True))
+    (note,) = [note for note in load_study("own").notes if "llm_lr_factor" in note]
+    assert note.startswith("trials at 0.7M (0.25 and none) state different `llm_lr_factor`")
 
 
 def test_the_spec_says_why_and_from_which_runs(studied):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from ablate.errors import SpecError, UsageError
-from ablate.spec import expand, find_spec, json_schema, load_spec
+from ablate.spec import Trial, expand, find_spec, json_schema, load_spec
 from ablate.spec.shipped import shipped_sweeps
+from models.ladder import rates_of, scale_card, scale_card_of
 
 VALID = """\
 study: s
@@ -172,12 +173,40 @@ def test_an_own_llm_may_be_any_hub_id_or_folder(load, tmp_path: Path):
         assert load(VALID.replace("0.15M", f"{{label: 1.7B, llm: {llm}}}")).trials[0].label == "uniform8@1.7B/s0"
 
 
+def test_a_scale_may_state_the_factor_of_the_llms_learning_rates(load, tmp_path: Path):
+    def only(entry: str) -> Trial:
+        return load(VALID.replace("0.15M", entry)).trials[0]
+
+    default, stated = only("0.5B"), only("{label: 0.5B, llm_lr_factor: 3}")
+    assert (stated.config.scale, stated.config.llm, stated.config.llm_lr_factor) == ("0.5B", None, 3.0)
+    assert stated.label == default.label
+    assert stated.key != default.key
+    assert rates_of(stated.config, stated.config.design.schedule[1]).llm == pytest.approx(3 * 5e-3)
+    same = only(f"{{label: 0.5B, llm_lr_factor: {scale_card('0.5B').llm_lr_factor!r}}}")
+    assert same.key == default.key, "stating the factor that is used anyway makes no other trial"
+    own = only("{label: mine, llm: Qwen/Qwen3-1.7B, llm_lr_factor: 1.5}")
+    assert scale_card_of(own.config).llm_lr_factor == 1.5
+    path = tmp_path / "factor.yaml"
+    path.write_text(VALID.replace("0.15M", "0.15M, {label: 0.5B, llm_lr_factor: 3}"))
+    assert load_spec(path, scales=["0.5B"]).llm_lr_factors == {"0.5B": 3.0}, "--scales keeps what the file states"
+
+
 @pytest.mark.parametrize(
     ("entry", "says"),
     [
         ("{label: 3B, llm: Qwen/Qwen2.5-7B-Instruct}", "scales.0: '3B' is one of the ladder's scales"),
         ("{label: 1.7B, lm: x}", "scales.0.lm: unknown key 'lm'; did you mean 'llm'?"),
         ("{label: 1.7B}", "scales.0: a label of your own needs its `llm`"),
+        ("{label: 1.5, llm_lr_factor: 2}", "scales.0.label: Input should be a valid string"),
+        (
+            "{label: 1.6B, llm_lr_factor: 2}",
+            "needs its `llm`: a hub id or a folder (unknown scale '1.6B', did you mean",
+        ),
+        ("{label: 0.5B, llm_lr_factor: 0}", "scales.0.llm_lr_factor: Input should be greater than 0, not 0"),
+        ("{label: 0.5B, llm_lr_factor: '2'}", "scales.0.llm_lr_factor: Input should be a valid number, not '2'"),
+        ("{label: 0.5B, llm_lr_factor: true}", "scales.0.llm_lr_factor: Input should be a valid number, not True"),
+        ("{label: 0.5B, llm_lr_factor: .inf}", "scales.0.llm_lr_factor: Input should be a finite number, not inf"),
+        ("{label: 0.5B, lr_factor: 2}", "scales.0.lr_factor: unknown key 'lr_factor'; did you mean 'llm_lr_factor'?"),
         ("{llm: Qwen/Qwen2.5-7B-Instruct}", "scales.0.label: missing"),
         ("{label: a/b, llm: Qwen/Qwen2.5-7B-Instruct}", "scales.0.label: "),
         ("{label: mine, llm: Qwen/Qwen2.5-7B-Instrct}", "did you mean 'Qwen/Qwen2.5-7B-Instruct'?"),
@@ -204,4 +233,8 @@ def test_the_schema_has_labels_and_own_scales():
     label, own = schema["properties"]["scales"]["items"]["anyOf"]
     assert {"0.15M", "3B", "Qwen2.5-7B"} <= set(label["enum"])
     assert own == {"$ref": "#/$defs/Scale"}
-    assert schema["$defs"]["Scale"]["required"] == ["label", "llm"]
+    scale = schema["$defs"]["Scale"]
+    assert scale["required"] == ["label"]
+    of_llm, of_ladder = scale["anyOf"]
+    assert of_llm["required"] == ["llm"]
+    assert of_ladder["properties"]["label"]["enum"] == label["enum"]

@@ -34,6 +34,35 @@ def test_steps_are_torchs_except_for_its_bfloat16():
     assert (ours - theirs).norm() < 0.02 * moved
 
 
+def test_a_kernel_takes_the_step_of_the_matrix_that_it_is():
+    """A convolution multiplies every patch by a matrix: outputs x (inputs x kernel)."""
+    torch.manual_seed(0)
+    start = torch.randn(8, 4, 3, 3)
+    kernel, matrix = nn.Parameter(start.clone()), nn.Parameter(start.flatten(1).clone())
+    optimizer = Muon32([kernel, matrix], lr=0.02, weight_decay=0.05)
+    for _ in range(3):
+        kernel.grad = torch.randn(8, 4, 3, 3)
+        matrix.grad = kernel.grad.flatten(1)
+        optimizer.step()
+    assert kernel.shape == start.shape
+    torch.testing.assert_close(kernel.flatten(1), matrix)
+    moved = (kernel - start * (1 - 0.02 * 0.05) ** 3).square().mean().sqrt() / (3 * 0.02)
+    assert 0.05 < moved < 0.25, "the root mean square of an update is near 0.2, as of AdamW"
+
+
+def test_momenta_are_allocated_once(monkeypatch: pytest.MonkeyPatch):
+    weights = [nn.Parameter(torch.randn(6, 4)) for _ in range(3)]
+    optimizer = Muon32(weights, lr=0.1)
+    allocated: list[torch.Size] = []
+    zeros_like = torch.zeros_like
+    monkeypatch.setattr(torch, "zeros_like", lambda one: allocated.append(one.shape) or zeros_like(one))
+    for _ in range(3):
+        for weight in weights:
+            weight.grad = torch.randn(6, 4)
+        optimizer.step()
+    assert len(allocated) == len(weights)
+
+
 def test_groups_keep_their_rates_and_weights_without_a_gradient_stay():
     fast, slow, idle = (nn.Parameter(torch.eye(4)) for _ in range(3))
     optimizer = Muon32([{"params": [fast, idle], "lr": 0.1}, {"params": [slow], "lr": 0.01}])

@@ -41,7 +41,7 @@ from models.data import (
     VisualReader,
 )
 from models.data.integration import IMAGE_TOKEN, splice
-from models.data.mixing import draw
+from models.data.mixing import dialogue_lengths, draw, left_out
 from models.data.packing import micro_batches
 from models.design import AdamW, Design, Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
 from models.encoders import CombinedEncoder
@@ -258,6 +258,44 @@ def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
     assert {id(p) for p in model.image_path.parameters()} <= names
 
 
+def answers(prompter: Prompter, row: Row) -> list[str]:
+    words = [prompter._tokenizer.decode([token]) for branch in row.branches for _, token in branch.targets]
+    return [word for word in words if not word.startswith("<")]
+
+
+def test_max_questions_draws_independent_questions_again_and_takes_the_first_of_a_dialogue(corpus, prompter):
+    numbers = ("one", "two", "three", "four")
+    turns = tuple(Turn((FIRST,), number) for number in numbers)
+    dialogue, questions = (replace(TEXT, turns=turns, independent=independent) for independent in (False, True))
+    rng = np.random.default_rng(0)
+    assert answers(prompter, corpus.training_row(dialogue, None, rng)) == list(numbers)
+    assert sorted(answers(prompter, corpus.training_row(questions, None, rng))) == sorted(numbers)
+    assert [answers(prompter, corpus.training_row(dialogue, 2, rng)) for _ in range(3)] == [["one", "two"]] * 3
+    drawn = [tuple(answers(prompter, corpus.training_row(questions, 2, rng))) for _ in range(50)]
+    assert {len(set(pair)) for pair in drawn} == {2}
+    assert {number for pair in drawn for number in pair} == set(numbers)
+    assert len(set(drawn)) == 12, "every pair in every order"
+
+
+def test_what_max_questions_leaves_out_of_dialogues_is_counted():
+    lengths = dialogue_lengths([TEXT, TEXT, replace(TEXT, turns=TEXT.turns * 3), VIDEO, PAIR])
+
+    def sentence(most: int | None, **mix: float) -> str | None:
+        rates = LearningRates(connector=1e-3, llm=1e-3)
+        stage = Stage(name="a", share=1.0, batch=2, mix=Mix(**mix), lr=rates, max_questions=most)
+        return left_out(lengths, stage, Mix(**mix))
+
+    assert sentence(1, text=0.5, video=0.5) == (
+        "`max_questions: 1` of stage 'a' leaves out 7 of 10 turns of dialogues (70.0%): the first 1 of each are used"
+    )
+    assert "leaves out 4 of 10 turns" in str(sentence(2, text=1.0))
+    assert sentence(6, text=1.0) is None
+    assert sentence(None, text=1.0) is None
+    assert sentence(1, video=1.0) is None, (
+        "independent questions are drawn again, and kinds without a share do not count"
+    )
+
+
 def test_training_and_test_may_sample_differently(corpus):
     other = with_design(corpus, DESIGN.model_copy(update={"test_sampling": Uniform(kind="uniform", frames=5)}))
     assert other.test_row(ITEM, "video", []).prefix.count(VIDEO_TOKEN) == 5 * 2
@@ -376,14 +414,14 @@ def test_every_learning_parameter_is_in_one_group(model):
         assert sorted(grouped) == sorted(id(p) for p in model.trainable())
 
 
-def test_muon_trains_a_connector_without_matrices(model, corpus):
-    """Convolutions have four dimensions, so Muon gets none of a stage that trains them alone."""
+def test_muon_trains_a_connector_of_convolutions(model, corpus):
     model.resampler = ConvPoolResampler(16, 32, (1, 1, 2))
     stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-2))
-    design = DESIGN.model_copy(update={"schedule": (stage,), "optimizer": Muon(kind="muon")})
+    design = DESIGN.model_copy(update={"schedule": (stage,), "optimizer": Muon(kind="muon", weight_decay=0.0)})
     before = model.resampler.rise.weight.clone()
     list(train(model, config(design=design, samples=2), with_design(corpus, design), CPU))
-    assert not torch.equal(before, model.resampler.rise.weight)
+    update = (model.resampler.rise.weight - before).square().mean().sqrt() / 1e-2
+    assert 0.1 < update < 0.25, "AdamW's first update would have a root mean square of 1"
 
 
 def test_a_frozen_part_computes_as_in_evaluation(model):
