@@ -34,8 +34,6 @@ class Sizes:
     """Images per sample of kind `multi_image`."""
     timestamp_tokens: int = 16
     """Text tokens of `clip from MM:SS-MM:SS: `; assumed for Qwen's tokenizer."""
-    separator_tokens: int = 8
-    """Text tokens of both separators; assumed for Qwen's tokenizer."""
     note: str | None = None
     """What is assumed or estimated, in a sentence; None if nothing is."""
 
@@ -77,7 +75,6 @@ TINY = Sizes(
     turns={"text": 1.0, "image": 7.4, "multi_image": 20.0, "video": 13.0},
     images=2.5,
     timestamp_tokens=14,
-    separator_tokens=2,
 )
 """Sizes of the embedded study, counted with its tokenizer on world seed 1."""
 

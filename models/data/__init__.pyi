@@ -4,8 +4,11 @@ from .batch import Row as Row
 from .batch import Sampled as Sampled
 from .batch import collate as collate
 from .corpus import Corpus as Corpus
+from .corpus import Modality as Modality
+from .corpus import ScoredRow as ScoredRow
 from .integration import VIDEO_TOKEN as VIDEO_TOKEN
 from .integration import timestamp as timestamp
+from .letters import LETTERS as LETTERS
 from .manifest import Kind as Kind
 from .manifest import ManifestError as ManifestError
 from .manifest import Question as Question
@@ -15,5 +18,6 @@ from .manifest import TrainingSample as TrainingSample
 from .manifest import Turn as Turn
 from .manifest import load_test as load_test
 from .manifest import load_train as load_train
+from .packing import micro_batches as micro_batches
 from .template import Prompter as Prompter
 from .visual import VisualReader as VisualReader
