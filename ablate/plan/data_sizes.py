@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, assert_never, get_args
 
-from models.data import Kind, TrainingSample, load_train
+from models.data import Kind, TrainingSample, Turn, load_train, question_text, with_options
 from models.design import AssumedData, Data, ManifestData, TinyData
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -59,7 +59,7 @@ def sizes_of(data: Data) -> Sizes:
                 f"{data.text_tokens} text tokens a sample, half of them targets, are assumed",
             )
         case ManifestData():
-            return _sizes_of_manifest(Path(data.folder))
+            return _sizes_of_manifest(data)
         case _:
             assert_never(data)
 
@@ -79,13 +79,21 @@ TINY = Sizes(
 """Sizes of the embedded study, counted with its tokenizer on world seed 1."""
 
 
-def _sizes_of_manifest(folder: Path) -> Sizes:
+def _characters(turn: Turn, data: ManifestData) -> tuple[int, int]:
+    """Characters of a question and of its answer, as the prompt shows them."""
+    if turn.options and data.scoring == "letters":
+        return len(question_text(with_options(turn.question, turn.options, data.instruction))), 1
+    return len(turn.text), len(turn.answer)
+
+
+def _sizes_of_manifest(data: ManifestData) -> Sizes:
+    folder = Path(data.folder)
     samples = load_train(folder)
     text_tokens: dict[Kind, tuple[float, float]] = {}
     turns: dict[Kind, float] = {}
     for kind in KINDS:
         of_kind: list[TrainingSample] = [sample for sample in samples if sample.kind == kind]
-        characters = [(len(turn.text), len(turn.answer)) for sample in of_kind for turn in sample.turns] or [(0, 0)]
+        characters = [_characters(turn, data) for sample in of_kind for turn in sample.turns] or [(0, 0)]
         answer = sum(a for _, a in characters) / len(characters) / CHARACTERS_PER_TOKEN + 1
         question = sum(q for q, _ in characters) / len(characters) / CHARACTERS_PER_TOKEN
         text_tokens[kind] = (question + answer, answer)

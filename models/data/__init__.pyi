@@ -9,6 +9,8 @@ from .corpus import ScoredRow as ScoredRow
 from .integration import VIDEO_TOKEN as VIDEO_TOKEN
 from .integration import timestamp as timestamp
 from .letters import LETTERS as LETTERS
+from .letters import question_text as question_text
+from .letters import with_options as with_options
 from .manifest import Kind as Kind
 from .manifest import ManifestError as ManifestError
 from .manifest import Question as Question

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
+
+CACHED_TEXTS = 1024
+"""Texts whose ids are kept: enough for the embedded study, which has few questions and asks them all the time."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class TextEncoder:
         self._control_ids = set(tokenizer.all_special_ids)
         added = sorted((str(token) for token in tokenizer.added_tokens_decoder.values()), key=len, reverse=True)
         self._control = re.compile("|".join(re.escape(token) for token in added if not token.isspace()) or r"(?!)")
+        self._user = lru_cache(maxsize=CACHED_TEXTS)(self._encode_user)
 
     def template(self, text: str) -> TemplateText:
         """Text of a template, in which control tokens stand for themselves."""
@@ -54,6 +59,9 @@ class TextEncoder:
         Raises:
             ValueError: the tokenizer's model itself gives a control token.
         """
+        return list(self._user(text))
+
+    def _encode_user(self, text: str) -> tuple[int, ...]:
         if self._backend.normalizer is not None:
             text = self._backend.normalizer.normalize_str(text)
         words = [text] if text else []
@@ -66,7 +74,7 @@ class TextEncoder:
             raise ValueError(
                 f"the tokenizer of {self._tokenizer.name_or_path} encodes {text!r} as control tokens: {tokens}"
             )
-        return ids
+        return tuple(ids)
 
     def user_then(self, text: str, after: TemplateText) -> list[int]:
         """Text of a user, and the text of a template behind it."""

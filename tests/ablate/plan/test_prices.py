@@ -14,6 +14,7 @@ from ablate.errors import InfeasibleError, SpecError, UsageError
 from ablate.plan import Price, Pricing, gpu, make_plan, price, sizes_of
 from ablate.plan.data_sizes import TINY
 from ablate.plan.gpus import gpus
+from ablate.plan.load import SEPARATORS_PER_CLIP
 from ablate.spec import expand, find_spec, load_spec
 from models.data import Prompter
 from models.data.integration import splice
@@ -178,7 +179,7 @@ def test_text_around_clips_is_counted_with_the_studys_tokenizer():
     clip = Clip((0,), 1.0, 3.0)
     for switches, tokens in (
         ({"timestamps": True}, TINY.timestamp_tokens),
-        ({"separators": True}, TINY.separator_tokens),
+        ({"separators": True}, SEPARATORS_PER_CLIP),
     ):
         assert len(splice([clip], 2, Integration(**switches), encode)) == 2 + tokens
 
