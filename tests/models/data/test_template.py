@@ -131,6 +131,15 @@ def test_prompts_do_not_depend_on_the_day(family: str, fixed_clock):
     assert ("26 Jul 2024" in text) == (family in ("llama3_1", "llama3_2"))
 
 
+def test_a_template_that_asks_the_clock_gets_a_fixed_date(fixed_clock):
+    """As the templates of SmolLM3 and Granite do."""
+    prompt = "{{ strftime_now('%d %B %Y') }}{% for m in messages %}<user>{{ m.content }}<eos>{% endfor %}"
+    tokenizer = changed(prompt)
+    today = Prompter(tokenizer).opening
+    fixed_clock(2031)
+    assert Prompter(tokenizer).opening == today
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("is_base", [False, True])
 def test_the_first_token_is_the_models_and_comes_once(family: str, is_base: bool):
