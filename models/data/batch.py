@@ -15,6 +15,8 @@ from torch import Tensor
 from models.data.integration import END_TOKEN, IMAGE_TOKEN, START_TOKEN, VIDEO_TOKEN
 from models.video import Clip, Medium
 
+PADDING = -1
+"""Segment of padding."""
 Visual = tuple[Tensor, ...]
 """The same clips for each encoder: uint8 frames (C, N, height, width, 3), or features (C, T, H, W, V) of a frozen
 encoder."""
@@ -119,26 +121,12 @@ def collate(rows: list[Row], clips: Visual | None = None, images: Visual | None 
     position attends to itself, padding too.
     """
     length = max(row.length for row in rows)
-    shape = (len(rows), length)
-    ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    segment = np.full(shape, -1)  # 0 prefix, 1... branches, -1 padding
-    continued = np.zeros(shape, np.int64)  # segment that a branch continues
-    targets: list[tuple[int, int]] = []
-    for b, row in enumerate(rows):
-        at = len(row.prefix)
-        ids[b, :at], segment[b, :at], positions[b, :at] = row.prefix, 0, np.arange(at)
-        ends = [at]  # of each segment
-        for number, branch in enumerate(row.branches, 1):
-            end = at + len(branch.ids)
-            parent = number - branch.parent if branch.parent else 0
-            assert parent == 0 or row.branches[parent - 1].parent == 0, "a branch continues one that continues another"
-            ids[b, at:end], segment[b, at:end], continued[b, at:end] = branch.ids, number, parent
-            first = int(positions[b, ends[parent] - 1]) + 1 if parent else len(row.prefix)
-            positions[b, at:end] = np.arange(first, first + end - at)
-            for position, token in branch.targets:
-                targets.append((b * length + (ends[parent] - 1 if position < 0 else at + position), token))
-            ends.append(end)
-            at = end
+    layout = [_lay_out(row) for row in rows]
+    ids, positions, segment, continued = (
+        np.stack([np.pad(of_row[i], (0, length - len(of_row[i])), constant_values=fill) for of_row, _ in layout])
+        for i, fill in enumerate((0, 0, PADDING, 0))
+    )
+    targets = [(b * length + position, token) for b, (_, of_row) in enumerate(layout) for position, token in of_row]
     return Batch(
         ids_BL=torch.from_numpy(np.maximum(ids, 0)),
         is_video_BL=torch.from_numpy(ids == VIDEO_TOKEN),
@@ -151,14 +139,41 @@ def collate(rows: list[Row], clips: Visual | None = None, images: Visual | None 
         images=images,
         target_at_K=torch.tensor([position for position, _ in targets], dtype=torch.int64),
         targets_K=torch.tensor([token for _, token in targets], dtype=torch.int64),
-        padding=float((segment < 0).mean()),
+        padding=float((segment == PADDING).mean()),
     )
 
 
+def _lay_out(row: Row) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """A row's positions, and its targets as (position in the row, token).
+
+    Returns:
+        Ids, positions for embeddings, segment (0 for the prefix, then one for each branch) and the segment that a
+        position's segment continues: (4, L).
+    """
+    laid_out = np.zeros((4, row.length), np.int64)
+    ids, positions, segment, continued = laid_out
+    at = len(row.prefix)
+    ids[:at], positions[:at] = row.prefix, np.arange(at)
+    ends = [at]  # of each segment
+    targets: list[tuple[int, int]] = []
+    for number, branch in enumerate(row.branches, 1):
+        end = at + len(branch.ids)
+        parent = number - branch.parent if branch.parent else 0
+        assert parent == 0 or row.branches[parent - 1].parent == 0, "a branch continues one that continues another"
+        first = int(positions[ends[parent] - 1]) + 1 if parent else len(row.prefix)
+        ids[at:end], segment[at:end], continued[at:end] = branch.ids, number, parent
+        positions[at:end] = np.arange(first, first + end - at)
+        targets += [(ends[parent] - 1 if i < 0 else at + i, token) for i, token in branch.targets]
+        ends.append(end)
+        at = end
+    return laid_out, targets
+
+
 def _attends(segment_BL: np.ndarray, continued_BL: np.ndarray) -> np.ndarray:
+    """True where a position may attend: within its segment, to the one that this continues, and to the prefix."""
     length = segment_BL.shape[1]
     causal = np.tri(length, dtype=bool)
     queries, keys = segment_BL[:, :, None], segment_BL[:, None, :]
     same_path = (keys == 0) | (keys == queries) | (keys == continued_BL[:, :, None])
-    attends: np.ndarray = causal & same_path & (queries >= 0) & (keys >= 0)
+    attends: np.ndarray = causal & same_path & (queries != PADDING) & (keys != PADDING)
     return attends | np.eye(length, dtype=bool)

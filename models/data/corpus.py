@@ -55,6 +55,18 @@ class Corpus:
         """The design of the trial."""
         return self.visual.design
 
+    def check(self) -> None:
+        """Refuse records and questions that the prompts cannot show, before any training.
+
+        Raises:
+            ManifestError: more options than letters, options of the same tokens, or a system message that the chat
+                template does not take.
+        """
+        for training_sample in self.train:
+            self.prompter.check(training_sample)
+        for question in (question for item in self.test for question in item.questions):
+            self.prompter.option_branches(question, without_media(question.question), lambda _: [])
+
     def batches(
         self, stage: Stage, steps: int, rng: np.random.Generator, max_positions: int
     ) -> Iterator[list[list[Row]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from models.data.manifest import Text
+from models.data.manifest import ManifestError, Text
 
 LETTERS: tuple[str, ...] = tuple(ascii_uppercase)
 
@@ -17,10 +17,10 @@ def with_options(question: Text, options: Sequence[str], instruction: str) -> Te
     """A question, then each option on its line (`A. red`), then the instruction on its line if there is one.
 
     Raises:
-        ValueError: there are more options than letters.
+        ManifestError: there are more options than letters.
     """
     if len(options) > len(LETTERS):
-        raise ValueError(
+        raise ManifestError(
             f"the question {question_text(question)!r} has {len(options)} options, but there are {len(LETTERS)} "
             "letters; set `data.scoring: text`, or give it fewer options"
         )

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from models.data.batch import Branch
 from models.data.encoding import TemplateText, TextEncoder
 from models.data.letters import LETTERS, trimmed, with_options
-from models.data.manifest import Question, Text, TrainingSample, Turn
+from models.data.manifest import ManifestError, Question, Text, TrainingSample, Turn
 from models.design import Scoring
 
 _SYSTEM, _QUESTION, _ANSWER, _NEXT = "SYSTEM-TEXT", "QUESTION-TEXT", "ANSWER-TEXT", "NEXT-TEXT"
@@ -59,6 +59,7 @@ class Prompter:
 
         Raises:
             ValueError: the template cannot be split, or nothing marks the end of an answer.
+            ManifestError: the tokenizer cannot tell the letters of `scoring` apart.
         """
         self._tokenizer = tokenizer
         self._text = TextEncoder(tokenizer)
@@ -84,6 +85,8 @@ class Prompter:
             self._refuse_split()
         self._reopening: list[int] = self._template_ids(reopening[len(end) :])
         self._system_opening = self._split_system()
+        if scoring == "letters":
+            self._refuse_equal(LETTERS, [self.answer_ids(letter) for letter in LETTERS], "letters")
 
     def _render(self, messages: list[dict[str, str]], *, answer_next: bool) -> str:
         return self._tokenizer.apply_chat_template(
@@ -124,6 +127,28 @@ class Prompter:
             "(tokenizer_config.json, chat_template)"
         )
 
+    def _refuse_equal(self, texts: Sequence[str], answers: list[list[int]], what: str) -> None:
+        by_ids: dict[tuple[int, ...], str] = {}
+        for text, ids in zip(texts, answers, strict=True):
+            other = by_ids.setdefault(tuple(ids), text)
+            if other is not text:
+                raise ManifestError(
+                    f"{what}: the tokenizer of {self._tokenizer.name_or_path} encodes {other!r} and {text!r} alike, so "
+                    "the model cannot choose between them; change them, or `data.scoring`"
+                )
+
+    def check(self, sample: TrainingSample) -> None:
+        """Refuse a training sample that cannot be shown.
+
+        Raises:
+            ManifestError: the template takes no system message, or there are more options than letters.
+        """
+        if sample.system is not None:
+            self.opening_ids(sample)
+        for turn in sample.turns:
+            if self._scoring == "letters" and turn.options:
+                with_options(turn.question, turn.options, self._instruction)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, none of which is a control token."""
         return self._text.user(text)
@@ -132,12 +157,12 @@ class Prompter:
         """Token ids in front of a conversation's first question: its system message, or that of the template.
 
         Raises:
-            ValueError: the record has a system message, and the template takes none.
+            ManifestError: the record has a system message, and the template takes none.
         """
         if sample.system is None:
             return self.opening
         if self._system_opening is None:
-            raise ValueError(
+            raise ManifestError(
                 f"record {sample.id} has a system message, but the chat template of {self._tokenizer.name_or_path} "
                 "takes none; move its text into the first question"
             )
@@ -169,7 +194,7 @@ class Prompter:
             media: gives the token ids of the media that stand in the questions, those of `leading` excepted.
 
         Raises:
-            ValueError: a question has more options than there are letters.
+            ManifestError: a question has more options than there are letters.
         """
         in_prefix = len(leading(sample.turns[0].question))
         pairs = [(turn.question[0 if number else in_prefix :], turn) for number, turn in enumerate(sample.turns)]
@@ -204,13 +229,14 @@ class Prompter:
             media: gives the token ids of the other media.
 
         Raises:
-            ValueError: the question has more options than there are letters.
+            ManifestError: there are more options than letters, or two options are the same tokens.
         """
         if self._scoring == "letters":
             text = with_options(text, question.options, self._instruction)
             answers = [self.answer_ids(letter) for letter in LETTERS[: len(question.options)]]
         else:
             answers = [self.answer_ids(option) for option in question.options]
+            self._refuse_equal(question.options, answers, f"question {question.id}")
         ids = tuple(self.question_ids(text, media))
         if self._scoring == "letters" and _differ_in_first(answers):
             letters = tuple((len(ids) - 1, answer[0]) for answer in answers)

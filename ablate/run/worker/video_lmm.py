@@ -180,7 +180,9 @@ def _corpus(
         frames = OnDemand(data, decoder, design.data.max_side)
     visual = VisualReader(design, model.encoder, frames, features)
     prompter = Prompter(tokenizer, design.data.scoring, design.data.instruction)
-    return Corpus(prompter, records, items, visual)
+    corpus = Corpus(prompter, records, items, visual)
+    corpus.check()
+    return corpus
 
 
 def _features_name(encoder: Encoder) -> str:

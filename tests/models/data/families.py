@@ -43,8 +43,11 @@ CORPUS = [
 
 
 @cache
-def tokenizer_of(family: str, *, is_base: bool = False) -> PreTrainedTokenizerFast:
-    """A tokenizer with the special tokens and the chat template of a family; a base model's has no template."""
+def tokenizer_of(family: str, *, is_base: bool = False, merges: int = 344) -> PreTrainedTokenizerFast:
+    """A tokenizer with the special tokens and the chat template of a family; a base model's has no template.
+
+    Without merges every byte is a token.
+    """
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -54,7 +57,7 @@ def tokenizer_of(family: str, *, is_base: bool = False) -> PreTrainedTokenizerFa
     )
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=600, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=256 + merges, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     core.train_from_iterator(CORPUS, trainer)
     core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIALS[family]])

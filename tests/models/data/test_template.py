@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from models.data import Branch, Prompter, Question, Text, TrainingSample, Turn
+from models.data import Branch, ManifestError, Prompter, Question, Text, TrainingSample, Turn
 from models.data.letters import with_options
 from models.weights import locate_tokenizer
 from tests.models.data.families import BOS, SPECIALS, WORDS, tokenizer_of
@@ -215,11 +215,24 @@ def test_more_options_than_letters_are_refused():
 
 
 def test_letters_that_are_no_single_tokens_are_scored_whole():
-    """The embedded study's tokenizer is in lower case and has no letters; its unknown word must not be all of them."""
+    """A space and the letter are two tokens here, so the first would be the same for all."""
+    tokenizer = tokenizer_of("smollm2", is_base=True, merges=0)
+    question = Question("q", ("Which?",), ("red", "blue"), 0, "c", "t")
+    options = Prompter(tokenizer, "letters").option_branches(question, question.question, no_media)
+    assert [branch.parent for branch in options.branches] == [0, 1, 2]
+    scored = [decode(tokenizer, [token for _, token in branch.targets]) for branch in options.branches[1:]]
+    assert scored == [f" A{tokenizer.eos_token}\n", f" B{tokenizer.eos_token}\n"]
+    assert options.num_tokens == (4, 4)
+
+
+def test_answers_of_the_same_tokens_are_refused():
+    """The embedded study's tokenizer has few words; all others are one unknown word, so nothing could be chosen."""
     tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
-    question = Question("q", ("red",), ("red", "blue"), 0, "c", "t")
-    options = Prompter(tokenizer, "letters").option_branches(question, ("red",), no_media)
-    assert len(options.branches) == 3 or options.branches[0].targets[0] != options.branches[0].targets[1]
+    with pytest.raises(ManifestError, match=r"letters: the tokenizer of .* encodes 'B' and 'C' alike.*`data.scoring`"):
+        Prompter(tokenizer, "letters")
+    question = Question("q7", ("red",), ("red", "violet", "purple"), 0, "c", "t")
+    with pytest.raises(ManifestError, match=r"question q7: the tokenizer of .* encodes 'violet' and 'purple' alike"):
+        Prompter(tokenizer).option_branches(question, question.question, no_media)
 
 
 # --- media in their places ----------------------------------------------------------------------
