@@ -86,7 +86,7 @@ class Prompter:
         self._reopening: list[int] = self._template_ids(reopening[len(end) :])
         self._system_opening = self._split_system()
         if scoring == "letters":
-            self._refuse_equal(LETTERS, [self.answer_ids(letter) for letter in LETTERS], "letters")
+            self._refuse_equal(LETTERS, [self.answer_ids(letter) for letter in LETTERS], "data.scoring: letters")
 
     def _render(self, messages: list[dict[str, str]], *, answer_next: bool) -> str:
         return self._tokenizer.apply_chat_template(
@@ -128,13 +128,14 @@ class Prompter:
         )
 
     def _refuse_equal(self, texts: Sequence[str], answers: list[list[int]], what: str) -> None:
+        fix = "set `data.scoring: text`" if texts is LETTERS else "change them, or set `data.scoring: letters`"
         by_ids: dict[tuple[int, ...], str] = {}
         for text, ids in zip(texts, answers, strict=True):
             other = by_ids.setdefault(tuple(ids), text)
             if other is not text:
                 raise ManifestError(
                     f"{what}: the tokenizer of {self._tokenizer.name_or_path} encodes {other!r} and {text!r} alike, so "
-                    "the model cannot choose between them; change them, or `data.scoring`"
+                    f"the model cannot choose between them; {fix}"
                 )
 
     def check(self, sample: TrainingSample) -> None:

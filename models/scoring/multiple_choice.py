@@ -23,7 +23,7 @@ def evaluate(
     """Score the test items and yield a table per micro-batch, with one row per question.
 
     The index of a table is the number of each question over all items: sorted by it, the tables together are in the
-    order of the items. Columns: question, item, category, task, modality, answer and predicted (indices of options),
+    order of the items. Columns: question, item, modality, category, task, answer and predicted (indices of options),
     probability (of the right option, with the options' likelihoods normalised to a sum of 1), log_likelihoods (a list,
     one sum over the scored tokens of each option, in nats), num_tokens (a list, the number of these tokens).
 
@@ -54,8 +54,9 @@ def evaluate(
             for number, num_tokens in scored.questions:
                 portion, log_probabilities = np.split(log_probabilities, [sum(num_tokens)])
                 sums = np.add.reduceat(portion, np.cumsum([0, *num_tokens[:-1]]))
-                outcome = _outcome(item.questions[number], sums, np.array(num_tokens), reduce)
-                outcomes[first + number] = {"item": item.id, "modality": modality} | outcome
+                question = item.questions[number]
+                about = {"question": question.id, "item": item.id, "modality": modality}
+                outcomes[first + number] = about | _outcome(question, sums, np.array(num_tokens), reduce)
         yield pd.DataFrame.from_dict(outcomes, orient="index")
 
 
@@ -70,7 +71,6 @@ def _outcome(question: Question, sums: np.ndarray, num_tokens: np.ndarray, reduc
     deciding = sums / num_tokens if reduce == "mean" else sums
     likelihoods = np.exp(deciding - deciding.max())
     return {
-        "question": question.id,
         "category": question.category,
         "task": question.task,
         "answer": question.answer,

@@ -228,7 +228,9 @@ def test_letters_that_are_no_single_tokens_are_scored_whole():
 def test_answers_of_the_same_tokens_are_refused():
     """The embedded study's tokenizer has few words; all others are one unknown word, so nothing could be chosen."""
     tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
-    with pytest.raises(ManifestError, match=r"letters: the tokenizer of .* encodes 'B' and 'C' alike.*`data.scoring`"):
+    with pytest.raises(
+        ManifestError, match=r"letters: the tokenizer of .* encodes 'B' and 'C' alike.* set `data.scoring: text`"
+    ):
         Prompter(tokenizer, "letters")
     question = Question("q7", ("red",), ("red", "violet", "purple"), 0, "c", "t")
     with pytest.raises(ManifestError, match=r"question q7: the tokenizer of .* encodes 'violet' and 'purple' alike"):
