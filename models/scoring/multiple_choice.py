@@ -23,7 +23,7 @@ def evaluate(
     """Score the test items and yield a table per micro-batch, with one row per question.
 
     The index of a table is the number of each question over all items: sorted by it, the tables together are in the
-    order of the items. Columns: question, item, modality, category, task, answer and predicted (indices of options),
+    order of the items. Columns: modality, item, question, category, task, answer and predicted (indices of options),
     probability (of the right option, with the options' likelihoods normalised to a sum of 1), log_likelihoods (a list,
     one sum over the scored tokens of each option, in nats), num_tokens (a list, the number of these tokens).
 
@@ -49,14 +49,10 @@ def evaluate(
     for rows in micro_batches([one.row for _, _, one in owners.values()], max_positions):
         log_probabilities = _target_log_probabilities(model, corpus, device, rows)
         outcomes: dict[int, dict[str, object]] = {}
-        for row in rows:
-            item, first, scored = owners[id(row)]
-            for number, num_tokens in scored.questions:
-                portion, log_probabilities = np.split(log_probabilities, [sum(num_tokens)])
-                sums = np.add.reduceat(portion, np.cumsum([0, *num_tokens[:-1]]))
-                question = item.questions[number]
-                about = {"question": question.id, "item": item.id, "modality": modality}
-                outcomes[first + number] = about | _outcome(question, sums, np.array(num_tokens), reduce)
+        for item, first, scored in (owners[id(row)] for row in rows):
+            portion, log_probabilities = np.split(log_probabilities, [scored.row.num_targets])
+            for number, outcome in _outcomes(item, scored, portion, reduce):
+                outcomes[first + number] = {"modality": modality} | outcome
         yield pd.DataFrame.from_dict(outcomes, orient="index")
 
 
@@ -67,10 +63,21 @@ def _target_log_probabilities(model: VideoLMM, corpus: Corpus, device: torch.dev
     return log_probabilities
 
 
+def _outcomes(
+    item: TestItem, scored: ScoredRow, log_probabilities: np.ndarray, reduce: Reduce
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """The number of each question of a row in its item, and its outcome."""
+    for number, num_tokens in scored.questions:
+        portion, log_probabilities = np.split(log_probabilities, [sum(num_tokens)])
+        sums = np.add.reduceat(portion, np.cumsum([0, *num_tokens[:-1]]))
+        yield number, {"item": item.id} | _outcome(item.questions[number], sums, np.array(num_tokens), reduce)
+
+
 def _outcome(question: Question, sums: np.ndarray, num_tokens: np.ndarray, reduce: Reduce) -> dict[str, object]:
     deciding = sums / num_tokens if reduce == "mean" else sums
     likelihoods = np.exp(deciding - deciding.max())
     return {
+        "question": question.id,
         "category": question.category,
         "task": question.task,
         "answer": question.answer,
