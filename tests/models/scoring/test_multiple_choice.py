@@ -21,6 +21,7 @@ from models.architecture.resamplers import PerceiverResampler
 from models.data import (
     VIDEO_TOKEN,
     Corpus,
+    ManifestError,
     Modality,
     Prompter,
     Question,
@@ -30,6 +31,7 @@ from models.data import (
     Turn,
     VisualReader,
 )
+from models.data.integration import IMAGE_TOKEN
 from models.design import Design, ManifestData, Perceiver, Uniform
 from models.encoders import CombinedEncoder
 from models.encoders.siglip import SiglipEncoder
@@ -320,6 +322,32 @@ def test_training_reads_media_in_every_turn_at_their_places(model: VideoLMM):
     assert all(np.array_equal(clip[0].numpy(), one) for clip, one in zip(batch.clips[0], pictures, strict=True))
     cut = corpus.training_row(replace(sample, turns=turns[:1]), 9, np.random.default_rng(0))
     assert [one.medium for one in cut.visual] == [LEFT, RIGHT]
+
+
+def test_a_split_image_path_keeps_the_places_too(model: VideoLMM):
+    corpus = corpus_of(model, [])
+    split = corpus.design.model_dump() | {"image_path": {"kind": "split", "tokens_per_image": 3}}
+    corpus = replace(corpus, visual=replace(corpus.visual, design=Design.model_validate(split)))
+    turns = (Turn((0, "Is ", 1, " in ", 2, "?"), "yes"),)
+    sample = TrainingSample("r", "video", (CLIP, LEFT, CLIP), turns, independent=False)
+    row = corpus.training_row(sample, 9, np.random.default_rng(0))
+    assert (row.prefix.count(VIDEO_TOKEN), row.count(VIDEO_TOKEN), row.count(IMAGE_TOKEN)) == (6, 12, 3)
+    batch = corpus.collate([row])
+    assert batch.clips is not None
+    assert batch.images is not None
+    assert (len(batch.clips[0]), len(batch.images[0])) == (6, 1)
+    assert np.array_equal(batch.images[0][0, 0].numpy(), corpus.visual.frames.read(LEFT, [0])[0])
+
+
+def test_data_that_the_prompts_cannot_show_are_refused_as_a_whole(model: VideoLMM):
+    many = tuple(str(number) for number in range(27))
+    corpus = corpus_of(model, [TestItem("t", "image", (LEFT,), (question((0, "Which?"), many),))])
+    with pytest.raises(ManifestError, match="27 options"):
+        corpus.check()
+    record = TrainingSample("r", "text", (), (Turn(("Which?",), "3", many),), independent=False)
+    with pytest.raises(ManifestError, match="27 options"):
+        replace(corpus, train=[record], test=[]).check()
+    replace(corpus_of(model, ITEMS, scoring="text"), train=[record]).check()
 
 
 def test_the_centre_frame_and_text_alone_show_less(model: VideoLMM):
