@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, assert_never, get_args
 
-from models.data import Kind, TrainingSample, dialogue_lengths, load_train
+from models.data import Kind, TrainingSample, Turn, dialogue_lengths, load_train, question_text, with_options
 from models.design import AssumedData, Data, ManifestData, TinyData
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -37,8 +37,6 @@ class Sizes:
     """Kind -> number of turns -> number of conversations whose turns are not independent."""
     timestamp_tokens: int = 16
     """Text tokens of `clip from MM:SS-MM:SS: `; assumed for Qwen's tokenizer."""
-    separator_tokens: int = 8
-    """Text tokens of both separators; assumed for Qwen's tokenizer."""
     note: str | None = None
     """What is assumed or estimated, in a sentence; None if nothing is."""
 
@@ -64,7 +62,7 @@ def sizes_of(data: Data) -> Sizes:
                 f"{data.text_tokens} text tokens a sample, half of them targets, are assumed",
             )
         case ManifestData():
-            return _sizes_of_manifest(Path(data.folder))
+            return _sizes_of_manifest(data)
         case _:
             assert_never(data)
 
@@ -80,18 +78,25 @@ TINY = Sizes(
     turns={"text": 1.0, "image": 7.4, "multi_image": 20.0, "video": 13.0},
     images=2.5,
     timestamp_tokens=14,
-    separator_tokens=2,
 )
 """Sizes of the embedded study, counted with its tokenizer on world seed 1."""
 
 
-def _sizes_of_manifest(folder: Path) -> Sizes:
+def _characters(turn: Turn, data: ManifestData) -> tuple[int, int]:
+    """Characters of a question and of its answer, as the prompt shows them."""
+    if turn.options and data.scoring == "letters":
+        return len(question_text(with_options(turn.question, turn.options, data.instruction))), 1
+    return len(turn.text), len(turn.answer)
+
+
+def _sizes_of_manifest(data: ManifestData) -> Sizes:
+    folder = Path(data.folder)
     samples = load_train(folder)
     text_tokens: dict[Kind, tuple[float, float]] = {}
     turns: dict[Kind, float] = {}
     for kind in KINDS:
         of_kind: list[TrainingSample] = [sample for sample in samples if sample.kind == kind]
-        characters = [(len(turn.text), len(turn.answer)) for sample in of_kind for turn in sample.turns] or [(0, 0)]
+        characters = [_characters(turn, data) for sample in of_kind for turn in sample.turns] or [(0, 0)]
         answer = sum(a for _, a in characters) / len(characters) / CHARACTERS_PER_TOKEN + 1
         question = sum(q for q, _ in characters) / len(characters) / CHARACTERS_PER_TOKEN
         text_tokens[kind] = (question + answer, answer)

@@ -13,6 +13,9 @@ from models.design import Design, Mix, Perceiver, Split, Stage, TrialConfig, war
 from models.ladder import rates_of, scale_card_of
 from models.video import largest, num_clips, pooled_shape
 
+SEPARATORS_PER_CLIP = 2
+"""`<vid_start>` and `<vid_end>` are one token each."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
@@ -56,6 +59,7 @@ def model_of(config: TrialConfig) -> Model:
         llm=llm_card(scale_card_of(config).llm),
         image_encoders=tuple(design.image_encoders) if split else (),
         tokens_per_image=split.tokens_per_image if split else 0,
+        has_separators=design.integration.separators,
     )
     if not isinstance(design.resampler, Perceiver):
         pooled_shape(model.tokens_per_clip, model.grid)
@@ -77,7 +81,7 @@ def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: 
     tokens, target_tokens = data.text_tokens[kind]
     turns = data.turns[kind] if stage.max_questions is None else min(stage.max_questions, data.turns[kind])
     text, targets = turns * tokens, turns * target_tokens
-    extra = data.separator_tokens * design.integration.separators
+    extra = SEPARATORS_PER_CLIP * design.integration.separators
     if kind == "text":
         return Load(clips=0, visual=0, text=text, targets=targets)
     if kind == "video":

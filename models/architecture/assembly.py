@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from models.architecture.llm import load_llm, load_tokenizer, refuse_unpackable
 from models.architecture.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
-from models.architecture.video_lmm import ImagePath, VideoLMM
+from models.architecture.video_lmm import ImagePath, Separators, VideoLMM
 from models.design import ConvPool, Design, MlpPool, Perceiver, Resampler, Split, TrialConfig, Unified
 from models.encoders import CombinedEncoder, build_encoder
 from models.ladder import scale_card_of
 from models.video import largest, pooled_shape
 
 Grid = tuple[int, int, int]
+SEPARATORS = ("<vid_start>", "<vid_end>")
+"""Names of the separators' tokens in a tokenizer that has them."""
 
 
 def build_resampler(config: Resampler, features: int, width: int, grid: Grid, tokens: int) -> nn.Module:
@@ -58,6 +61,23 @@ def build_image_path(design: Design, encoder: CombinedEncoder, width: int) -> Im
             assert_never(design.image_path)
 
 
+def build_separators(design: Design, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Separators | None:
+    """The embeddings of `<vid_start>` and `<vid_end>`; None in a design without them.
+
+    They start as the LLM's own, if its tokenizer has these tokens (as that of the embedded study), else near the mean
+    of all embeddings, with noise of a tenth of their standard deviation from torch's global generator.
+    """
+    if not design.integration.separators:
+        return None
+    rows_VD = llm.get_input_embeddings().weight.detach()
+    vocabulary = tokenizer.get_vocab()
+    if all(token in vocabulary for token in SEPARATORS):
+        return Separators(rows_VD[[vocabulary[token] for token in SEPARATORS]])
+    mean_D, deviation_D = rows_VD.float().mean(0), rows_VD.float().std(0)
+    noise_2D = 0.1 * deviation_D * torch.randn(len(SEPARATORS), len(mean_D))
+    return Separators((mean_D + noise_2D).to(rows_VD.dtype))
+
+
 def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
     """The model of a trial, in evaluation mode, and its tokenizer. New weights are drawn from torch's global generator.
 
@@ -71,6 +91,7 @@ def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
     design, width = config.design, llm.get_input_embeddings().embedding_dim
     encoder = CombinedEncoder([build_encoder(one) for one in design.encoders])
     resampler = build_resampler(design.resampler, encoder.width, width, encoder.grid, design.tokens_per_clip)
-    model = VideoLMM(encoder, resampler, llm, build_image_path(design, encoder, width)).eval()
+    image_path, separators = build_image_path(design, encoder, width), build_separators(design, llm, tokenizer)
+    model = VideoLMM(encoder, resampler, llm, image_path, separators).eval()
     refuse_unpackable(weights, model)
     return model, tokenizer

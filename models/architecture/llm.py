@@ -101,15 +101,16 @@ def refuse_unpackable(weights: str, model: VideoLMM) -> None:
     Raises:
         CheckpointError: the answers differ, or the LLM cannot be run on a pack.
     """
-    prefix, questions = (5, 6, 7, 8), ((9, 10, 11), (12, 13))
+    prefix, question, option, other = (5, 6, 7, 8), (9, 10, 11), (12, 9), (12, 13)
     rows = model.llm.get_input_embeddings().num_embeddings
-    if rows <= max(questions[0]):
+    if rows <= max(other):
         return
-    branches = [Branch(ids, ((len(ids) - 1, 0),)) for ids in questions]
+    branches = [Branch(ids, ((len(ids) - 1, 0),), parent) for ids, parent in ((question, 0), (option, 1), (other, 0))]
+    texts = ((*prefix, *question), (*prefix, *question, *option), (*prefix, *other))
     try:
         with torch.inference_mode():
             packed = model(collate([Row(list(prefix), branches)]))
-            alone = [model.llm(torch.tensor([prefix + ids]), use_cache=False).logits[0, -1] for ids in questions]
+            alone = [model.llm(torch.tensor([ids]), use_cache=False).logits[0, -1] for ids in texts]
     except (ValueError, RuntimeError, TypeError, IndexError, AttributeError) as error:
         raise _unfit(weights, model.llm, first_line(error)) from None
     difference = (packed - torch.stack(alone).float().log_softmax(-1)).abs().max().item()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -26,6 +27,18 @@ class ImagePath(nn.Module):
         self.resampler = resampler
 
 
+class Separators(nn.Module):
+    """Learned embeddings of `<vid_start>` and `<vid_end>`, in this order: (2, D).
+
+    They belong to the connector and are not among the LLM's tokens, so they learn wherever visual tokens learn, also
+    before a frozen LLM, and can never be an answer.
+    """
+
+    def __init__(self, embeddings_2D: Tensor) -> None:
+        super().__init__()
+        self.embeddings = nn.Parameter(embeddings_2D.clone())
+
+
 class VideoLMM(nn.Module):
     """A video large multimodal model of three parts with learning rates of their own: vision, connector, LLM."""
 
@@ -35,16 +48,19 @@ class VideoLMM(nn.Module):
         resampler: nn.Module,
         llm: PreTrainedModel,
         image_path: ImagePath | None = None,
+        separators: Separators | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.resampler = resampler
         self.llm: PreTrainedModel = llm
         self.image_path = image_path
+        self.separators = separators
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts, by their names in a schedule's learning rates: `vision`, `connector`, `llm`."""
         connectors = [self.resampler, *([self.image_path.resampler] if self.image_path else [])]
+        connectors += [self.separators] if self.separators else []
         return {"vision": self.encoder, "connector": nn.ModuleList(connectors), "llm": self.llm}
 
     def forward(self, batch: Batch) -> Tensor:
@@ -61,6 +77,11 @@ class VideoLMM(nn.Module):
             assert self.image_path is not None, "only a split design has a separate image path"
             features = self.encoder.of_images(self.image_path.encoders, batch.images)
             embeddings = _fill(embeddings, batch.is_image_BL, self.image_path.resampler(features))
+        if self.separators is not None:
+            for where_BL, embedding_D in zip(
+                (batch.is_start_BL, batch.is_end_BL), self.separators.embeddings.to(embeddings.dtype), strict=True
+            ):
+                embeddings = torch.where(where_BL[..., None], embedding_D, embeddings)
         hidden = self.llm.base_model(
             inputs_embeds=embeddings,
             attention_mask=attention_masks(self.llm, batch, embeddings.dtype),

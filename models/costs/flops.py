@@ -179,6 +179,8 @@ class Model:
     image_encoders: tuple[int, ...] = ()
     """Indices of the encoders on the separate image path; empty without one."""
     tokens_per_image: int = 0
+    has_separators: bool = False
+    """Whether two learned tokens enclose each clip."""
 
     @property
     def features(self) -> int:
@@ -197,10 +199,11 @@ class Model:
 
     @property
     def params(self) -> dict[str, int]:
-        """Number of parameters of each part: those that the encoders run, all of the resamplers and the LLM."""
+        """Number of parameters of each part: those that the encoders run, all of the connector and the LLM."""
         connector = resampler_params(self.resampler, self.features, self.llm.hidden, self.tokens_per_clip)
         if self.image_encoders:
             connector += resampler_params(self.resampler, self.image_features, self.llm.hidden, self.tokens_per_image)
+        connector += 2 * self.llm.hidden * self.has_separators
         return {
             "vision": sum(card.params_run for card in self.encoders),
             "connector": connector,

@@ -5,8 +5,13 @@ from .batch import Sampled as Sampled
 from .batch import collate as collate
 from .content import data_digest as data_digest
 from .corpus import Corpus as Corpus
+from .corpus import Modality as Modality
+from .corpus import ScoredRow as ScoredRow
 from .integration import VIDEO_TOKEN as VIDEO_TOKEN
 from .integration import timestamp as timestamp
+from .letters import LETTERS as LETTERS
+from .letters import question_text as question_text
+from .letters import with_options as with_options
 from .manifest import Kind as Kind
 from .manifest import ManifestError as ManifestError
 from .manifest import Question as Question
@@ -18,5 +23,6 @@ from .manifest import load_test as load_test
 from .manifest import load_train as load_train
 from .mixing import dialogue_lengths as dialogue_lengths
 from .mixing import left_out as left_out
+from .packing import micro_batches as micro_batches
 from .template import Prompter as Prompter
 from .visual import VisualReader as VisualReader

@@ -8,18 +8,36 @@ from typing import Literal
 
 import numpy as np
 
-from models.data.batch import Batch, Branch, Row, Sampled, collate
-from models.data.integration import IMAGE_TOKEN, VIDEO_TOKEN, splice
+from models.data.batch import Batch, Row, Sampled, collate
+from models.data.integration import VIDEO_TOKEN
+from models.data.letters import without_media
 from models.data.manifest import TestItem, TrainingSample
 from models.data.mixing import draw
 from models.data.packing import micro_batches
-from models.data.template import Prompter
+from models.data.placed import PlacedMedia
+from models.data.template import Options, Prompter, leading
 from models.data.visual import VisualReader
 from models.design import Design, Sampling, Stage, Uniform
 from models.video import Medium, duration, num_clips
 
 CENTRE_FRAME = Uniform(kind="uniform", frames=1)
 """Sampling of the `frame` modality."""
+Modality = Literal["video", "frame", "text"]
+"""Input of the model: the question with the sampled video, with its centre frame, or alone."""
+
+
+@dataclass(frozen=True)
+class ScoredRow:
+    """A row whose targets are the options of some questions of a test item."""
+
+    row: Row
+    questions: tuple[tuple[int, tuple[int, ...]], ...]
+    """Index of each question in its item, and the number of targets of each of its options."""
+
+    def with_question(self, number: int, options: Options, sampled: tuple[Sampled, ...]) -> ScoredRow:
+        """The row with one more question, and the media that stand in it."""
+        row = Row(self.row.prefix, [*self.row.branches, *options.branches], (*self.row.visual, *sampled))
+        return ScoredRow(row, (*self.questions, (number, options.num_tokens)))
 
 
 @dataclass(frozen=True)
@@ -36,6 +54,18 @@ class Corpus:
     def design(self) -> Design:
         """The design of the trial."""
         return self.visual.design
+
+    def check(self) -> None:
+        """Refuse records and questions that the prompts cannot show, before any training.
+
+        Raises:
+            ManifestError: more options than letters, options of the same tokens, or a system message that the chat
+                template does not take.
+        """
+        for training_sample in self.train:
+            self.prompter.check(training_sample)
+        for question in (question for item in self.test for question in item.questions):
+            self.prompter.option_branches(question, without_media(question.question), lambda _: [])
 
     def batches(
         self, stage: Stage, steps: int, rng: np.random.Generator, max_positions: int
@@ -69,37 +99,42 @@ class Corpus:
             turns = rng.permutation(len(training_sample.turns))[:max_questions].tolist()
         else:
             turns = list(range(len(training_sample.turns)))[:max_questions]
-        branches = self.prompter.training_branches(training_sample, turns)
-        return self.row(training_sample.media, self.design.sampling, branches)
+        media = self._placed(training_sample.media, self.design.sampling)
+        prefix = [*self.prompter.opening_ids(training_sample)]
+        for index in leading(training_sample.turns[0].question):
+            prefix += media(index)
+        branches = self.prompter.training_branches(training_sample, turns, media)
+        return Row(prefix, branches, tuple(media.sampled))
 
-    def test_row(self, item: TestItem, modality: Literal["video", "frame", "text"], branches: list[Branch]) -> Row:
-        """A test item's questions after the video, its centre frame, or no media."""
-        sampling = self.design.test_sampling or self.design.sampling
-        if modality == "text":
-            return self.row((), sampling, branches)
-        return self.row(item.media, CENTRE_FRAME if modality == "frame" else sampling, branches)
+    def scored_rows(self, item: TestItem, modality: Modality, max_positions: int) -> list[ScoredRow]:
+        """A test item's questions after the video, its centre frame, or no media, in as few rows as hold them.
 
-    def row(self, media: tuple[Medium, ...], sampling: Sampling, branches: list[Branch]) -> Row:
-        """A row: the visual tokens of the media, then the branches."""
-        opening = self.prompter.opening
-        if not media:
-            return Row(opening, branches)
-        design = self.design
-        visual: list[int] = []
-        sampled: list[Sampled] = []
-        for medium in media:
-            is_split = self.visual.is_split(medium)
-            clips = self.visual.clips(medium, sampling)
-            visual += splice(
-                clips,
-                design.tokens_per_image if is_split else design.tokens_per_clip,
-                design.integration,
-                self.prompter.encode,
-                is_video=medium.kind == "video",
-                token=IMAGE_TOKEN if is_split else VIDEO_TOKEN,
-            )
-            sampled.append(Sampled(medium, tuple(clips)))
-        return Row([*opening, *visual], branches, tuple(sampled))
+        Media that all questions start with stand in the prefix; all others in the branch of their question.
+
+        Args:
+            item: the item.
+            modality: what the model gets of the media.
+            max_positions: number of positions of a row; a single question may take more.
+        """
+        sampling = CENTRE_FRAME if modality == "frame" else self.design.test_sampling or self.design.sampling
+        texts = [without_media(q.question) if modality == "text" else q.question for q in item.questions]
+        starts = {leading(text) for text in texts}
+        shared = starts.pop() if len(starts) == 1 else ()
+        prefix, in_prefix = [*self.prompter.opening], self._placed(item.media, sampling)
+        for index in shared:
+            prefix += in_prefix(index)
+        rows: list[ScoredRow] = []
+        for number, (question, text) in enumerate(zip(item.questions, texts, strict=True)):
+            media = self._placed(item.media, sampling)
+            options = self.prompter.option_branches(question, text[len(shared) :], media)
+            length = sum(len(branch.ids) for branch in options.branches)
+            if not rows or rows[-1].row.length + length > max_positions:
+                rows.append(ScoredRow(Row(prefix, [], tuple(in_prefix.sampled)), ()))
+            rows[-1] = rows[-1].with_question(number, options, tuple(media.sampled))
+        return rows
+
+    def _placed(self, media: tuple[Medium, ...], sampling: Sampling) -> PlacedMedia:
+        return PlacedMedia(self.visual, self.prompter.encode, media, sampling)
 
     def collate(self, rows: list[Row]) -> Batch:
         """The rows as a batch, with the frames or features of their media.
@@ -120,7 +155,7 @@ class Corpus:
             duration_s = duration(self.visual.frames.times(training_sample.media[0]))
             declared = num_clips(duration_s, self.design.sampling, self.design.clip_frames)
             tokens = declared * self.design.tokens_per_clip
-            observed = (sum(len(one.clips) for one in row.visual), row.prefix.count(VIDEO_TOKEN))
+            observed = (sum(len(one.clips) for one in row.visual), row.count(VIDEO_TOKEN))
             if observed != (declared, tokens):
                 raise ValueError(
                     f"{training_sample.media[0].path}: declared {declared} clips and {tokens} video tokens, "

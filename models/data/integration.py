@@ -11,6 +11,9 @@ VIDEO_TOKEN = -1
 """Placeholder in a list of token ids for one token of the resampler's output."""
 IMAGE_TOKEN = -2
 """The same for an image on a separate image path."""
+START_TOKEN, END_TOKEN = -3, -4
+"""Placeholders of `<vid_start>` and `<vid_end>`, whose embeddings belong to the connector: they are no tokens of the
+LLM, so no text contains them and no answer consists of them."""
 
 
 def timestamp(seconds: float) -> str:
@@ -42,6 +45,6 @@ def splice(
     for clip in clips:
         if config.timestamps and is_video:
             ids += encode(f"clip from {timestamp(clip.start_s)}-{timestamp(clip.end_s)}: ")
-        start, end = (encode("<vid_start>"), encode("<vid_end>")) if config.separators else ([], [])
+        start, end = ([START_TOKEN], [END_TOKEN]) if config.separators else ([], [])
         ids += [*start, *[token] * tokens_per_clip, *end]
     return ids

@@ -1,6 +1,8 @@
 from .data import AssumedData as AssumedData
 from .data import Data as Data
 from .data import ManifestData as ManifestData
+from .data import Reduce as Reduce
+from .data import Scoring as Scoring
 from .data import TinyData as TinyData
 from .encoders import ClipTower as ClipTower
 from .encoders import CustomEncoder as CustomEncoder

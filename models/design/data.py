@@ -18,8 +18,12 @@ Reduce = Literal["sum", "mean"]
 class TinyData(Part):
     """Data of the embedded study: rendered videos with questions (models/tiny; docs/tiny-study.md).
 
-    `VERSION` is raised when the code changes the world of a seed.
+    `VERSION` is raised when the code changes the world of a seed, or how its questions are scored.
     """
+
+    VERSION: ClassVar[int] = (
+        2  # the end of an answer is scored too; `<vid_start>`, `<vid_end>` learn with the connector
+    )
 
     kind: Literal["tiny"]
     train_videos: int = Field(default=1500, ge=1)
@@ -30,12 +34,14 @@ class TinyData(Part):
     benchmark: ClassVar[str] = "tinybench"
     scoring: ClassVar[Scoring] = "text"
     reduce: ClassVar[Reduce] = "sum"
+    instruction: ClassVar[str] = ""
     categories: ClassVar[tuple[str, ...]] = ("egocentric", "ocr", "perception", "reasoning", "spatial")
 
 
 class ManifestData(Part):
     """Your own data: LLaVA-style JSON for training, multiple-choice questions for testing (docs/data.md)."""
 
+    VERSION: ClassVar[int] = 2  # questions list their options with letters; media keep their places; BOS of base LLMs
     kind: Literal["manifest"]
     benchmark: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     """Name of the benchmark in score tables."""
@@ -48,7 +54,7 @@ class ManifestData(Part):
     reduce: Reduce = "sum"
     """With `scoring: text`, whether the sum over an option's tokens decides or their mean."""
     instruction: str = "Answer with the option's letter from the given choices directly."
-    """With `scoring: letters`, the line after the list of options (the prompt of LLaVA and lmms-eval)."""
+    """With `scoring: letters`, the line after the list of options (that of LLaVA and lmms-eval); no line if empty."""
     max_side: int | None = Field(default=720, ge=16)
     """Pixels of the longer side at which frames are read: larger ones are scaled down, and every encoder resizes from
     there. `null` reads frames as they are."""

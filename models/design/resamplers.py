@@ -102,6 +102,7 @@ class Integration(Part):
     """Text around the tokens of each clip; the two switches give the four forms of Apollo, Table 2."""
 
     separators: bool = False
-    """Whether `<vid_start>` stands before and `<vid_end>` after the tokens of each clip."""
+    """Whether `<vid_start>` stands before and `<vid_end>` after the tokens of each clip: two embeddings that belong
+    to the connector and learn with it."""
     timestamps: bool = False
     """Whether `clip from {MM:SS}-{MM:SS}:` stands before the tokens of each clip of a video."""

@@ -3,75 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import torch
 
 from models.architecture import VideoLMM
-from models.data import Branch, Corpus, Question, TestItem
+from models.costs import POSITIONS_PER_MICRO_BATCH
+from models.data import LETTERS, Corpus, Modality, Question, Row, ScoredRow, TestItem, micro_batches
+from models.design import AssumedData, Reduce
 
-Modality = Literal["video", "frame", "text"]
-"""Input of the model: the question with the sampled video, with its centre frame, or alone."""
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
-ITEMS_PER_BATCH = 16
+
+
+def evaluate(
+    model: VideoLMM, corpus: Corpus, device: torch.device, modality: Modality, max_positions: int | None = None
+) -> Iterator[pd.DataFrame]:
+    """Score the test items and yield a table per micro-batch, with one row per question.
+
+    The index of a table is the number of each question over all items: sorted by it, the tables together are in the
+    order of the items. Columns: modality, item, question, category, task, answer and predicted (indices of options),
+    probability (of the right option, with the options' likelihoods normalised to a sum of 1), log_likelihoods (a list,
+    one sum over the scored tokens of each option, in nats), num_tokens (a list, the number of these tokens).
+
+    Args:
+        model: the model.
+        corpus: test items, and how their questions are shown and scored.
+        device: where the model computes.
+        modality: what the model gets of the media.
+        max_positions: number of positions of a micro-batch, by default that of training on this device. It changes
+            results by rounding only.
+    """
+    data = corpus.design.data
+    assert not isinstance(data, AssumedData), "assumed data have no questions"
+    reduce: Reduce = data.reduce if data.scoring == "text" else "sum"
+    max_positions = max_positions or POSITIONS_PER_MICRO_BATCH[device.type]
+    owners: dict[int, tuple[TestItem, int, ScoredRow]] = {}
+    """Identity of a row -> its item, the number of the item's first question, and the questions in the row."""
+    first = 0
+    for item in corpus.test:
+        owners |= {id(one.row): (item, first, one) for one in corpus.scored_rows(item, modality, max_positions)}
+        first += len(item.questions)
+    model.eval()
+    for rows in micro_batches([one.row for _, _, one in owners.values()], max_positions):
+        log_probabilities = _target_log_probabilities(model, corpus, device, rows)
+        outcomes: dict[int, dict[str, object]] = {}
+        for item, first, scored in (owners[id(row)] for row in rows):
+            portion, log_probabilities = np.split(log_probabilities, [scored.row.num_targets])
+            for number, outcome in _outcomes(item, scored, portion, reduce):
+                outcomes[first + number] = {"modality": modality} | outcome
+        yield pd.DataFrame.from_dict(outcomes, orient="index")
 
 
 @torch.inference_mode()
-def evaluate(model: VideoLMM, corpus: Corpus, device: torch.device, modality: Modality) -> Iterator[pd.DataFrame]:
-    """Score the test items and yield a table per batch of items, with one row per question.
-
-    Columns: question, item, category, task, modality, answer and predicted (indices of options), probability (of the
-    right option, with the options' likelihoods normalised to a sum of 1), log_likelihoods (a list, one sum over the
-    tokens of each option, in nats).
-    """
-    model.eval()
-    for items in _batched(corpus.test, ITEMS_PER_BATCH):
-        branches_by_item = [(item, [(q, corpus.prompter.option_branches(q)) for q in item.questions]) for item in items]
-        batch = corpus.collate([corpus.test_row(item, modality, _branches(pairs)) for item, pairs in branches_by_item])
-        log_probabilities = model(batch.to(device)).gather(1, batch.targets_K.to(device)[:, None])[:, 0].cpu().numpy()
-        rows, at = [], 0
-        for item, pairs in branches_by_item:
-            for question, branches in pairs:
-                sums, at = _option_sums(question, branches, log_probabilities, at, corpus)
-                rows.append(_outcome(item, question, modality, sums))
-        yield pd.DataFrame(rows)
+def _target_log_probabilities(model: VideoLMM, corpus: Corpus, device: torch.device, rows: list[Row]) -> np.ndarray:
+    batch = corpus.collate(rows).to(device)
+    log_probabilities: np.ndarray = model(batch).gather(1, batch.targets_K[:, None])[:, 0].cpu().numpy()
+    return log_probabilities
 
 
-def _batched(items: list[TestItem], size: int) -> Iterator[list[TestItem]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _outcomes(
+    item: TestItem, scored: ScoredRow, log_probabilities: np.ndarray, reduce: Reduce
+) -> Iterator[tuple[int, dict[str, object]]]:
+    """The number of each question of a row in its item, and its outcome."""
+    for number, num_tokens in scored.questions:
+        portion, log_probabilities = np.split(log_probabilities, [sum(num_tokens)])
+        sums = np.add.reduceat(portion, np.cumsum([0, *num_tokens[:-1]]))
+        yield number, {"item": item.id} | _outcome(item.questions[number], sums, np.array(num_tokens), reduce)
 
 
-def _branches(pairs: list[tuple[Question, list[Branch]]]) -> list[Branch]:
-    return [branch for _, branches in pairs for branch in branches]
-
-
-def _option_sums(
-    question: Question, branches: list[Branch], log_probabilities: np.ndarray, at: int, corpus: Corpus
-) -> tuple[np.ndarray, int]:
-    """Log-likelihood of each option, and the index at which the next question's log-probabilities start."""
-    lengths = [len(corpus.prompter.encode(option)) for option in question.options]
-    assert sum(lengths) == sum(len(branch.targets) for branch in branches)
-    starts = at + np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    end = at + sum(lengths)
-    return np.add.reduceat(log_probabilities[:end], starts), end
-
-
-def _outcome(item: TestItem, question: Question, modality: Modality, sums: np.ndarray) -> dict[str, object]:
-    likelihoods = np.exp(sums - sums.max())
+def _outcome(question: Question, sums: np.ndarray, num_tokens: np.ndarray, reduce: Reduce) -> dict[str, object]:
+    deciding = sums / num_tokens if reduce == "mean" else sums
+    likelihoods = np.exp(deciding - deciding.max())
     return {
         "question": question.id,
-        "item": item.id,
         "category": question.category,
         "task": question.task,
-        "modality": modality,
         "answer": question.answer,
-        "predicted": int(sums.argmax()),
+        "predicted": int(deciding.argmax()),
         "probability": float(likelihoods[question.answer] / likelihoods.sum()),
-        "log_likelihoods": [float(value) for value in sums],
+        "log_likelihoods": sums.tolist(),
+        "num_tokens": num_tokens.tolist(),
     }
+
+
+def letter_shares(outcomes: pd.DataFrame) -> dict[str, float]:
+    """Letter -> the share of questions for which its option was chosen: a position bias shows as uneven shares.
+
+    Every letter that some question has is in it, as its options are `A`, `B` and so on in their order.
+    """
+    num_letters = max(len(sums) for sums in outcomes["log_likelihoods"])
+    return {LETTERS[i]: float((outcomes["predicted"] == i).mean()) for i in range(num_letters)}
 
 
 def scores(outcomes: pd.DataFrame, benchmark: str) -> list[dict[str, str | float]]:

@@ -154,7 +154,9 @@ def test_a_broken_video_fails_only_its_trials(shop: Shop, cache):
     spec = SMALL.replace(
         "data.train_videos: 24\n  data.test_videos: 6", f"schedule.0.mix: {mix}\n  schedule.1.mix: {mix}"
     )
-    spec = spec.replace("axes:", f"axes:\n  data:\n    - {{name: mine, kind: manifest, benchmark: b, folder: {mine}}}")
+    spec = spec.replace(
+        "axes:", f"axes:\n  data:\n    - {{name: mine, kind: manifest, benchmark: b, folder: {mine}, scoring: text}}"
+    )
     failed = shop.run("sweep", shop.spec(spec.replace("study: small", "study: mine")), code=1)
     assert records[0]["video"].split("/")[-1] in failed.stderr
     assert "truncated" in failed.stderr

@@ -69,7 +69,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
         log(f"{curve.samples} samples trained {time.time() - started_at:.1f} s after the start")
 
         # 5. Answers to the test questions.
-        predictions = yield from _evaluate(model, corpus, device)
+        predictions = yield from _evaluate(model, corpus, device, log)
     predictions.to_parquet(folder.path / "predictions.parquet", index=False)
 
     # 6. Scores.
@@ -125,20 +125,27 @@ def _train(
         log(f"reused the first {curve.shared} steps of an earlier trial of this worker, which are identical")
 
 
-def _evaluate(model: VideoLMM, corpus: Corpus, device: torch.device) -> Generator[Progress, None, pd.DataFrame]:
+def _evaluate(
+    model: VideoLMM, corpus: Corpus, device: torch.device, log: TrialLog
+) -> Generator[Progress, None, pd.DataFrame]:
     """Predictions for the test questions, given the video, its centre frame, and the text alone."""
     import pandas as pd
 
-    from models.scoring import MODALITIES, evaluate
+    from models.scoring import MODALITIES, evaluate, letter_shares
 
-    portions: list[pd.DataFrame] = []
-    total = len(MODALITIES) * len(corpus.test)
+    tables: list[pd.DataFrame] = []
+    total, done = len(MODALITIES) * sum(len(item.questions) for item in corpus.test), 0
     for modality in MODALITIES:
+        portions: list[pd.DataFrame] = []
         for portion in evaluate(model, corpus, device, modality):
             portions.append(portion)
-            num_items = sum(p["item"].nunique() for p in portions)
-            yield Progress(phase="testing", detail=modality, step=num_items, steps=total)
-    return pd.concat(portions, ignore_index=True)
+            done += len(portion)
+            yield Progress(phase="testing", detail=modality, step=done, steps=total)
+        tables.append(pd.concat(portions).sort_index())
+        if isinstance(corpus.design.data, ManifestData) and corpus.design.data.scoring == "letters":
+            shares = (f"{letter} {share:.0%}" for letter, share in letter_shares(tables[-1]).items())
+            log(f"letters chosen with modality {modality}: {', '.join(shares)}")
+    return pd.concat(tables, ignore_index=True)
 
 
 def data_folder(data: Data, cache: Path) -> Path:
@@ -195,7 +202,10 @@ def _corpus(
         frames = OnDemand(data, decoder, design.data.max_side)
     content.check_planned()  # what was checked at the start is what was read
     visual = VisualReader(design, model.encoder, frames, features)
-    return Corpus(Prompter(tokenizer), records, items, visual)
+    prompter = Prompter(tokenizer, design.data.scoring, design.data.instruction)
+    corpus = Corpus(prompter, records, items, visual)
+    corpus.check()
+    return corpus
 
 
 def features_name(encoder: Encoder, weights: list[WeightsContent]) -> str:

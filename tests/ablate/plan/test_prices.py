@@ -14,7 +14,9 @@ from ablate.errors import InfeasibleError, SpecError, UsageError
 from ablate.plan import Plan, Price, Pricing, gpu, make_plan, price, sizes_of
 from ablate.plan.data_sizes import TINY
 from ablate.plan.gpus import gpus
+from ablate.plan.load import SEPARATORS_PER_CLIP
 from ablate.spec import expand, find_spec, load_spec
+from models.architecture import build
 from models.data import Prompter
 from models.data.integration import splice
 from models.design import AssumedData, Integration, ManifestData, TrialConfig
@@ -43,6 +45,15 @@ def test_parameters_are_the_published_ones(scale: str, llm: int, connector: floa
     assert params["llm"] == llm
     assert round(params["connector"] / 1e6, 2) == connector
     assert params["vision"] == 986_975_872 + 397_745_440  # what the study runs of both towers
+
+
+@pytest.mark.parametrize("separators", [False, True])
+def test_parameters_of_the_connector_are_those_that_are_built(separators: bool):
+    integration = Integration(separators=separators)
+    design = PRESETS["tiny"].design.model_copy(update={"integration": integration})
+    config = TrialConfig(design=design, scale="0.05M", seed=0, samples=64)
+    built = sum(p.numel() for p in build(config)[0].parts()["connector"].parameters())
+    assert price(config, "t", Pricing(gpu=None)).params["connector"] == built
 
 
 def test_frames_and_tokens_are_the_samplers():
@@ -178,7 +189,7 @@ def test_text_around_clips_is_counted_with_the_studys_tokenizer():
     clip = Clip((0,), 1.0, 3.0)
     for switches, tokens in (
         ({"timestamps": True}, TINY.timestamp_tokens),
-        ({"separators": True}, TINY.separator_tokens),
+        ({"separators": True}, SEPARATORS_PER_CLIP),
     ):
         assert len(splice([clip], 2, Integration(**switches), encode)) == 2 + tokens
 

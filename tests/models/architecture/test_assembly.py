@@ -22,19 +22,24 @@ from transformers import (
     LlamaConfig,
     MistralConfig,
     PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen3Config,
 )
 from transformers.utils import logging
 
 from models.architecture import VideoLMM, build
+from models.architecture.assembly import build_separators
 from models.architecture.llm import load_llm
 from models.data import Branch, Corpus, Prompter, Row, TrainingSample, Turn, VisualReader, collate
-from models.design import AdamW, Design, LearningRates, Mix, Stage, TrialConfig, Uniform
+from models.design import AdamW, Design, Integration, LearningRates, Mix, Stage, TrialConfig, Uniform
 from models.presets import PRESETS
-from models.training import train
+from models.training import freeze, train
+from models.training.optimizers import is_hidden
 from models.video import Medium, Stored
 from models.weights import CheckpointError, locate_tokenizer
+from tests.models.data.families import tokenizer_of
 
 SMALL = {"vocab_size": 173, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
@@ -135,12 +140,94 @@ def test_layers_that_look_back_over_a_window_do_so_in_packs_too(config: PreTrain
     torch.manual_seed(0)
     llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     model = VideoLMM(torch.nn.Identity(), torch.nn.Identity(), llm)  # type: ignore[arg-type]
-    prefix, questions = [*range(3, 10)], [(11, 12, 13, 14, 15, 16), (17, 18)]
-    branches = [Branch(ids, tuple((place, 0) for place in range(len(ids)))) for ids in questions]
+    torch.testing.assert_close(*packed_and_alone(model), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        QWEN2,
+        Qwen3Config(**SMALL, **HEADS, **RANGE, head_dim=16),
+        LlamaConfig(**SMALL, **HEADS, **RANGE),
+        GPT2Config(vocab_size=173, n_embd=32, n_layer=2, n_head=2, **RANGE),
+    ],
+    ids=lambda kind: kind.model_type,
+)
+def test_branches_that_continue_others_are_computed_as_if_alone(config: PreTrainedConfig):
+    torch.manual_seed(0)
+    llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    model = VideoLMM(torch.nn.Identity(), torch.nn.Identity(), llm)  # type: ignore[arg-type]
+    torch.testing.assert_close(*packed_and_alone(model), atol=1e-4, rtol=1e-4)
+
+
+def packed_and_alone(model: VideoLMM) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities after every token of two questions and of options that continue the first, both ways."""
+    prefix, question, options, other = [*range(3, 10)], (11, 12, 13, 14), [(15, 16, 19), (16,), ()], (17, 18)
+    branches = [Branch(question, tuple((at, 0) for at in range(len(question))))]
+    texts = [(question, 0)]  # tokens after the prefix, and how many of them have no target
+    for number, option in enumerate(options, 1):
+        branches.append(Branch(option, tuple((at, 0) for at in range(-1, len(option))), parent=number))
+        texts.append(((*question, *option), len(question) - 1))
+    branches.append(Branch(other, tuple((at, 0) for at in range(len(other)))))
+    texts.append((other, 0))
     with torch.inference_mode():
-        packed = model(collate([Row(prefix, branches)]))
-        alone = [llm(torch.tensor([[*prefix, *ids]]), use_cache=False).logits[0, len(prefix) :] for ids in questions]
-    torch.testing.assert_close(packed, torch.cat(alone).log_softmax(-1), atol=1e-4, rtol=1e-4)
+        packed = model(collate([Row([1], [Branch((2,), ((0, 0),))]), Row(prefix, branches)]))[1:]
+        logits = [model.llm(torch.tensor([[*prefix, *ids]]), use_cache=False).logits[0] for ids, _ in texts]
+    alone = [one[len(prefix) + start :] for one, (_, start) in zip(logits, texts, strict=True)]
+    return packed, torch.cat(alone).log_softmax(-1)
+
+
+def test_separators_are_learned_in_every_stage_and_can_be_no_answer(tmp_path: Path):
+    """They start as the tokenizer's own where it has them, and learn with the connector before a frozen LLM too."""
+    design = DESIGN.model_copy(update={"integration": Integration(separators=True)})
+    model, tokenizer = build(trial("tiny/llm-0.05M@2", design))
+    assert model.separators is not None
+    own = tokenizer.convert_tokens_to_ids(["<vid_start>", "<vid_end>"])
+    embeddings = model.llm.get_input_embeddings().weight
+    assert torch.equal(model.separators.embeddings, embeddings[own])
+    source = Stored(
+        {"v.mp4": (0, 8)}, np.arange(8) / 4, np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    )
+    media = (Medium(path="v.mp4", kind="video"),)
+    record = TrainingSample("v", "video", media, (Turn((0, "what is the first digit"), "two"),), True)
+    corpus = Corpus(Prompter(tokenizer), [record], [], VisualReader(design, model.encoder, source))
+    batch = corpus.collate([corpus.training_row(record, 1, np.random.default_rng(0))])
+    assert batch.is_start_BL.sum() == batch.is_end_BL.sum() == 3
+    assert not set(batch.ids_BL.flatten().tolist()) & set(own), "the LLM's own tokens are not used"
+    freeze(model, LearningRates(connector=1e-3))
+    loss = model.loss(batch)
+    loss.backward()
+    gradient = model.separators.embeddings.grad
+    assert gradient is not None
+    assert (gradient.abs().amax(1) > 0).all()
+    names = [name for name, _ in model.parts()["connector"].named_parameters() if "embeddings" in name]
+    assert len(names) == 1
+    assert not is_hidden(names[0], model.separators.embeddings), "embeddings are not for Muon"
+    with torch.no_grad():
+        model.separators.embeddings[0] += 1.0
+    assert model.loss(batch) != loss
+
+
+def test_separators_that_a_tokenizer_lacks_start_near_the_mean_of_the_embeddings(tmp_path: Path):
+    design = DESIGN.model_copy(update={"integration": Integration(separators=True)})
+    llm = load_llm(str(saved(tmp_path / "llm", QWEN2)))
+    tokenizer = tokenizer_of("qwen2_5")
+    first, second = (build_with_seed(design, llm, tokenizer, seed) for seed in (0, 0))
+    rows = llm.get_input_embeddings().weight
+    assert torch.equal(first, second)
+    assert not torch.equal(first, build_with_seed(design, llm, tokenizer, 1))
+    assert not torch.equal(first[0], first[1])
+    assert ((first - rows.mean(0)).abs() < 0.5 * rows.std(0)).all()
+    assert build_separators(DESIGN, llm, tokenizer) is None
+
+
+def build_with_seed(
+    design: Design, llm: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> torch.Tensor:
+    torch.manual_seed(seed)
+    separators = build_separators(design, llm, tokenizer)
+    assert separators is not None
+    return separators.embeddings.detach()
 
 
 # --- what is refused ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Prompting, packing, mixing, freezing and scoring, on a small random model."""
+"""Packing, mixing and freezing, on a small random model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -40,18 +39,17 @@ from models.data import (
     Turn,
     VisualReader,
 )
-from models.data.integration import IMAGE_TOKEN, splice
+from models.data.integration import IMAGE_TOKEN
 from models.data.mixing import dialogue_lengths, draw, left_out
 from models.data.packing import micro_batches
 from models.design import AdamW, Design, Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
 from models.encoders import CombinedEncoder
 from models.encoders.siglip import SiglipEncoder
 from models.presets import PRESETS
-from models.scoring import evaluate, scores
 from models.training import DivergedError, freeze, make_optimizers, train, train_mode
 from models.training.loop import accumulate
 from models.training.shared_starts import StartCache, Step
-from models.video import Clip, Medium, Stored
+from models.video import Medium, Stored
 from models.weights import locate_tokenizer
 
 CPU = torch.device("cpu")
@@ -120,14 +118,13 @@ def config(**changes: object) -> TrialConfig:
 
 
 def test_a_question_is_answered_in_a_pack_as_if_asked_alone(model, prompter, corpus):
-    branches = prompter.training_branches(VIDEO, [0, 1])
-    whole = corpus.row((CLIP,), DESIGN.sampling, branches)
-    text = Row(prompter.opening, prompter.training_branches(TEXT, [0, 1]))
+    whole = corpus.training_row(VIDEO, 9, np.random.default_rng(0))
+    text = corpus.training_row(TEXT, 9, np.random.default_rng(0))
     with torch.inference_mode():
         packed = model(corpus.collate([whole, text]))  # with a shorter row beside it, so padding is tested too
-        alone = torch.cat(
-            [model(corpus.collate([replace(whole, branches=[b])])) for b in branches] + [model(corpus.collate([text]))]
-        )
+        alone = [model(corpus.collate([replace(whole, branches=[branch])])) for branch in whole.branches]
+        alone.append(model(corpus.collate([text])))
+    alone = torch.cat(alone)
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
 
 
@@ -151,77 +148,16 @@ def test_any_causal_lm_can_be_the_llm(model, prompter, corpus, config):
     torch.manual_seed(0)
     llm = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
     model = VideoLMM(model.encoder, PerceiverResampler(RESAMPLER, 16, 32, 2), llm)
-    branches = prompter.training_branches(VIDEO, [0, 1])
-    whole = corpus.row((CLIP,), DESIGN.sampling, branches)
+    whole = corpus.training_row(VIDEO, 9, np.random.default_rng(0))
     with torch.inference_mode():
         packed = model(corpus.collate([whole]))
-        alone = torch.cat([model(corpus.collate([replace(whole, branches=[b])])) for b in branches])
+        alone = torch.cat([model(corpus.collate([replace(whole, branches=[b])])) for b in whole.branches])
     torch.testing.assert_close(packed, alone, atol=1e-5, rtol=1e-4)
 
 
-def test_a_tokenizer_without_a_chat_template_gets_a_plain_one(prompter):
-    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
-    tokenizer.chat_template = None
-    plain = Prompter(tokenizer)
-    assert plain._render([{"role": "user", "content": "what"}], answer_next=True) == "User: what\nAssistant: "
-    assert plain.answer_ids("two")[-1] != plain.encode("two")[-1], "the end of the answer is learned too"
-
-
-THOUGHT = r"<think>\n\n</think>\n\n"
-QWEN3_LIKE = (
-    r"{% for m in messages %}<|im_start|>{{ m.role }}\n"
-    r"{% if m.role == 'assistant' and loop.last %}" + THOUGHT + r"{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
-    r"{% if add_generation_prompt %}<|im_start|>assistant\n"
-    r"{% if enable_thinking is defined and not enable_thinking %}" + THOUGHT + r"{% endif %}{% endif %}"
-).replace(r"\n", "\n")
-LLAMA3_LIKE = (
-    "{% for m in messages %}<{{ m.role }}>\n\n{{ m.content | trim }}<|im_end|>{% endfor %}"
-    "{% if add_generation_prompt %}<assistant>\n\n{% endif %}"
-)
-FORGETFUL = "{% for m in messages %}{% if loop.last %}{{ m.content }}{% endif %}{% endfor %}"
-
-
-@pytest.mark.parametrize(
-    ("template", "closing", "answer", "reopening"),
-    [
-        (
-            QWEN3_LIKE,
-            "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
-            "two<|im_end|>\n",
-            "<|im_start|>user\n",
-        ),
-        (LLAMA3_LIKE, "<|im_end|><assistant>\n\n", "two<|im_end|>", "<user>\n\n"),
-    ],
-    ids=["qwen3", "llama3"],
-)
-def test_templates_that_trim_or_think_are_split(monkeypatch, template, closing, answer, reopening):
-    """What Qwen3's and Llama 3's templates do: thoughts in the last answer alone, trimmed text."""
-    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
-    tokenizer.chat_template = template
-    monkeypatch.setattr(Prompter, "encode", lambda self, text: [text])  # the texts themselves
-    prompter = Prompter(tokenizer)
-    assert prompter._closing == closing
-    assert prompter.answer_ids("two") == [answer]
-    assert prompter._reopening == [reopening]
-
-
-def test_a_template_that_cannot_be_split_is_refused_with_its_tokenizer():
-    tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm"))
-    tokenizer.chat_template = FORGETFUL
-    with pytest.raises(ValueError, match=r"the chat template of .*tokenizer.* give the tokenizer a plain template"):
-        Prompter(tokenizer)
-
-
-def test_a_dialogue_sees_its_earlier_turns_and_learns_every_answer(prompter):
-    (branch,) = prompter.training_branches(TEXT, [0, 1])
-    learned = [prompter._tokenizer.decode([token]) for _, token in branch.targets]
-    assert [word for word in learned if not word.startswith("<")] == ["three", "one"]
-    for position, token in branch.targets:
-        assert branch.ids[position + 1] == token
-
-
 def test_only_answers_are_learned(prompter, corpus):
-    batch = corpus.collate([corpus.row((CLIP,), DESIGN.sampling, prompter.training_branches(VIDEO, [0]))])
+    one_turn = replace(VIDEO, turns=VIDEO.turns[:1])
+    batch = corpus.collate([corpus.training_row(one_turn, 9, np.random.default_rng(0))])
     assert batch.targets_K.tolist() == prompter.answer_ids("two")
     assert batch.is_video_BL.sum() == 3 * 2
     assert batch.clips is not None
@@ -229,7 +165,7 @@ def test_only_answers_are_learned(prompter, corpus):
 
 
 def test_several_images_are_clips_in_their_order(model, prompter, corpus):
-    row = corpus.row(PAIR.media, DESIGN.sampling, prompter.training_branches(PAIR, [0]))
+    row = corpus.training_row(PAIR, 9, np.random.default_rng(0))
     assert row.prefix.count(VIDEO_TOKEN) == 2 * 2
     clips = corpus.collate([row]).clips
     assert clips is not None
@@ -298,75 +234,11 @@ def test_what_max_questions_leaves_out_of_dialogues_is_counted():
 
 def test_training_and_test_may_sample_differently(corpus):
     other = with_design(corpus, DESIGN.model_copy(update={"test_sampling": Uniform(kind="uniform", frames=5)}))
-    assert other.test_row(ITEM, "video", []).prefix.count(VIDEO_TOKEN) == 5 * 2
-    assert other.test_row(ITEM, "frame", []).prefix.count(VIDEO_TOKEN) == 1 * 2
+    for modality, frames in (("video", 5), ("frame", 1), ("text", 0)):
+        (scored,) = other.scored_rows(ITEM, modality, 10**6)
+        assert scored.row.prefix.count(VIDEO_TOKEN) == scored.row.count(VIDEO_TOKEN) == frames * 2
     trained = other.training_row(VIDEO, 1, np.random.default_rng(0))
     assert trained.prefix.count(VIDEO_TOKEN) == 3 * 2
-
-
-def test_text_around_clips_has_the_four_forms(prompter, corpus):
-    def spliced(**switches: bool) -> str:
-        design = DESIGN.model_copy(update={"integration": DESIGN.integration.model_copy(update=switches)})
-        prefix = with_design(corpus, design).row((CLIP,), DESIGN.sampling, []).prefix
-        return prompter._tokenizer.decode([i for i in prefix if i != VIDEO_TOKEN])
-
-    opening = prompter._tokenizer.decode(prompter.opening)
-    assert spliced(separators=False) == opening
-    assert spliced(separators=True).count("<vid_start>") == 3
-    stamped = spliced(separators=True, timestamps=True)
-    assert stamped.index("clip from") < stamped.index("<vid_start>")
-    assert stamped.count("clip from") == 3
-
-
-def test_outcomes_follow_the_likelihoods_of_whole_options(model, corpus, prompter):
-    (rows,) = list(evaluate(model, corpus, CPU, "video"))
-    assert rows["answer"].tolist() == [1, 0]
-    second = rows.iloc[1]
-    assert second["predicted"] == int(np.argmax(second["log_likelihoods"]))
-    likelihoods = np.exp(second["log_likelihoods"])
-    assert second["probability"] == pytest.approx(likelihoods[0] / likelihoods.sum(), rel=1e-5)
-    # The two-word option by hand: the probability of its first word, times that of the second after it.
-    question = prompter.question_ids(LAST)
-    one, two = prompter.encode("one two")
-    sequence = corpus.row((CLIP,), DESIGN.sampling, [])
-    total = 0.0
-    for words, token in ((question, one), ([*question, one], two)):
-        branch = prompter.option_branches(ITEM.questions[0])[0]
-        by_hand = replace(branch, ids=tuple(words), targets=((len(words) - 1, token),))
-        with torch.inference_mode():
-            total += float(model(corpus.collate([replace(sequence, branches=[by_hand])]))[0, token])
-    assert second["log_likelihoods"][1] == pytest.approx(total, abs=1e-4)
-
-
-def test_the_centre_frame_and_text_alone_show_less(corpus, prompter):
-    branches = prompter.option_branches(ITEM.questions[0])
-    frame, text = corpus.test_row(ITEM, "frame", branches), corpus.test_row(ITEM, "text", branches)
-    clips = corpus.collate([frame]).clips
-    assert clips is not None
-    assert np.array_equal(clips[0][0, 0].numpy(), corpus.visual.frames.read(CLIP, [4])[0])
-    assert not text.visual
-    assert VIDEO_TOKEN not in text.prefix
-
-
-def test_scores_are_percent_per_category_and_modality():
-    rows = pd.DataFrame(
-        [
-            {"category": c, "modality": m, "answer": 0, "predicted": p, "probability": q}
-            for c, m, p, q in (
-                ("ocr", "video", 0, 0.9),
-                ("ocr", "video", 1, 0.3),
-                ("spatial", "video", 0, 0.6),
-                ("ocr", "text", 1, 0.1),
-            )
-        ]
-    )
-    by_group = {(s["benchmark"], s["category"], s["modality"]): s["score"] for s in scores(rows, "b")}
-    assert by_group[("b", "overall", "video")] == pytest.approx(200 / 3)
-    assert by_group[("b", "ocr", "video")] == 50
-    assert by_group[("b", "spatial", "video")] == 100
-    assert by_group[("b", "overall", "text")] == 0
-    assert by_group[("b_prob", "overall", "video")] == pytest.approx(60)
-    assert ("b_prob", "overall", "text") not in by_group
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
@@ -435,10 +307,8 @@ def test_a_frozen_part_computes_as_in_evaluation(model):
 
 def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
     """With any maximum: every row once, no micro-batch too large, and the gradient of all rows together."""
-    rows = [
-        corpus.row(record.media, DESIGN.sampling, prompter.training_branches(record, [0]))
-        for record in (VIDEO, IMAGE, PAIR, TEXT, VIDEO, IMAGE)
-    ]
+    rng = np.random.default_rng(0)
+    rows = [corpus.training_row(record, 1, rng) for record in (VIDEO, IMAGE, PAIR, TEXT, VIDEO, IMAGE)]
     freeze(model, LearningRates(connector=1e-3, llm=1e-3))
 
     def gradients(max_positions: int) -> tuple[float, list[torch.Tensor]]:
@@ -547,20 +417,3 @@ def test_a_handful_of_samples_is_of_kinds_that_have_a_share(count: int, seed: in
 def test_a_mix_with_a_kind_that_the_data_do_not_contain_is_refused():
     with pytest.raises(ManifestError, match="asks for 20% image, but train.json has no image record"):
         draw([VIDEO, TEXT], Mix(text=0.1, image=0.2, video=0.7), 10, np.random.default_rng(0))
-
-
-@pytest.mark.parametrize(
-    ("switches", "text"),
-    [
-        ({}, "**"),
-        ({"separators": True}, "<vid_start>**<vid_end>"),
-        ({"timestamps": True}, "clip from 01:02-01:04: **"),
-        ({"separators": True, "timestamps": True}, "clip from 01:02-01:04: <vid_start>**<vid_end>"),
-    ],
-)
-def test_token_integration_spells_the_papers_four_forms(switches, text):
-    clip = Clip((0, 1), 62.0, 64.9)
-    ids = splice([clip, clip], 2, Integration(**switches), lambda piece: [ord(letter) for letter in piece])
-    assert "".join("*" if i == VIDEO_TOKEN else chr(i) for i in ids) == text + text
-    ids = splice([clip], 2, Integration(**switches), lambda piece: [ord(letter) for letter in piece], is_video=False)
-    assert "clip" not in "".join(chr(i) for i in ids if i >= 0)  # an image is at no time

@@ -1,0 +1,41 @@
+"""The media of a record at their places in its texts: token ids, and the clips that fill the visual ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from models.data.batch import Sampled
+from models.data.integration import IMAGE_TOKEN, VIDEO_TOKEN, splice
+from models.data.visual import VisualReader
+from models.design import Sampling
+from models.video import Medium
+
+
+@dataclass(frozen=True)
+class PlacedMedia:
+    """Called with the index of a medium wherever a text has it, in the order of the positions of a row."""
+
+    visual: VisualReader
+    encode: Callable[[str], list[int]]
+    """Text -> token ids, for timestamps."""
+    media: tuple[Medium, ...]
+    """The media of the record."""
+    sampling: Sampling
+    sampled: list[Sampled] = field(default_factory=list)
+    """The media so far, in the order of the calls."""
+
+    def __call__(self, index: int) -> list[int]:
+        """Token ids of a medium, with placeholders for visual tokens and separators."""
+        medium, design = self.media[index], self.visual.design
+        is_split = self.visual.is_split(medium)
+        clips = self.visual.clips(medium, self.sampling)
+        self.sampled.append(Sampled(medium, tuple(clips)))
+        return splice(
+            clips,
+            design.tokens_per_image if is_split else design.tokens_per_clip,
+            design.integration,
+            self.encode,
+            is_video=medium.kind == "video",
+            token=IMAGE_TOKEN if is_split else VIDEO_TOKEN,
+        )
