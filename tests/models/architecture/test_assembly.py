@@ -36,7 +36,7 @@ from models.data import Branch, Corpus, Prompter, Row, TrainingSample, Turn, Vis
 from models.design import AdamW, Design, Integration, LearningRates, Mix, Stage, TrialConfig, Uniform
 from models.presets import PRESETS
 from models.training import freeze, train
-from models.training.optimizers import is_hidden
+from models.training.weights import weights_that_learn
 from models.video import Medium, Stored
 from models.weights import CheckpointError, locate_tokenizer
 from tests.models.data.families import tokenizer_of
@@ -200,9 +200,9 @@ def test_separators_are_learned_in_every_stage_and_can_be_no_answer(tmp_path: Pa
     gradient = model.separators.embeddings.grad
     assert gradient is not None
     assert (gradient.abs().amax(1) > 0).all()
-    names = [name for name, _ in model.parts()["connector"].named_parameters() if "embeddings" in name]
-    assert len(names) == 1
-    assert not is_hidden(names[0], model.separators.embeddings), "embeddings are not for Muon"
+    weights = weights_that_learn(model.parts()["connector"], model.llm.get_output_embeddings())
+    (kind,) = [weight.kind for weight in weights if weight.parameter is model.separators.embeddings]
+    assert kind == "spared", "neither Muon nor weight decay is for embeddings"
     with torch.no_grad():
         model.separators.embeddings[0] += 1.0
     assert model.loss(batch) != loss
