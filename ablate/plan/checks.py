@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ablate.errors import UsageError
+from ablate.paths import cache_root
+from ablate.plan.data_sizes import KINDS
 from ablate.plan.load import model_of
 from ablate.spec import SweepSpec, Trial
-from models.data import ManifestError, load_test, load_train
+from models.data import ManifestError, open_test, open_training, refuse_missing, skipped_records
 from models.design import CustomEncoder, ManifestData
 from models.ladder import scale_card_of
 from models.weights import UncountedError, locate
@@ -48,23 +50,38 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
         UsageError: a manifest is missing or wrong.
         SpecError: a stage's mix has a kind of sample that the manifest lacks.
     """
-    kinds: dict[str, set[str]] = {}
+    kinds: dict[ManifestData, set[str]] = {}
     for trial in trials:
         design = trial.config.design
         if not isinstance(design.data, ManifestData):
             continue
-        folder = design.data.folder
+        data = design.data
         try:
-            if folder not in kinds:
-                kinds[folder] = {sample.kind for sample in load_train(Path(folder))}
-                load_test(Path(folder))
+            if data not in kinds:
+                kinds[data] = _kinds_of(data)
         except ManifestError as error:
             raise UsageError(str(error)) from None
         for stage in design.schedule:
             mix_kinds = {kind for kind, share in design.mix_of(stage).model_dump().items() if share}
-            if lacking := sorted(mix_kinds - kinds[folder]):
+            if lacking := sorted(mix_kinds - kinds[data]):
                 raise spec.source.error(
                     (),
-                    f"{trial.label}: stage {stage.name!r} trains on {', '.join(lacking)}, but {folder}/train.json has "
+                    f"{trial.label}: stage {stage.name!r} trains on {', '.join(lacking)}, but {data.folder}/train.json has "
                     "no such sample: change the mix, or add samples",
                 )
+
+
+def _kinds_of(data: ManifestData) -> set[str]:
+    """The kinds of the training samples that trials use, after a check of both manifests.
+
+    Raises:
+        ManifestError: a manifest is missing or wrong, or media are missing.
+    """
+    folder, cache = Path(data.folder), cache_root()
+    train, test = open_training(folder, cache), open_test(folder, cache)
+    if data.max_bad:
+        train = train.without(skipped_records(train, test, cache, data.max_bad).train)
+    else:
+        refuse_missing(train, cache)
+        refuse_missing(test, cache)
+    return {kind for kind in KINDS if len(train.of_kind(kind))}

@@ -12,12 +12,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ablate.paths import cache_root
 from ablate.spec.axes import get, put
 from ablate.spec.explain import explain
 from ablate.spec.keys import design_key, digest, trial_key
 from ablate.spec.names import axis_slug
 from ablate.spec.source import Location
 from ablate.spec.sweep_spec import Grid, SweepSpec
+from models.data import ManifestError, open_test, open_training, skipped_records
 from models.design import Design, ManifestData, TrialConfig
 
 BASE_LABEL = "base"
@@ -197,7 +199,11 @@ def _with_digest(design: Design, spec: SweepSpec) -> Design:
     if not isinstance(design.data, ManifestData):
         return design
     folder = (spec.source.path.parent / design.data.folder).resolve()
-    resolved = {"folder": str(folder), "digest": _data_digest(folder, spec)}
+    resolved = {
+        "folder": str(folder),
+        "digest": _data_digest(folder, spec),
+        "skipped": _skipped(design.data, folder, spec),
+    }
     return design.model_copy(update={"data": design.data.model_copy(update=resolved)})
 
 
@@ -209,6 +215,22 @@ def _data_digest(folder: Path, spec: SweepSpec) -> str:
             raise spec.source.error((), f"data folder {folder} has no {name}; docs/data.md describes the files")
         digests.append(_file_digest(path, path.stat().st_mtime_ns))
     return digest(digests)
+
+
+def _skipped(data: ManifestData, folder: Path, spec: SweepSpec) -> str:
+    """Digest of the list of records that trials skip.
+
+    Raises:
+        SpecError: more records than allowed use unreadable media, or the media have not been read yet.
+    """
+    if not data.max_bad:
+        return ""
+    cache = cache_root()
+    try:
+        train, test = open_training(folder, cache), open_test(folder, cache)
+        return skipped_records(train, test, cache, data.max_bad).digest
+    except ManifestError as error:
+        raise spec.source.error((), str(error)) from None
 
 
 @cache

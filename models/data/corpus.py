@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,8 +27,8 @@ class Corpus:
     """Training and test data of a trial, sampled and encoded as its design says."""
 
     prompter: Prompter
-    train: list[TrainingSample]
-    test: list[TestItem]
+    train: Sequence[TrainingSample]
+    test: Sequence[TestItem]
     visual: VisualReader
     """Reads the media of both."""
 

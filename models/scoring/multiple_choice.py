@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -39,7 +39,7 @@ def evaluate(model: VideoLMM, corpus: Corpus, device: torch.device, modality: Mo
         yield pd.DataFrame(rows)
 
 
-def _batched(items: list[TestItem], size: int) -> Iterator[list[TestItem]]:
+def _batched(items: Sequence[TestItem], size: int) -> Iterator[Sequence[TestItem]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
 

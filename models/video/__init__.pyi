@@ -5,6 +5,8 @@ from .grids import largest as largest
 from .grids import pooled_shape as pooled_shape
 from .grids import spread as spread
 from .images import square as square
+from .inspection import MediumFacts as MediumFacts
+from .inspection import inspect_medium as inspect_medium
 from .media import Medium as Medium
 from .sampling import Clip as Clip
 from .sampling import duration as duration

@@ -1,0 +1,36 @@
+"""Checks that the media of a manifest exist: once for each content of the manifest and each data folder. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from models.data.index import ManifestIndex, decode_medium
+from models.data.manifest import ManifestError
+
+
+def refuse_missing(index: ManifestIndex[Any], cache: Path) -> None:
+    """Refuse a manifest whose media do not all exist; a manifest that was checked before is not checked again.
+
+    Args:
+        index: the manifest.
+        cache: folder of reproducible files, in which the check is recorded.
+
+    Raises:
+        ManifestError: media are missing; the message names their number and the first.
+    """
+    folder = index.manifest.parent
+    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
+    record = cache / "manifests" / f"{index.manifest.stem}-{index.digest[:32]}-in-{name}.present"
+    if record.is_file():
+        return
+    paths = list(dict.fromkeys(decode_medium(medium).path for medium in index.media()))
+    missing = [path for path in paths if not (folder / path).exists()]
+    if missing:
+        raise ManifestError(
+            f"{index.manifest}: {len(missing)} of {len(paths)} media files are missing below {folder}, first "
+            f"{missing[0]}; paths are relative to the data folder"
+        )
+    record.touch()

@@ -1,0 +1,115 @@
+"""Which records a trial skips because their media cannot be read: a list that is fixed before training.
+
+The list follows from the manifests and from the results of `ablate check`. Its digest is part of a trial's config, so
+that trials which skip different records have different keys. No torch here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.data.index import ManifestIndex, TestIndex, TrainingIndex, decode_medium
+from models.data.manifest import ManifestError
+from models.data.media_facts import MediaFacts, load_facts
+
+
+@dataclass(frozen=True)
+class BadRecord:
+    """A record that uses a medium that cannot be read."""
+
+    manifest: str
+    """Name of the manifest: `train.json` or `test.json`."""
+    number: int
+    """Number of the record in it, from 0."""
+    id: str
+    path: str
+    """Path of the first such medium."""
+    reason: str
+    """Why that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Numbers of the records that a trial skips."""
+
+    train: tuple[int, ...] = ()
+    test: tuple[int, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Digest of the list; empty if no record is skipped."""
+        if not self.train and not self.test:
+            return ""
+        return hashlib.sha256(json.dumps([self.train, self.test]).encode()).hexdigest()[:16]
+
+
+def bad_records(index: ManifestIndex[Any], facts: MediaFacts) -> Iterator[BadRecord]:
+    """The records of a manifest that use a medium that cannot be read, in their order."""
+    bad = facts.bad()
+    positions, media = _uses(index, bad)
+    previous = -1
+    for position, medium in zip(positions, media, strict=True):
+        if position != previous:
+            number = int(index.numbers[position])
+            path = decode_medium(medium).path
+            yield BadRecord(index.manifest.name, number, index[int(position)].id, path, bad[medium])
+        previous = position
+
+
+def _uses(index: ManifestIndex[Any], bad: dict[str, str]) -> tuple[list[int], list[str]]:
+    """Position of the record and the medium of each use of a bad medium."""
+    positions, media = index.media_of_records()
+    is_bad = pc.is_in(media, pa.array(list(bad), media.type))
+    return positions[is_bad.to_numpy(zero_copy_only=False)].tolist(), media.filter(is_bad).to_pylist()
+
+
+def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad: float) -> Skipped:
+    """The records that a trial skips.
+
+    Args:
+        train: all training samples of a data folder.
+        test: all its test items.
+        cache: folder of reproducible files.
+        max_bad: largest share of the training samples, and of the test items, that may be skipped.
+
+    Raises:
+        ManifestError: media have not been checked, have changed since, or more records use bad media than allowed.
+    """
+    folder = train.manifest.parent
+    command = f"ablate check {folder}"
+    media = list(dict.fromkeys([*train.media(), *test.media()]))
+    facts = load_facts(folder, cache)
+    unchecked = facts.unchecked(media) if facts else media
+    if facts is None or unchecked:
+        raise ManifestError(
+            f"max_bad {_percent(max_bad)} lets trials skip records with unreadable media, but {len(unchecked)} of "
+            f"{len(media)} media in {folder} have not been read yet; type: {command}"
+        )
+    if changed := sorted(set(facts.changed()) & set(media)):
+        raise ManifestError(
+            f"{len(changed)} media in {folder} that could not be read have changed since the last check, first "
+            f"{decode_medium(changed[0]).path}; type: {command}"
+        )
+    bad = facts.bad()
+    numbers: list[tuple[int, ...]] = []
+    for index in (train, test):
+        skipped = tuple(sorted({int(index.numbers[position]) for position in _uses(index, bad)[0]}))
+        if len(skipped) > max_bad * len(index):
+            raise ManifestError(
+                f"{len(skipped)} of {len(index)} records ({_percent(len(skipped) / len(index))}) of {index.manifest} use "
+                f"media that cannot be read, but max_bad is {_percent(max_bad)}; {command} lists them"
+            )
+        numbers.append(skipped)
+    return Skipped(*numbers)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g}%"
