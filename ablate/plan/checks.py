@@ -9,7 +9,7 @@ from ablate.paths import cache_root
 from ablate.plan.data_sizes import KINDS
 from ablate.plan.load import model_of
 from ablate.spec import SweepSpec, Trial
-from models.data import ManifestError, open_test, open_training, refuse_missing, skipped_records
+from models.data import ManifestError, open_records
 from models.design import CustomEncoder, ManifestData
 from models.ladder import scale_card_of
 from models.weights import UncountedError, locate
@@ -75,13 +75,7 @@ def _kinds_of(data: ManifestData) -> set[str]:
     """The kinds of the training samples that trials use, after a check of both manifests.
 
     Raises:
-        ManifestError: a manifest is missing or wrong, or media are missing.
+        ManifestError: see `open_records`.
     """
-    folder, cache = Path(data.folder), cache_root()
-    train, test = open_training(folder, cache), open_test(folder, cache)
-    if data.max_bad:
-        train = train.without(skipped_records(train, test, cache, data.max_bad).train)
-    else:
-        refuse_missing(train, cache)
-        refuse_missing(test, cache)
+    train = open_records(Path(data.folder), cache_root(), data.max_bad).train
     return {kind for kind in KINDS if len(train.of_kind(kind))}

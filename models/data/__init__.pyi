@@ -31,8 +31,10 @@ from .media_facts import load_facts as load_facts
 from .media_facts import writable_store as writable_store
 from .presence import refuse_missing as refuse_missing
 from .skipping import BadRecord as BadRecord
+from .skipping import Records as Records
 from .skipping import Skipped as Skipped
 from .skipping import bad_records as bad_records
+from .skipping import open_records as open_records
 from .skipping import skipped_records as skipped_records
 from .template import Prompter as Prompter
 from .visual import VisualReader as VisualReader

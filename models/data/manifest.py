@@ -157,8 +157,8 @@ def _sample(file: Path, number: int, data: dict[str, Any]) -> TrainingSample:
         for number, (question, answer) in enumerate(zip(questions, texts[1::2], strict=True))
     )
     duration_s = data.get("duration")
-    if duration_s is not None and not (type(duration_s) in (int, float) and 0 < duration_s < 1e6):
-        raise _bad(file, number, data, "`duration` must be a number of seconds above 0")
+    if duration_s is not None and not (type(duration_s) in (int, float) and 0 <= duration_s < 1e6):
+        raise _bad(file, number, data, "`duration` must be a number of seconds, 0 or more")
     independent = bool(data.get("independent", False))
     return TrainingSample(str(data.get("id", number)), kind, media, pairs, independent, duration_s)
 

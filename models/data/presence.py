@@ -1,4 +1,4 @@
-"""Checks that the media of a manifest exist: once for each content of the manifest and each data folder. No torch here."""
+"""A check that the media of a manifest exist: once for each content of the manifest and each folder. No torch here."""
 
 from __future__ import annotations
 

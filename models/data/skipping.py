@@ -16,9 +16,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.data.index import ManifestIndex, TestIndex, TrainingIndex, decode_medium
+from models.data.index import (
+    ManifestIndex,
+    Progress,
+    TestIndex,
+    TrainingIndex,
+    decode_medium,
+    open_test,
+    open_training,
+)
 from models.data.manifest import ManifestError
 from models.data.media_facts import MediaFacts, load_facts
+from models.data.presence import refuse_missing
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,46 @@ def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad:
         skipped = tuple(sorted({int(index.numbers[position]) for position in _uses(index, bad)[0]}))
         if len(skipped) > max_bad * len(index):
             raise ManifestError(
-                f"{len(skipped)} of {len(index)} records ({_percent(len(skipped) / len(index))}) of {index.manifest} use "
-                f"media that cannot be read, but max_bad is {_percent(max_bad)}; {command} lists them"
+                f"{len(skipped)} of {len(index)} records ({_percent(len(skipped) / len(index))}) of {index.manifest} "
+                f"use media that cannot be read, but max_bad is {_percent(max_bad)}; {command} lists them"
             )
         numbers.append(skipped)
     return Skipped(*numbers)
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of a data folder that a trial uses."""
+
+    train: TrainingIndex
+    test: TestIndex
+    skipped: tuple[BadRecord, ...]
+    """The records that it skips, of both manifests."""
+    digest: str
+    """Digest of the list of skipped records; empty if none is skipped."""
+
+
+def open_records(folder: Path, cache: Path, max_bad: float, progress: Progress = lambda *_: None) -> Records:
+    """The records that a trial uses: all whose media can be read, if a check has found few others; else all.
+
+    Args:
+        folder: the data folder.
+        cache: folder of reproducible files.
+        max_bad: largest share of the training samples, and of the test items, that may be skipped.
+        progress: receives the progress of indexing.
+
+    Raises:
+        ManifestError: a manifest is missing or wrong; media are missing; as `skipped_records`.
+    """
+    train, test = open_training(folder, cache, progress), open_test(folder, cache, progress)
+    if not max_bad:
+        refuse_missing(train, cache)
+        refuse_missing(test, cache)
+        return Records(train, test, (), "")
+    skipped = skipped_records(train, test, cache, max_bad)
+    facts = load_facts(folder, cache)
+    bad = [*bad_records(train, facts), *bad_records(test, facts)] if facts else []
+    return Records(train.without(skipped.train), test.without(skipped.test), tuple(bad), skipped.digest)
 
 
 def _percent(share: float) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from models.architecture import VideoLMM
-    from models.data import Corpus
+    from models.data import Corpus, Records
     from models.video import Decoder
 
 
@@ -60,7 +60,8 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 3. Frames and features of all media.
     yield Progress(phase="preparing", detail="frames and features")
     with Decoder() as decoder:
-        corpus = _corpus(config, data, decoder, model, tokenizer)
+        records = _records(config.design.data, data, Path(job.cache), folder)
+        corpus = _corpus(config, data, records, decoder, model, tokenizer)
 
         # 4. Training through the stages.
         curve = TrainingCurve(folder)
@@ -150,21 +151,52 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
+def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder) -> Records:
+    """The records that the trial uses; those that it skips are listed in its folder.
+
+    Args:
+        data: the data of the design.
+        folder: the data folder.
+        cache: folder of reproducible files.
+        trial: the trial's folder.
+
+    Raises:
+        UsageError: other records would be skipped than when the sweep was planned.
+    """
+    from models.data import open_records
+
+    if not isinstance(data, ManifestData):
+        return open_records(folder, cache, max_bad=0.0)
+    records = open_records(folder, cache, data.max_bad)
+    if records.digest != data.skipped:
+        raise UsageError(
+            f"the media of {folder} were checked since the sweep was planned, and other records would be skipped "
+            f"(list {records.digest or 'empty'}, planned {data.skipped or 'empty'}); run the same sweep command again"
+        )
+    if records.skipped:
+        trial.skipped([asdict(record) for record in records.skipped])
+    return records
+
+
 def _corpus(
-    config: TrialConfig, data: Path, decoder: Decoder, model: VideoLMM, tokenizer: PreTrainedTokenizerBase
+    config: TrialConfig,
+    data: Path,
+    records: Records,
+    decoder: Decoder,
+    model: VideoLMM,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> Corpus:
     """The data as inputs of a design; frames and frozen features of small videos are computed once and stored."""
-    from models.data import Corpus, Prompter, VisualReader, load_test, load_train
+    from models.data import Corpus, Prompter, VisualReader, decode_medium
     from models.encoders import store_features
     from models.video import OnDemand, Source, store_frames
 
     design, encoders = config.design, model.encoder.encoders
-    records, items = load_train(data), load_test(data)
     features: dict[int, Source] = {}
     frames: Source
     if isinstance(design.data, TinyData):
-        media = dict.fromkeys([p for r in records for p in r.media] + [p for i in items for p in i.media])
-        frames = stored = store_frames(data, list(media), decoder)
+        media = dict.fromkeys([*records.train.media(), *records.test.media()])
+        frames = stored = store_frames(data, [decode_medium(one) for one in media], decoder)
         if all(stage.lr.vision == 0 for stage in design.schedule):
             for i in design.image_encoders:
                 features[i] = store_features(data, stored, encoders[i], _features_name(design.encoders[i]))
@@ -172,7 +204,7 @@ def _corpus(
         assert isinstance(design.data, ManifestData)
         frames = OnDemand(data, decoder, design.data.max_side)
     visual = VisualReader(design, model.encoder, frames, features)
-    return Corpus(Prompter(tokenizer), records, items, visual)
+    return Corpus(Prompter(tokenizer), records.train, records.test, visual)
 
 
 def _features_name(encoder: Encoder) -> str:
