@@ -40,9 +40,9 @@ class BadRecord:
     """Number of the record in it, from 0."""
     id: str
     path: str
-    """Path of the first such medium."""
+    """Path of the medium."""
     reason: str
-    """Why that cannot be read."""
+    """Why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,11 @@ class Skipped:
 
 
 def bad_records(index: ManifestIndex[Any], facts: MediaFacts) -> Iterator[BadRecord]:
-    """The records of a manifest that use a medium that cannot be read, in their order."""
+    """The records of a manifest that use a medium that cannot be read, in their order; one entry for each medium."""
     bad = facts.bad()
-    positions, media = _uses(index, bad)
-    previous = -1
-    for position, medium in zip(positions, media, strict=True):
-        if position != previous:
-            number = int(index.numbers[position])
-            path = decode_medium(medium).path
-            yield BadRecord(index.manifest.name, number, index[int(position)].id, path, bad[medium])
-        previous = position
+    for position, medium in dict.fromkeys(zip(*_uses(index, bad), strict=True)):
+        path = decode_medium(medium).path
+        yield BadRecord(index.manifest.name, int(index.numbers[position]), index[position].id, path, bad[medium])
 
 
 def _uses(index: ManifestIndex[Any], bad: dict[str, str]) -> tuple[list[int], list[str]]:
