@@ -84,7 +84,7 @@ def use(folder: Path) -> None:
 def report(name: str, num_records: int, start: float) -> None:
     """Print the time since the start, the peak memory of this process so far, and how much is its own now.
 
-    The rest are pages of the index, which all processes of a machine share and the kernel takes back when it needs them.
+    The rest are pages of the index, which all processes of a machine share, and which the kernel takes back if needed.
     """
     seconds = time.perf_counter() - start
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

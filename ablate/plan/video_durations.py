@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.data import MediaFacts, TrainingIndex
@@ -25,31 +27,43 @@ def video_durations(index: TrainingIndex, facts: MediaFacts | None) -> tuple[NDA
     videos = index.of_kind("video")
     if not len(videos):
         return np.zeros(1), ""
-    seconds = index.column("duration_s")
+    seconds = index.column("duration_s").copy()
     if facts is not None:
         measured = _measured(index, facts)
         seconds = np.where(np.isnan(measured), seconds, measured)
-    lacking = videos[np.isnan(seconds[videos])]
-    if not len(lacking):
-        return seconds[videos], ""
-    chosen = lacking[:: -(-len(lacking) // OPENED_VIDEOS)]
-    opened, bad = _open(index, chosen)
+    unknown = np.setdiff1d(videos[np.isnan(seconds[videos])], _bad(index, facts)).tolist()
+    opened, failed = _open(index, unknown[:: -(-len(unknown) // OPENED_VIDEOS) or 1])
     seconds[list(opened)] = list(opened.values())
     durations = seconds[videos]
     durations = durations[~np.isnan(durations)]
-    folder = index.manifest.parent
-    advice = f"`ablate check {folder}` reads all, or give each record a `duration`"
-    reasons = "".join(f"; {reason}" for reason in bad[:MAX_REASONS])
-    if bad:
-        more = f", first {MAX_REASONS}" if len(bad) > MAX_REASONS else ""
-        reasons = f"; {len(bad)} of {len(chosen)} opened videos cannot be read{more}{reasons}"
+    how = _reasons(failed)
     if not len(durations):
-        return np.array([ASSUMED_S]), f"; no video could be opened: {ASSUMED_S:g} s each is assumed{reasons} ({advice})"
-    return durations, f"; durations are those of {len(durations)} of {len(videos)} videos{reasons} ({advice})"
+        durations, how = np.array([ASSUMED_S]), f"; no video could be opened: {ASSUMED_S:g} s each is assumed{how}"
+    elif unknown:
+        how = f"; durations are those of {len(durations)} of {len(videos)} videos{how}"
+    if unknown:
+        how += f" (`ablate check {index.manifest.parent}` reads all, or give each record a `duration`)"
+    return durations, how
+
+
+def _reasons(reasons: list[str]) -> str:
+    """A clause that names the videos that could not be opened; empty without any."""
+    more = f" and {len(reasons) - MAX_REASONS} more" if len(reasons) > MAX_REASONS else ""
+    cannot = f"{len(reasons)} video{'s' * (len(reasons) > 1)} cannot be read"
+    return f"; {cannot}: {', '.join(reasons[:MAX_REASONS])}{more}" if reasons else ""
+
+
+def _bad(index: TrainingIndex, facts: MediaFacts | None) -> NDArray[np.int64]:
+    """Positions of the records with a medium that the last check could not read."""
+    if facts is None:
+        return np.zeros(0, np.int64)
+    positions, media = index.media_of_records()
+    bad = pa.array(sorted({*facts.bad()} - {*facts.changed()}), media.type)
+    return positions[pc.is_in(media, bad).to_numpy(zero_copy_only=False)]
 
 
 def _measured(index: TrainingIndex, facts: MediaFacts) -> NDArray[np.float64]:
-    """Duration of the media of each record, summed over several videos; NaN if one was not measured, or without media."""
+    """Duration of each record, summed over several videos; NaN without media, or if one was not measured."""
     positions, media = index.media_of_records()
     seconds = np.full(len(index), np.nan)
     seconds[np.unique(positions)] = 0.0
@@ -57,19 +71,21 @@ def _measured(index: TrainingIndex, facts: MediaFacts) -> NDArray[np.float64]:
     return seconds
 
 
-def _open(index: TrainingIndex, positions: NDArray[np.int64]) -> tuple[dict[int, float], list[str]]:
+def _open(index: TrainingIndex, positions: list[int]) -> tuple[dict[int, float], list[str]]:
     """Durations of the videos of some records, and why others could not be opened."""
     from models.video import Decoder, OnDemand, VideoError, duration
 
     opened: dict[int, float] = {}
     bad: list[str] = []
+    if not positions:
+        return opened, bad
     with Decoder() as decoder:
         source = OnDemand(index.manifest.parent, decoder, None)
-        for position in positions.tolist():
+        for position in positions:
             try:
                 opened[position] = sum(duration(source.times(medium)) for medium in index[position].media)
             except VideoError as error:
-                bad.append(f"{error.path.relative_to(index.manifest.parent)}: {error.reason}")
+                bad.append(f"{error.path.relative_to(index.manifest.parent)} ({error.reason})")
             except RuntimeError as error:  # no decoder here; trials may run on another machine
                 return opened, [*bad, str(error)]
     return opened, bad

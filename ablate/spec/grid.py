@@ -230,7 +230,7 @@ def _skipped(data: ManifestData, folder: Path, spec: SweepSpec) -> str:
         train, test = open_training(folder, cache), open_test(folder, cache)
         return skipped_records(train, test, cache, data.max_bad).digest
     except ManifestError as error:
-        raise spec.source.error((), str(error)) from None
+        raise spec.source.error(("set", "data", "max_bad"), str(error)) from None
 
 
 @cache

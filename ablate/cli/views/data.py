@@ -95,9 +95,10 @@ def _span(seconds: float) -> str:
 
 
 def _show(report: FolderReport) -> None:
+    unchanged = report.media - report.read
     OUT.print(
         f"{report.folder}: {report.media:,} media, {report.media - len(report.bad):,} can be read, "
-        f"{len(report.bad):,} bad ({report.read:,} read now, {report.media - report.read:,} unchanged since the last check)"
+        f"{len(report.bad):,} bad ({report.read:,} read now, {unchanged:,} unchanged since the last check)"
     )
     for medium in report.bad:
         OUT.print(f"bad: {medium.path}: {medium.reason}; used by {_users(medium)}")

@@ -270,11 +270,11 @@ def test_a_manifest_has_durations_or_its_videos_are_opened(tmp_path: Path):
     (tmp_path / "train.json").write_text(json.dumps(records))
     sizes = sizes_of(data.model_copy(update={"digest": "2"}))
     assert sizes.video_s == (50.5,)
-    assert "durations are those of 1 of 2 videos; 1 of 1 opened videos cannot be read; v.mp4: " in sizes.note
+    assert "durations are those of 1 of 2 videos; 1 video cannot be read: v.mp4 (" in sizes.note
     del records[1]["duration"]
     (tmp_path / "train.json").write_text(json.dumps(records))
     note = sizes_of(data.model_copy(update={"digest": "3"})).note
-    assert "no video could be opened: 60 s each is assumed; 2 of 2 opened videos cannot be read" in note
+    assert "no video could be opened: 60 s each is assumed; 2 videos cannot be read: v.mp4 (" in note
 
 
 def test_a_video_of_0_seconds_is_one_frame_and_not_of_unknown_length(tmp_path: Path):
