@@ -37,16 +37,19 @@ class StudyScores:
     """The metric that the latest sweep ranked by."""
     unfinished: tuple[str, ...] = ()
     """Label and state of each trial that has no scores."""
+    data_note: str | None = None
+    """Which designs used other records than others; None if all used the same, or the study varies its data."""
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about trials without scores."""
+        """Sentences about designs with other data, and about trials without scores."""
+        other_data = [self.data_note] if self.data_note else []
         if not self.unfinished:
-            return []
+            return other_data
         first, number = self.unfinished[:MAX_NAMES], len(self.unfinished)
         more = f" and {number - len(first)} more" if number > len(first) else ""
         trials = "trial has" if number == 1 else "trials have"
-        return [f"{number} {trials} no scores, left out: {', '.join(first)}{more}"]
+        return [*other_data, f"{number} {trials} no scores, left out: {', '.join(first)}{more}"]
 
 
 def load_study(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> StudyScores:
@@ -60,7 +63,7 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
     Raises:
         UsageError: there is no such study, or it has no scores yet.
     """
-    from ablate.study.table import factor_frame, score_frame
+    from ablate.study.table import different_data, factor_frame, score_frame
     from analysis.tables import ScoreTable, TableError, published
 
     if study == PUBLISHED:
@@ -79,7 +82,7 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
     unfinished = tuple(unfinished_trials(study, tracking_uri))
-    return StudyScores(chosen, table if is_several else None, study_facts.metric, unfinished)
+    return StudyScores(chosen, table if is_several else None, study_facts.metric, unfinished, different_data(trials))
 
 
 def load_table(study: str, *, tracking_uri: str | None = None, samples: int | None = None) -> ScoreTable:

@@ -160,12 +160,15 @@ def _tags(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, str]
 
 
 def _params(experiment: _Experiment, finished: str, *, has_axes_tags: bool) -> Mapping[str, dict[str, str]]:
-    """Scale, seed and samples, and possible axes if not all runs have them in their tags."""
+    """Scale, seed, samples and data, and possible axes if not all runs have them in their tags."""
+    keys = encode.DATA_PARAMS
     if has_axes_tags:
-        keys = encode.COMMON_PARAMS
+        keys = (*encode.COMMON_PARAMS, *keys)
         rows = experiment.texts("params", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
     else:
-        rows = experiment.texts("params", f"{finished} AND t.key NOT GLOB ?", f"{encode.CONFIG}/*")
+        rows = experiment.texts(
+            "params", f"{finished} AND (t.key NOT GLOB ? OR t.key IN ({_marks(keys)}))", f"{encode.CONFIG}/*", *keys
+        )
     return _grouped(rows)
 
 

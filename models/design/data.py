@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, WithJsonSchema, model_validator
@@ -74,7 +75,7 @@ class ManifestData(Part):
             return data
         if (match := _PERCENT.fullmatch(text)) is None:
             raise ValueError(f"max_bad must be a percentage such as 0.5% or a share such as 0.005, not {text!r}")
-        return {**data, "max_bad": float(match[1]) / 100}
+        return {**data, "max_bad": float(Decimal(match[1]) / 100)}
 
 
 class AssumedData(Part):
