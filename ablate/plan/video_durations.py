@@ -59,7 +59,8 @@ def _bad(index: TrainingIndex, facts: MediaFacts | None) -> NDArray[np.int64]:
         return np.zeros(0, np.int64)
     positions, media = index.media_of_records()
     bad = pa.array(sorted({*facts.bad()} - {*facts.changed()}), media.type)
-    return positions[pc.is_in(media, bad).to_numpy(zero_copy_only=False)]
+    is_bad: NDArray[np.bool_] = pc.is_in(media, bad).to_numpy(zero_copy_only=False)
+    return positions[is_bad]
 
 
 def _measured(index: TrainingIndex, facts: MediaFacts) -> NDArray[np.float64]:

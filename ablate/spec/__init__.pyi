@@ -1,4 +1,4 @@
-from .data_folders import data_folders as data_folders
+from .folders import data_folders as data_folders
 from .grid import Trial as Trial
 from .grid import expand as expand
 from .keys import design_key as design_key

@@ -161,13 +161,12 @@ def _tags(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, str]
 
 def _params(experiment: _Experiment, finished: str, *, has_axes_tags: bool) -> Mapping[str, dict[str, str]]:
     """Scale, seed, samples and data, and possible axes if not all runs have them in their tags."""
-    keys = encode.DATA_PARAMS
     if has_axes_tags:
-        keys = (*encode.COMMON_PARAMS, *keys)
+        keys = (*encode.COMMON_PARAMS, *encode.DATA_PARAMS)
         rows = experiment.texts("params", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
     else:
         rows = experiment.texts(
-            "params", f"{finished} AND (t.key NOT GLOB ? OR t.key IN ({_marks(keys)}))", f"{encode.CONFIG}/*", *keys
+            "params", f"{finished} AND (t.key NOT GLOB ? OR t.key IN (?, ?))", f"{encode.CONFIG}/*", *encode.DATA_PARAMS
         )
     return _grouped(rows)
 

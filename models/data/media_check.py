@@ -88,7 +88,7 @@ def check_media(
         for portion in _portions(_results(folder, changed, workers), changed, progress):
             journal.append(portion)
             rows |= {row.medium: row for row in portion}
-        if changed or facts is None:
+        if changed or facts is None or facts.file.parent != store:
             journal.finish(list(rows.values()))
         lock.release()
     newest = load_facts(folder, cache)

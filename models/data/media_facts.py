@@ -90,6 +90,8 @@ class MediaFacts:
     """The table of a data folder's checked media."""
 
     folder: Path
+    file: Path
+    """The file with the table."""
     table: pa.Table
 
     def rows(self) -> Iterator[CheckedMedium]:
@@ -126,7 +128,7 @@ def load_facts(folder: Path, cache: Path) -> MediaFacts | None:
     if not files:
         return None
     newest = max(files, key=lambda file: file.stat().st_mtime_ns)
-    return MediaFacts(folder, pq.read_table(newest, schema=_SCHEMA))
+    return MediaFacts(folder, newest, pq.read_table(newest, schema=_SCHEMA))
 
 
 def facts_stamp(folder: Path, cache: Path) -> tuple[int, ...]:
