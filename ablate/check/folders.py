@@ -35,16 +35,13 @@ def folders_of(name: str) -> list[Path]:
 
 
 def index_manifests(folders: Sequence[Path], progress: IndexProgress) -> None:
-    """Index the manifests of data folders that are not indexed yet; a folder without manifests is left to others.
+    """Index the manifests of data folders that are not indexed yet, up to the first that is wrong.
 
-    Raises:
-        UsageError: a record is not in the format.
+    What is wrong with it is reported where the records are used, in the order of the checks there.
     """
     for folder in folders:
         try:
-            if (folder / "train.json").is_file():
-                open_training(folder, cache_root(), progress)
-            if (folder / "test.json").is_file():
-                open_test(folder, cache_root(), progress)
-        except ManifestError as error:
-            raise UsageError(str(error)) from None
+            open_training(folder, cache_root(), progress)
+            open_test(folder, cache_root(), progress)
+        except ManifestError:
+            return

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -73,12 +73,7 @@ def check_media(
         RuntimeError: no video can be read on this machine.
     """
     store = writable_store(folder, cache)
-    lock = FileLock(store / "check.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ManifestError(f"another check of {folder} is running (it has locked {store / 'check.lock'})") from None
-    with lock:
+    with _sole_check(folder, store):
         journal = Journal(store)
         facts = load_facts(folder, cache)
         rows = {row.medium: row for row in facts.rows()} if facts else {}
@@ -90,10 +85,22 @@ def check_media(
             rows |= {row.medium: row for row in portion}
         if changed or facts is None or facts.file.parent != store:
             journal.finish(list(rows.values()))
-        lock.release()
     newest = load_facts(folder, cache)
     assert newest is not None
     return newest, len(changed)
+
+
+@contextmanager
+def _sole_check(folder: Path, store: Path) -> Iterator[None]:
+    lock = FileLock(store / "check.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ManifestError(f"another check of {folder} is running (it has locked {store / 'check.lock'})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _signatures(folder: Path, media: Sequence[str]) -> Iterator[tuple[str, Signature]]:
@@ -121,7 +128,7 @@ def _portions(
 
 
 def _results(folder: Path, changed: Sequence[tuple[str, Signature]], workers: int) -> Iterator[CheckedMedium]:
-    """The result of each medium, as it is ready; a few media are in work at a time."""
+    """The result of each medium, in the order in which they are ready; a few media are in work at a time."""
     decoders = threading.local()
     with ExitStack() as stack:
 

@@ -139,9 +139,11 @@ def open_records(folder: Path, cache: Path, max_bad: float, progress: Progress =
     Raises:
         ManifestError: a manifest is missing or wrong; media are missing; as `skipped_records`.
     """
-    train, test = open_training(folder, cache, progress), open_test(folder, cache, progress)
+    train = open_training(folder, cache, progress)
     if not max_bad:
         refuse_missing(train, cache)
+    test = open_test(folder, cache, progress)
+    if not max_bad:
         refuse_missing(test, cache)
         return Records(train, test, (), "")
     skipped = skipped_records(train, test, cache, max_bad)
