@@ -20,7 +20,7 @@ TORCH_FREE = (
     "models/cards/*.py",
     "models/costs/*.py",
     "models/weights/locations.py",
-    "models/data/manifest.py",
+    "models/data/manifest/*.py",
     "models/data/mixing.py",
     "models/data/index.py",
     "models/data/json_stream.py",

@@ -23,18 +23,24 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from models.data.json_stream import JsonRecord, JsonStream
-from models.data.manifest import Kind, TestItem, TrainingSample
-from models.data.manifest import _item as parse_item
-from models.data.manifest import _sample as parse_training
+from models.data.manifest import (
+    Kind,
+    TestItem,
+    TrainingSample,
+    check_ids,
+    manifest_file,
+    parse_item,
+    parse_training,
+)
 from models.video import Medium
 
 FORMAT = 1
 """Part of the files' names, raised when columns change or records are parsed differently."""
 ROWS_PER_BATCH = 10_000
-TRAIN, TEST = "train.json", "test.json"
 _SCHEMA = pa.schema(
     [
         ("json", pa.large_string()),
+        ("id", pa.large_string()),
         ("kind", pa.string()),
         ("duration_s", pa.float64()),
         ("turns", pa.int64()),
@@ -128,12 +134,18 @@ def open_training(folder: Path, cache: Path, progress: Progress = lambda *_: Non
     Raises:
         ManifestError: the file cannot be read, or a record is not in the format.
     """
-    return _open(folder / TRAIN, cache, parse_training, _training_row, progress)
+    return _open(manifest_file(folder, "train"), cache, parse_training, _training_row, progress)
 
 
 def open_test(folder: Path, cache: Path, progress: Progress = lambda *_: None) -> TestIndex:
-    """The test items of a data folder, from the index of its `test.json`; as `open_training`."""
-    return _open(folder / TEST, cache, parse_item, _test_row, progress)
+    """The test items of a data folder, from the index of its `test.json`: as `open_training`.
+
+    Raises:
+        ManifestError: also if two items have the same id.
+    """
+    items = _open(manifest_file(folder, "test"), cache, parse_item, _test_row, progress)
+    check_ids(items.manifest, items.table["id"].to_pylist())
+    return items
 
 
 def _training_row(sample: TrainingSample) -> dict[str, Any]:
@@ -197,7 +209,7 @@ def _index(store: Path, manifest: Path, parse: Parse[T], row_of: RowOf[T], progr
 def _row(manifest: Path, record: JsonRecord, parse: Parse[T], row_of: RowOf[T]) -> dict[str, Any]:
     parsed = parse(manifest, record.number, record.data)
     media = [encode_medium(medium) for medium in parsed.media]
-    return {"json": record.text, "kind": parsed.kind, "media": media, **row_of(parsed)}
+    return {"json": record.text, "id": parsed.id, "kind": parsed.kind, "media": media, **row_of(parsed)}
 
 
 def _batches(stream: JsonStream, row: Callable[[JsonRecord], dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

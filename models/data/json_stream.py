@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Never
 
-from models.data.manifest import ManifestError
+from models.data.manifest import ManifestError, decoder
 
 CHUNK_BYTES = 4 << 20
 MAX_RECORD_CHARACTERS = 64 << 20
@@ -42,6 +42,7 @@ class JsonStream:
         self.file, self._progress = file, progress
         self._hash = hashlib.sha256()
         self._chunks = self._read()
+        self._parse = decoder().raw_decode
         self._buffer = ""
         self._at = 0  # position in the buffer
         self._line = 1  # line of the file at the start of the buffer
@@ -83,6 +84,8 @@ class JsonStream:
         try:
             with self.file.open("rb") as file:
                 while chunk := file.read(CHUNK_BYTES):
+                    if not size:
+                        self._refuse_encoding(chunk)
                     size += len(chunk)
                     self._hash.update(chunk)
                     yield decode(chunk)
@@ -93,7 +96,19 @@ class JsonStream:
                 f"cannot read {self.file}: {error.strerror}; docs/data.md describes a data folder"
             ) from None
         except UnicodeDecodeError as error:
-            raise ManifestError(f"{self.file} is not UTF-8 ({error.reason}); save it as UTF-8") from None
+            name = self.file.name
+            raise ManifestError(
+                f"{self.file} is not UTF-8 ({error.reason}); if it is Latin-1: "
+                f"`iconv -f LATIN1 -t UTF-8 {name} > new && mv new {name}`"
+            ) from None
+
+    def _refuse_encoding(self, head: bytes) -> None:
+        if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in head[:4]:
+            name = self.file.name
+            raise ManifestError(
+                f"{self.file} is UTF-16 or UTF-32; manifests are UTF-8: "
+                f"`iconv -f UTF-16 -t UTF-8 {name} > new && mv new {name}`"
+            )
 
     def _more(self) -> bool:
         """Add a chunk to the buffer, and drop what has been read of it; False at the end of the file."""
@@ -119,7 +134,7 @@ class JsonStream:
     def _record(self, number: int) -> tuple[dict[str, Any], str]:
         while True:
             try:
-                data, end = _DECODER.raw_decode(self._buffer, self._at)
+                data, end = self._parse(self._buffer, self._at)
                 break
             except json.JSONDecodeError as error:
                 if len(self._buffer) - self._at > MAX_RECORD_CHARACTERS or not self._more():
@@ -150,10 +165,3 @@ class JsonStream:
         end = self._at if position is None else position
         line = self._line + self._buffer.count("\n", 0, end)
         raise ManifestError(f"{self.file}:{line}: {problem}")
-
-
-def _refuse_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)

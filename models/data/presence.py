@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.data.index import ManifestIndex, decode_medium
-from models.data.manifest import ManifestError
+from models.data.manifest import check_media
 
 
 def refuse_missing(index: ManifestIndex[Any], cache: Path) -> None:
@@ -19,18 +19,12 @@ def refuse_missing(index: ManifestIndex[Any], cache: Path) -> None:
         cache: folder of reproducible files, in which the check is recorded.
 
     Raises:
-        ManifestError: media are missing; the message names their number and the first.
+        ManifestError: see `check_media`.
     """
     folder = index.manifest.parent
     name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
     record = cache / "manifests" / f"{index.manifest.stem}-{index.digest[:32]}-in-{name}.present"
     if record.is_file():
         return
-    paths = list(dict.fromkeys(decode_medium(medium).path for medium in index.media()))
-    missing = [path for path in paths if not (folder / path).exists()]
-    if missing:
-        raise ManifestError(
-            f"{index.manifest}: {len(missing)} of {len(paths)} media files are missing below {folder}, first "
-            f"{missing[0]}; paths are relative to the data folder"
-        )
+    check_media(folder, index.manifest, map(decode_medium, index.media()))
     record.touch()

@@ -1,0 +1,15 @@
+from .files import check_ids as check_ids
+from .files import check_media as check_media
+from .files import decoder as decoder
+from .files import load_test as load_test
+from .files import load_train as load_train
+from .files import manifest_file as manifest_file
+from .parse import parse_item as parse_item
+from .parse import parse_training as parse_training
+from .records import Kind as Kind
+from .records import ManifestError as ManifestError
+from .records import Question as Question
+from .records import TestItem as TestItem
+from .records import Text as Text
+from .records import TrainingSample as TrainingSample
+from .records import Turn as Turn
