@@ -19,7 +19,7 @@ from pydantic import Field
 
 from models.cards import LLMS, SCALES, LlmCard, llm_card, misspelt
 from models.design import Part, TrialConfig
-from models.weights import UncountedError, local_config, stored_params, why_not_here
+from models.weights import UncountedError, local_config, split_revision, stored_params, why_not_here
 
 REFERENCE = "Qwen/Qwen2.5-3B-Instruct"
 """LLM at which schedules for published LLMs give the learning rate: the one of Apollo's ablations."""
@@ -100,11 +100,12 @@ def own_scale_card(label: str, llm: str) -> ScaleCard:
     shipped = next((scale for scale in LADDER.values() if scale.llm == llm and not scale.gpus), None)
     if shipped is not None:
         return shipped.model_copy(update={"label": label})
-    if llm not in LLMS:
+    is_published = split_revision(llm)[0] in LLMS
+    if not is_published:
         _refuse_impossible(llm)
     card = _card(llm)
     params = card.params if card else stored_params(llm)
-    is_same_everywhere = llm in LLMS or Path(llm).exists()
+    is_same_everywhere = is_published or Path(llm).exists()
     return ScaleCard(
         label=label,
         llm=llm,

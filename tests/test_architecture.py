@@ -20,6 +20,8 @@ TORCH_FREE = (
     "models/cards/*.py",
     "models/costs/*.py",
     "models/weights/locations.py",
+    "models/weights/digests.py",
+    "models/data/content.py",
     "models/data/manifest/*.py",
     "models/data/mixing.py",
     "models/data/index.py",

@@ -24,3 +24,7 @@ from .trial import Score as Score
 from .trial import TrialFolder as TrialFolder
 from .trial import Value as Value
 from .trial import folder_of as folder_of
+from .weights import WeightsContent as WeightsContent
+from .weights import WeightsRole as WeightsRole
+from .weights import content_file as content_file
+from .weights import first_content as first_content

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ablate.paths import cache_root
 from ablate.spec.axes import get, put
+from ablate.spec.content import llm_digest, plain_design, with_digests
 from ablate.spec.explain import explain
-from ablate.spec.keys import design_key, digest, trial_key
+from ablate.spec.keys import design_key, trial_key
 from ablate.spec.names import axis_slug
 from ablate.spec.source import Location
 from ablate.spec.sweep_spec import Grid, SweepSpec
-from models.data import ManifestError, open_test, open_training, skipped_records
-from models.design import Design, ManifestData, TrialConfig
+from models.design import Design, TrialConfig
 
 BASE_LABEL = "base"
 
@@ -73,7 +69,7 @@ class _Cell:
     names: dict[str, str]
     """Axis -> the name of the value chosen for it."""
     plain: dict[str, Any]
-    """The design as plain data."""
+    """The design as plain data, without digests."""
     grid: int
     """Index of the grid in the spec."""
 
@@ -98,10 +94,8 @@ def expand(spec: SweepSpec) -> Expansion:
             if hits:
                 excluded += 1
                 continue
-            llm = spec.llms.get(scale)
-            config = TrialConfig(design=cell.design, scale=scale, llm=llm, seed=seed, samples=spec.trial_samples)
-            key = trial_key(config)
-            trials.setdefault(key, Trial(config, key, design_key(cell.design), cell.label, cell.axes))
+            trial = _trial(spec, cell, scale, seed)
+            trials.setdefault(trial.key, trial)
     if not trials:
         location: Location = ("grids", 0, "exclude") if spec.grids else ("exclude",)
         raise spec.source.error(location, f"an empty grid: all {declared} cells are excluded")
@@ -112,6 +106,19 @@ def expand(spec: SweepSpec) -> Expansion:
         if i not in hits and not impossible
     ]
     return Expansion(list(trials.values()), declared, excluded, declared - excluded - len(trials), warnings)
+
+
+def _trial(spec: SweepSpec, cell: _Cell, scale: str, seed: int) -> Trial:
+    llm = spec.llms.get(scale)
+    config = TrialConfig(
+        design=cell.design,
+        scale=scale,
+        llm=llm,
+        llm_digest=llm_digest(llm, spec.source),
+        seed=seed,
+        samples=spec.trial_samples,
+    )
+    return Trial(config, trial_key(config), design_key(cell.design), cell.label, cell.axes)
 
 
 def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell | None]:
@@ -167,8 +174,8 @@ def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], number: int) -> _Cell |
         if _is_excluded_everywhere(spec, spec.all_grids()[number], plain, names):
             return None
         raise explain(error, Design, spec.source, axes={c.path: c.location for c in choices}) from None
-    design = _with_digest(design, spec)
-    plain = design.model_dump(mode="json")
+    design = with_digests(design, spec.source)
+    plain = plain_design(design)
     axes = {path: _axis_value(path, names.get(path), plain) for path in _all_paths(spec)}
     return _Cell(design, "-".join(names.values()) or BASE_LABEL, axes, names, plain, number)
 
@@ -188,55 +195,6 @@ def _axis_value(path: str, name: str | None, plain: dict[str, Any]) -> str | int
     if isinstance(value, int | float | str):
         return value
     return name or axis_slug(path, value)
-
-
-def _with_digest(design: Design, spec: SweepSpec) -> Design:
-    """Set the data's absolute folder (the spec gives it relative to its own) and the digest of its content.
-
-    Raises:
-        SpecError: a file is missing.
-    """
-    if not isinstance(design.data, ManifestData):
-        return design
-    folder = (spec.source.path.parent / design.data.folder).resolve()
-    resolved = {
-        "folder": str(folder),
-        "digest": _data_digest(folder, spec),
-        "skipped": _skipped(design.data, folder, spec),
-    }
-    return design.model_copy(update={"data": design.data.model_copy(update=resolved)})
-
-
-def _data_digest(folder: Path, spec: SweepSpec) -> str:
-    digests = []
-    for name in ("train.json", "test.json"):
-        path = folder / name
-        if not path.is_file():
-            raise spec.source.error((), f"data folder {folder} has no {name}; docs/data.md describes the files")
-        digests.append(_file_digest(path, path.stat().st_mtime_ns))
-    return digest(digests)
-
-
-def _skipped(data: ManifestData, folder: Path, spec: SweepSpec) -> str:
-    """Digest of the list of records that trials skip.
-
-    Raises:
-        SpecError: more records than allowed use unreadable media, or the media have not been read yet.
-    """
-    if not data.max_bad:
-        return ""
-    cache = cache_root()
-    try:
-        train, test = open_training(folder, cache), open_test(folder, cache)
-        return skipped_records(train, test, cache, data.max_bad).digest
-    except ManifestError as error:
-        raise spec.source.error(("set", "data", "max_bad"), str(error)) from None
-
-
-@cache
-def _file_digest(path: Path, _changed_ns: int) -> str:
-    """SHA-256 of a file, computed once for each modification time: the cells of a sweep share their data."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _uniquely_labelled(cells: list[_Cell]) -> list[_Cell]:

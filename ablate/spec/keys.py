@@ -1,8 +1,9 @@
 """Keys: the hash of a resolved config's canonical JSON. Trials with equal keys are the same trial.
 
 A key depends neither on key order nor on number spelling (3e6 = 3000000), nor on fields left at their
-default (so a new field with a default keeps old keys), nor on where and how a trial runs. Where code
-changes what a config means, the part's `VERSION` is raised.
+default (so a new field with a default keeps old keys), nor on where and how a trial runs. Data and folders of weights
+enter by the digest of their content (ablate/spec/content.py). Where code changes what a config means, the part's
+`VERSION` is raised.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ EXECUTION_ONLY: dict[tuple[type[Part], str], str] = {
 }
 """Fields that are not hashed, each with the reason."""
 
+CONTENT = {"weights": "digest", "llm": "llm_digest"}
+"""Field that names weights -> field with the digest of their content, which is hashed instead where there is one."""
+
 
 def canonical(value: Any) -> Any:
     """Plain, normalised data: equal for all spellings of the same config."""
@@ -37,6 +41,7 @@ def canonical(value: Any) -> Any:
             name: canonical(getattr(value, name))
             for name, field in kind.model_fields.items()
             if (kind, name) not in EXECUTION_ONLY
+            and not _has_digest(value, name)
             and not (_is_default(field, getattr(value, name)) and _is_first_version(getattr(value, name)))
         }
         return {**config, "version": kind.VERSION}
@@ -47,6 +52,11 @@ def canonical(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
+
+
+def _has_digest(part: Part, name: str) -> bool:
+    """Whether a field's content is hashed in its place: moving a folder of weights changes no key."""
+    return name in CONTENT and getattr(part, CONTENT[name], None) is not None
 
 
 def _is_default(field: FieldInfo, value: Any) -> bool:
@@ -70,8 +80,11 @@ def digest(value: Any) -> str:
 
 def trial_key(config: TrialConfig) -> str:
     """Key of a trial: design, scale with its card, seed and number of training samples."""
+    card = scale_card_of(config)
+    if config.llm_digest is not None:
+        card = card.model_copy(update={"llm": config.llm_digest})
     # "rung" is the old name of a scale's card; the word is hashed, so it stays.
-    return digest({"trial": config, "rung": scale_card_of(config)})
+    return digest({"trial": config, "rung": card})
 
 
 def design_key(design: Design) -> str:

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 
 from ablate.errors import AblateError
 from ablate.spec.axes import get, put, unknown_path
+from ablate.spec.content import changed_files, plain_design, with_digests
 from ablate.spec.grid import expand
 from ablate.spec.keys import design_key
 from ablate.spec.load import load_spec
@@ -91,11 +92,8 @@ def _changed_fields(base: Design, chosen: Sequence[Chosen]) -> list[str]:
 
 
 def _key(design: Design, name: str) -> Any:
-    """A field's value, to compare designs: without the data's digest, which is computed when a spec is read."""
-    value = design.model_dump(mode="json")[name]
-    if isinstance(value, dict):
-        value = {key: part for key, part in value.items() if key != "digest"}
-    return value
+    """A field's value, to compare designs: without digests, which are computed when a spec is read."""
+    return plain_design(design)[name]
 
 
 def _split(chosen: Sequence[Chosen], base: Design, axes: Sequence[str]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
@@ -111,7 +109,7 @@ def _split(chosen: Sequence[Chosen], base: Design, axes: Sequence[str]) -> tuple
             if name in changed:
                 shared[name] = _short(designs[0], name)
             for path in paths:
-                values = [get(design.model_dump(mode="json"), path) for design in designs]
+                values = [get(plain_design(design), path) for design in designs]
                 columns[path] = [_named(c.axes.get(path), value) for c, value in zip(chosen, values, strict=True)]
         elif name in valid_axes or not is_shared:
             columns[name] = [_named(c.axes.get(name), _short(c.design, name)) for c in chosen]
@@ -128,7 +126,7 @@ def _is_determined_by(designs: Sequence[Design], name: str, paths: list[str]) ->
     """Whether the designs' values of a field differ at these paths only."""
     if not paths:
         return False
-    plain = [design.model_dump(mode="json") for design in designs]
+    plain = [plain_design(design) for design in designs]
     try:
         for other in plain:
             rebuilt = {name: plain[0][name]}
@@ -142,11 +140,9 @@ def _is_determined_by(designs: Sequence[Design], name: str, paths: list[str]) ->
 
 
 def _short(design: Design, name: str) -> Any:
-    """A field's value without its defaults and without the data's digest, which is computed when a spec is read."""
-    value = design.model_dump(mode="json", exclude_defaults=True).get(name)
-    if value is None:
-        value = design.model_dump(mode="json")[name]
-    return {k: part for k, part in value.items() if k != "digest"} if isinstance(value, dict) else value
+    """A field's value without its defaults and without digests, which are computed when a spec is read."""
+    value = plain_design(design, exclude_defaults=True).get(name)
+    return plain_design(design)[name] if value is None else value
 
 
 def _named(name: Value | None, value: Any) -> Any:
@@ -178,11 +174,20 @@ def _check(text: str, chosen: Sequence[Chosen]) -> None:
     """Read the YAML back as `ablate sweep` does.
 
     Raises:
-        AblateError: it declares other designs.
+        AblateError: it declares other designs, or data or weights of a design have changed since the study.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "check.yaml"
         path.write_text(text, encoding="utf-8")
-        keys = {trial.design_key for trial in expand(load_spec(path)).trials}
-    if keys != {design_key(c.design) for c in chosen}:
+        spec = load_spec(path)
+        for one in chosen:
+            if changed := changed_files(one.design, spec.source):
+                raise AblateError(
+                    f"{one.name} cannot be promoted: {'; '.join(changed)} changed since its trials; restore the files"
+                )
+        keys = {trial.design_key for trial in expand(spec).trials}
+        designs = [
+            with_digests(one.design, spec.source) for one in chosen
+        ]  # records of earlier versions have no digests
+    if keys != {design_key(design) for design in designs}:
         raise AblateError(f"the designs cannot be written as a sweep spec; please report this:\n{text}")

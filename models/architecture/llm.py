@@ -27,6 +27,7 @@ from models.weights import (
     locate_tokenizer,
     misfit_of,
     one_sentence_errors,
+    revision_of,
     why_not_here,
 )
 
@@ -51,11 +52,13 @@ def load_llm(weights: str) -> PreTrainedModel:
     reason = why_not_here(weights)
     if reason is not None:
         raise CheckpointError(reason)
+    revision = revision_of(weights)
     with one_sentence_errors(weights, option="llm"):
-        config = AutoConfig.from_pretrained(locate(weights), trust_remote_code=False)
+        config = AutoConfig.from_pretrained(locate(weights), revision=revision, trust_remote_code=False)
         _refuse_model_type(weights, config)
         llm, info = AutoModelForCausalLM.from_pretrained(
             locate(weights),
+            revision=revision,
             config=config,
             dtype=torch.float32,
             attn_implementation="sdpa",
@@ -77,7 +80,8 @@ def load_tokenizer(weights: str, llm: PreTrainedModel) -> PreTrainedTokenizerBas
         CheckpointError: there is none, or it is another model's.
     """
     with one_sentence_errors(weights, option="llm", files=TOKENIZER_FILES):
-        tokenizer = AutoTokenizer.from_pretrained(locate_tokenizer(weights), trust_remote_code=False)
+        path, revision = locate_tokenizer(weights), revision_of(weights)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     rows = llm.get_input_embeddings().num_embeddings
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         reason = "the folder has no tokenizer"  # transformers makes up an empty one of that model type

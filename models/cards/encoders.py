@@ -12,7 +12,7 @@ from models.cards.tower_cards import EncoderCard, Origin, card_of
 from models.cards.tower_shapes import shape_of_config
 from models.design import CustomEncoder, Encoder
 from models.families import FAMILIES
-from models.weights import OWN_LAYOUTS, UncountedError, find_local, local_config
+from models.weights import OWN_LAYOUTS, UncountedError, find_local, local_config, split_revision
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -27,9 +27,10 @@ def encoder_card(config: Encoder) -> EncoderCard:
     """
     if isinstance(config, CustomEncoder):
         return _custom(config)
-    if config.weights not in TOWERS:
+    name, _ = split_revision(config.weights)
+    if name not in TOWERS:
         return _local_file(config) if config.kind in OWN_LAYOUTS else _local_folder(config)
-    tower, origin = TOWERS[config.weights]
+    tower, origin = TOWERS[name]
     if tower.kind == config.kind:
         return card_of(tower, origin, layer=config.layer, frames=config.frames)
     if config.kind not in OWN_LAYOUTS and local_config(config.weights) is not None:
@@ -102,7 +103,7 @@ def _local_folder(config: Any) -> EncoderCard:
 
 def _no_card(config: Any, alternative: str) -> ValueError:
     """The error for weights without a card: a hub id may well run; a misspelt published name or a path will not."""
-    weights = config.weights
+    weights, _ = split_revision(config.weights)
     published = [name for name, (tower, _) in TOWERS.items() if tower.kind == config.kind]
     near = get_close_matches(weights, published, n=1, cutoff=0.8)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from models.weights import UncountedError, local_config
+from models.weights import UncountedError, local_config, split_revision
 
 SOURCE = "config.json of the model's page; the facts and how each was checked are in docs/encoders.md"
 
@@ -154,8 +154,9 @@ SCALES: dict[str, str] = {
 
 def misspelt(weights: str) -> str | None:
     """The published id of which a hub id is a likely misspelling; None where it may well be another model."""
-    near = get_close_matches(weights, LLMS, n=1, cutoff=0.95)
-    return near[0] if near and weights != near[0] and _digits(weights) == _digits(near[0]) else None
+    name, _ = split_revision(weights)
+    near = get_close_matches(name, LLMS, n=1, cutoff=0.95)
+    return near[0] if near and name != near[0] and _digits(name) == _digits(near[0]) else None
 
 
 def _digits(text: str) -> str:
@@ -170,11 +171,12 @@ def llm_card(weights: str) -> LlmCard:
         ValueError: its `config.json` is not a JSON object.
         FileNotFoundError: no such shipped part.
     """
-    if weights in LLMS:
-        return LLMS[weights]
+    name, _ = split_revision(weights)
+    if name in LLMS:
+        return LLMS[name]
     config = local_config(weights)
     if config is None:
-        near = get_close_matches(weights, LLMS, n=1, cutoff=0.8)
+        near = get_close_matches(name, LLMS, n=1, cutoff=0.8)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise UncountedError(
             f"unknown LLM {weights!r}; {hint}A plan needs a local config.json (a folder, or a copy below "

@@ -3,6 +3,8 @@ from .batch import Branch as Branch
 from .batch import Row as Row
 from .batch import Sampled as Sampled
 from .batch import collate as collate
+from .content import data_digest as data_digest
+from .content import manifest_files as manifest_files
 from .corpus import Corpus as Corpus
 from .index import ManifestIndex as ManifestIndex
 from .index import TestIndex as TestIndex

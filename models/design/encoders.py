@@ -13,7 +13,11 @@ class _Pretrained(Part):
     """Base of encoders with published weights."""
 
     weights: str
-    """A folder, a hub id, or `tiny/NAME@VERSION` for a shipped part; models/cards lists the published ones."""
+    """A folder or file, a hub id (`name` or `name@revision`), or `tiny/NAME@VERSION` for a shipped part; models/cards
+    lists the published ones."""
+    digest: str | None = None
+    """Digest of a folder or file of weights, filled in when a spec is expanded: identity follows content, not path.
+    None for names, which are identities themselves."""
 
 
 class Siglip(_Pretrained):

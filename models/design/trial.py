@@ -98,7 +98,9 @@ class TrialConfig(Part):
     scale: str
     """Label of the LLM's size (models/ladder.py)."""
     llm: str | None = None
-    """Weights of the LLM where the label is the user's: a hub id or a folder."""
+    """Weights of the LLM where the label is the user's: a hub id (`name` or `name@revision`) or a folder."""
+    llm_digest: str | None = None
+    """Digest of the LLM's folder and its tokenizer, as the `digest` of an encoder; None for a hub id."""
     seed: int = Field(ge=0, lt=2**32)
     samples: int = Field(ge=1)
     """Number of training samples over all stages."""

@@ -14,7 +14,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from models.families import Family
-from models.weights import CheckpointError, locate, misfit_of, one_sentence_errors
+from models.weights import CheckpointError, locate, misfit_of, one_sentence_errors, revision_of
 
 LoadedTower = TypeVar("LoadedTower", bound=PreTrainedModel)
 
@@ -33,14 +33,14 @@ def read_config(model: type[PreTrainedModel], weights: str, family: Family) -> A
     if Path(weights).is_absolute() and not Path(weights).exists():
         raise CheckpointError(f"there is no folder {weights}; `weights` is a folder with config.json, or a hub id")
     with one_sentence_errors(weights, option="weights"):
-        path = locate(weights)
-        entries, _ = PretrainedConfig.get_config_dict(path)
+        path, revision = locate(weights), revision_of(weights)
+        entries, _ = PretrainedConfig.get_config_dict(path, revision=revision)
         if entries.get("model_type") not in family.model_types:
             raise CheckpointError(
                 f"{weights} is of model type {entries.get('model_type')!r}; kind {family.kind!r} takes "
                 f"{' or '.join(family.model_types)}"
             )
-        return model.config_class.from_pretrained(path)
+        return model.config_class.from_pretrained(path, revision=revision)
 
 
 def load_tower(
@@ -68,6 +68,7 @@ def load_tower(
     with one_sentence_errors(weights, option="weights"):
         tower, info = model.from_pretrained(
             locate(weights),
+            revision=revision_of(weights),
             config=config,
             dtype=torch.float32,
             attn_implementation="sdpa",

@@ -3,6 +3,12 @@ from .checkpoint_files import load_strictly as load_strictly
 from .checkpoint_files import shapes_of as shapes_of
 from .checkpoint_files import tower_tensors as tower_tensors
 from .checkpoint_files import without_blocks as without_blocks
+from .digests import cached_snapshot as cached_snapshot
+from .digests import combined_digest as combined_digest
+from .digests import encoder_files as encoder_files
+from .digests import file_digest as file_digest
+from .digests import is_folder_of_user as is_folder_of_user
+from .digests import llm_files as llm_files
 from .errors import CheckpointError as CheckpointError
 from .errors import UncountedError as UncountedError
 from .errors import first_line as first_line
@@ -21,9 +27,12 @@ from .loading import fetch_hint as fetch_hint
 from .loading import misfit_of as misfit_of
 from .loading import one_sentence_errors as one_sentence_errors
 from .locations import SHIPPED_PARTS as SHIPPED_PARTS
+from .locations import is_shipped as is_shipped
 from .locations import local_config as local_config
 from .locations import locate as locate
 from .locations import locate_tokenizer as locate_tokenizer
+from .locations import revision_of as revision_of
+from .locations import split_revision as split_revision
 from .locations import stored_params as stored_params
 from .locations import why_not_here as why_not_here
 from .shapes import InternVideo2Sizes as InternVideo2Sizes

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from models.weights.errors import CheckpointError, first_line, misfit
 from models.weights.layouts import Layout, find_local, tower_part
-from models.weights.locations import locate
+from models.weights.locations import hub_page, locate, revision_of, split_revision
 
 
 def find_file(weights: str, layout: Layout) -> Path:
@@ -52,10 +52,11 @@ def _from_hub(weights: str, layout: Layout) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
+    repository, revision = split_revision(weights)[0], revision_of(weights)
     reason = f"it has no {' or '.join(layout.files)}"
     for name in layout.files:
         try:
-            path = Path(hf_hub_download(weights, name))
+            path = Path(hf_hub_download(repository, name, revision=revision))
         except LocalEntryNotFoundError:  # which is an EntryNotFoundError too
             reason = "the hub cannot be reached"
         except EntryNotFoundError:
@@ -65,10 +66,12 @@ def _from_hub(weights: str, layout: Layout) -> Path:
         else:
             if layout.reads_config:
                 with suppress(EntryNotFoundError):
-                    hf_hub_download(weights, "config.json")  # lands beside it, for `config_beside`
+                    hf_hub_download(
+                        repository, "config.json", revision=revision
+                    )  # lands beside it, for `config_beside`
             return path
     first = layout.files[0]
-    source = layout.published if weights in layout.published else f"https://huggingface.co/{weights}"
+    source = layout.published if weights in layout.published else hub_page(weights)
     raise CheckpointError(
         f"{weights} cannot be fetched from the hub ({reason}); fetch {first} from {source} and put it at "
         f"$ABLATE_WEIGHTS/{weights}/{first}, or name the file as `weights`"

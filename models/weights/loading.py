@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging
 
 from models.weights.errors import CheckpointError, first_line, misfit
-from models.weights.locations import locate
+from models.weights.locations import hub_page, locate
 
 MODEL_FILES = "config.json and model.safetensors"
 
@@ -67,8 +67,7 @@ def fetch_hint(weights: str, files: str, *, option: str) -> str:
     if Path(path).exists():
         return f"fetch {files} again from where the model is published, into {path}"
     return (
-        f"fetch {files} from https://huggingface.co/{weights} and name their folder as `{option}`, or put it below "
-        "$ABLATE_WEIGHTS"
+        f"fetch {files} from {hub_page(weights)} and name their folder as `{option}`, or put it below $ABLATE_WEIGHTS"
     )
 
 

@@ -16,19 +16,35 @@ SHIPPED_PARTS = Path(str(files("models"))) / "tiny" / "parts"
 """One folder for each part, in transformers' format; written by `python -m models.tiny.pretraining.run`."""
 PARTS_VERSION = 2
 """Version of the shipped parts, raised when they are trained again: configs, and so keys, contain it."""
+_HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+_WITH_REVISION = re.compile(rf"({_HUB_ID.pattern})@(\w[\w./-]*)")
+
+
+def is_shipped(weights: str) -> bool:
+    """Whether weights are a part of the embedded study, whose name has its version."""
+    return weights.startswith("tiny/")
+
+
+def split_revision(weights: str) -> tuple[str, str | None]:
+    """A hub id and its revision (`name@revision`); without one, and for everything else, the weights and None."""
+    match = None if is_shipped(weights) else _WITH_REVISION.fullmatch(weights)
+    if match is None or Path(weights).exists():
+        return weights, None
+    return match[1], match[3]
 
 
 def locate(weights: str) -> str:
     """Where weights are read from.
 
     `tiny/NAME@VERSION` is a shipped part; a folder or file is itself; a hub id or an address is its copy below
-    `$ABLATE_WEIGHTS` (under the whole name, or its last part) if there is one, and otherwise the name itself.
+    `$ABLATE_WEIGHTS` (under the whole name as a spec has it, or its last part) if there is one, and otherwise the name,
+    without its revision: `revision_of` has that.
 
     Raises:
         FileNotFoundError: no such shipped part, or not in this version.
     """
-    if not weights.startswith("tiny/"):
-        return _local_copy(weights) or weights
+    if not is_shipped(weights):
+        return _local_copy(weights) or split_revision(weights)[0]
     name, _, version = weights.removeprefix("tiny/").partition("@")
     folder = SHIPPED_PARTS / name
     if not folder.is_dir():
@@ -41,6 +57,17 @@ def locate(weights: str) -> str:
     return str(folder)
 
 
+def revision_of(weights: str) -> str:
+    """The revision of a hub id to load: a branch, tag or commit."""
+    return split_revision(weights)[1] or "main"
+
+
+def hub_page(weights: str) -> str:
+    """Address of a hub id's files."""
+    name, revision = split_revision(weights)
+    return f"https://huggingface.co/{name}" + (f"/tree/{revision}" if revision else "")
+
+
 def _local_copy(weights: str) -> str | None:
     root = os.environ.get("ABLATE_WEIGHTS")
     if not root or Path(weights).exists():
@@ -51,7 +78,7 @@ def _local_copy(weights: str) -> str | None:
 
 def locate_tokenizer(weights: str) -> str:
     """Where the tokenizer of these LLM weights is read from: the shipped LLMs share one."""
-    return str(SHIPPED_PARTS / "tokenizer") if weights.startswith("tiny/") else locate(weights)
+    return str(SHIPPED_PARTS / "tokenizer") if is_shipped(weights) else locate(weights)
 
 
 def why_not_here(weights: str) -> str | None:
@@ -65,7 +92,7 @@ def why_not_here(weights: str) -> str | None:
         if (path / "config.json").is_file():
             return None
         return f"{path} has no config.json; put it there, with the weights and the tokenizer of the same model"
-    if re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", weights):
+    if _HUB_ID.fullmatch(split_revision(weights)[0]):
         return None
     return f"there is no folder {weights}; an LLM is a folder with config.json, or a hub id such as Qwen/Qwen3-1.7B"
 

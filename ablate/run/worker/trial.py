@@ -37,7 +37,7 @@ def run_trial(job: Job) -> Iterator[Progress]:
                 seconds=time.time() - started_at,
                 started_at=started_at,
                 ended_at=time.time(),
-                environment=describe() | {"device": outcome.device, "threads": str(job.threads)},
+                environment=describe() | outcome.environment | {"threads": str(job.threads)},
                 counts=outcome.counts,
             )
         )

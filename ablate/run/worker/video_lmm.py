@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from ablate.errors import UsageError
-from ablate.record import FailureClass, Score, TrialFolder
+from ablate.record import FailureClass, Score, TrialFolder, WeightsContent
 from ablate.run.job import Job, Progress
+from ablate.run.worker.content import TrialContent, checked_content
 from ablate.run.worker.curve import TrainingCurve, TrialLog
-from models.design import AssumedData, Data, Encoder, ManifestData, TinyData, TrialConfig
+from models.design import AssumedData, CustomEncoder, Data, Encoder, ManifestData, TinyData, TrialConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,12 +34,12 @@ class TrialOutcome:
     scores: list[Score]
     counts: dict[str, float]
     """As in `record.Result`."""
-    device: str
+    environment: dict[str, str]
+    """Device, and the content of hub ids and addresses."""
 
 
 def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, TrialOutcome]:
     """Run a trial; yields its progress, and writes training curve, log and predictions to its folder."""
-    from models.architecture import build
     from models.scoring import scores
     from models.video import Decoder
 
@@ -50,10 +51,10 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
 
     # 2. Data; then the model, whose new weights are drawn from the seed.
     yield Progress(phase="preparing", detail="data")
+    content = checked_content(config, job)
     data = data_folder(config.design.data, Path(job.cache))
     yield Progress(phase="preparing", detail="model")
-    seed_everything(config.seed)
-    model, tokenizer = build(config)
+    model, tokenizer = _build(config, content)
     model.to(device)
     log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters on {device}")
 
@@ -61,7 +62,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     yield Progress(phase="preparing", detail="frames and features")
     with Decoder() as decoder:
         records = _records(config.design.data, data, Path(job.cache), folder)
-        corpus = _corpus(config, data, records, decoder, model, tokenizer)
+        corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
         # 4. Training through the stages.
         curve = TrainingCurve(folder)
@@ -75,7 +76,8 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 6. Scores.
     rows = scores(predictions, config.design.data.benchmark)
     log(", ".join(f"{row['category']} {row['score']:.1f}" for row in rows[:6]))
-    return TrialOutcome(scores=[Score(**row) for row in rows], counts=curve.counts, device=str(device))  # type: ignore[arg-type]
+    environment = {"device": str(device), **content.facts}
+    return TrialOutcome(scores=[Score(**row) for row in rows], counts=curve.counts, environment=environment)  # type: ignore[arg-type]
 
 
 def _prepare_torch(job: Job, config: TrialConfig) -> torch.device:
@@ -92,6 +94,16 @@ def _prepare_torch(job: Job, config: TrialConfig) -> torch.device:
     if job.gpus and device.type == "cpu" and "ABLATE_FAKE_GPUS" not in os.environ:
         raise RuntimeError("the trial has a GPU, but torch finds none: install a CUDA build of torch")
     return device
+
+
+def _build(config: TrialConfig, content: TrialContent) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
+    """The model with new weights from the trial's seed, and its tokenizer; what was loaded is checked."""
+    from models.architecture import build
+
+    seed_everything(config.seed)
+    model, tokenizer = build(config)
+    content.check_names()
+    return model, tokenizer
 
 
 def _train(
@@ -180,18 +192,18 @@ def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder) -> Recor
 
 def _corpus(
     config: TrialConfig,
-    data: Path,
     records: Records,
     decoder: Decoder,
     model: VideoLMM,
     tokenizer: PreTrainedTokenizerBase,
+    content: TrialContent,
 ) -> Corpus:
     """The data as inputs of a design; frames and frozen features of small videos are computed once and stored."""
     from models.data import Corpus, Prompter, VisualReader, decode_medium
     from models.encoders import store_features
     from models.video import OnDemand, Source, store_frames
 
-    design, encoders = config.design, model.encoder.encoders
+    design, encoders, data = config.design, model.encoder.encoders, records.folder
     features: dict[int, Source] = {}
     frames: Source
     if isinstance(design.data, TinyData):
@@ -199,17 +211,30 @@ def _corpus(
         frames = stored = store_frames(data, [decode_medium(one) for one in media], decoder)
         if all(stage.lr.vision == 0 for stage in design.schedule):
             for i in design.image_encoders:
-                features[i] = store_features(data, stored, encoders[i], _features_name(design.encoders[i]))
+                features[i] = store_features(
+                    data, stored, encoders[i], features_name(design.encoders[i], content.names)
+                )
     else:
         assert isinstance(design.data, ManifestData)
         frames = OnDemand(data, decoder, design.data.max_side)
+    content.check_planned()  # what was checked at the start is what was read
     visual = VisualReader(design, model.encoder, frames, features)
     return Corpus(Prompter(tokenizer), records.train, records.test, visual)
 
 
-def _features_name(encoder: Encoder) -> str:
-    """Name of a file of stored features: the settings of the encoder."""
-    return "-".join(str(value) for name, value in encoder.model_dump().items() if name != "kind")
+def features_name(encoder: Encoder, weights: list[WeightsContent]) -> str:
+    """Name of a file of stored features: the content of the encoder's weights, and its settings.
+
+    Args:
+        encoder: the encoder.
+        weights: content of the hub ids and addresses of the trial.
+    """
+    config = encoder.model_dump(exclude={"kind", "digest"})
+    if not isinstance(encoder, CustomEncoder):
+        content = [one.digest for one in weights if one.role == "encoder" and one.weights == encoder.weights]
+        config["weights"] = encoder.digest or "-".join([encoder.weights, *content])
+    version = type(encoder).VERSION
+    return "-".join(str(value) for value in config.values()) + (f"-v{version}" if version > 1 else "")
 
 
 def seed_everything(seed: int) -> None:

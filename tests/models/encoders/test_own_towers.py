@@ -449,7 +449,8 @@ def hub(folder: Path, monkeypatch, errors: dict[str, Exception] | None = None) -
 
     requests = []
 
-    def download(repo: str, name: str) -> str:
+    def download(repo: str, name: str, *, revision: str) -> str:
+        assert revision == "main"
         requests.append(name)
         if name in (errors or {}):
             raise (errors or {})[name]
