@@ -1,0 +1,204 @@
+"""Opens a video once with PyAV: when its frames are displayed, in which shape, and whether decord reads it rightly.
+
+All packets are read and the first frame is decoded. The times come from the packets where each packet is known to be
+one frame; elsewhere all frames are decoded and counted. Stored numbers of frames and durations are not used.
+Legend: T displayed frames, K key frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.video.animation_reader import index_animation
+from models.video.file_checks import RefusedError, check_file, fix, is_picture
+from models.video.geometry import MAX_STRETCH, Orientation, square_pixels
+from models.video.parameter_sets import parameter_sets
+from models.video.pyav_reader import DAMAGED, opened, opened_stream
+from models.video.video_index import Beat, KeyFrames, VideoIndex
+
+SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+"""FFmpeg's names of containers that have times for all frames."""
+ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1", "mjpeg", "prores")
+"""Codecs without packets that display nothing, such as the alternate references of VP8."""
+DECORD_CODECS = ("h264", "hevc")
+"""Codecs whose change of resolution within a file shows in parameter sets; decord then returns stale frames."""
+MAX_KEY_DISTANCE = 1000
+"""Largest number of frames from one key frame to the next for decord, which cannot report progress in between."""
+
+
+@dataclass
+class Packets:
+    """What the packets of a stream declare, in decoding order."""
+
+    pts: list[int | None] = field(default_factory=list)
+    """Presentation times of displayed frames."""
+    dts: list[int | None] = field(default_factory=list)
+    is_key: list[bool] = field(default_factory=list)
+    hidden: int = 0
+    """Number of frames that an edit list hides."""
+    changes: bool = False
+    """Whether parameter sets change, and with them perhaps the resolution."""
+
+
+def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
+    """Index a file.
+
+    Raises:
+        RefusedError: it cannot be read; the message names the problem.
+        av.error.FFmpegError: it is no video, or damaged.
+    """
+    if is_picture(check_file(path)):
+        return index_animation(path, beat)
+    with opened(path) as container:
+        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+        if not streams:
+            raise RefusedError("holds no video stream (audio only?)")
+        stream = next((one for one in streams if "default" in _dispositions(one)), streams[0])
+        if stream.codec_context is None:
+            raise RefusedError("has a video stream of a codec that FFmpeg cannot decode here")
+        stream.codec_context.thread_count = 1
+        packets, first = _read_packets(container, stream, beat)
+        orientation = _orientation(first)
+        aspect = float(stream.sample_aspect_ratio or 1)
+        reasons = [
+            *(["several video streams"] if len(streams) > 1 else []),
+            *_reasons(container, stream, packets, orientation, aspect),
+            *([] if has_decord else ["decord is not installed"]),
+        ]
+        sides = _display_sides(first, orientation, aspect)
+        base_s, rate = float(stream.time_base), stream.codec_context.framerate
+        codec = stream.codec_context.codec.canonical_name
+        is_seekable = container.format.name in SEEKABLE
+        by_packets = _by_packets(packets) if is_seekable and _is_countable(codec, packets, first, container) else None
+    if by_packets is not None:
+        pts_T, keys = by_packets
+        times_T = (pts_T - pts_T[0]) * base_s
+    else:
+        times_T, pts_T, keys = _by_decoding(path, stream.index, base_s, rate, beat), None, None
+        reasons.append("frames counted by decoding all")
+    return VideoIndex(
+        reader="pyav" if reasons else "decord",
+        times_T=times_T,
+        sides=sides,
+        codec=codec,
+        notes=tuple(reasons),
+        stream=stream.index,
+        orientation=orientation,
+        pts_T=pts_T,
+        keys=keys,
+    )
+
+
+def _dispositions(stream: Any) -> set[str]:
+    return {flag.name for flag in stream.disposition}
+
+
+def _is_cover(stream: Any) -> bool:
+    return "attached_pic" in _dispositions(stream)
+
+
+def _read_packets(container: Any, stream: Any, beat: Beat) -> tuple[Packets, Any]:
+    """All packets of a stream, and its first decoded frame."""
+    packets, first, sets = Packets(), None, None
+    codec = stream.codec_context.codec.canonical_name
+    has_lengths = container.format.name in SEEKABLE and codec in DECORD_CODECS
+    # The number of packets, with those that an edit list hides; other containers have no complete index.
+    declared = len(stream.index_entries) if container.format.name == SEEKABLE[0] else 0
+    for packet in container.demux(stream):
+        beat()
+        if first is None:
+            first = next(iter(packet.decode()), None)
+        if packet.size == 0:  # the end
+            continue
+        declared -= 1
+        if packet.is_discard:
+            packets.hidden += 1
+            continue
+        packets.pts.append(packet.pts)
+        packets.dts.append(packet.dts)
+        packets.is_key.append(packet.is_keyframe)
+        packets.changes |= packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
+        if packet.is_keyframe and has_lengths and (new := parameter_sets(bytes(packet), codec)):
+            packets.changes |= sets not in (None, new)
+            sets = new
+    if declared > 0:
+        raise RefusedError(f"{DAMAGED} ({declared} of its frames are missing)")
+    if first is None:
+        raise RefusedError("displays no frames: its edit list hides them all" if packets.hidden else "holds no frames")
+    return packets, first
+
+
+def _orientation(frame: Any) -> Orientation:
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    values = np.frombuffer(bytes(matrix), np.int32).tolist() if matrix is not None else []
+    return Orientation.from_matrix(values) if any(values) else Orientation()
+
+
+def _display_sides(frame: Any, orientation: Orientation, aspect: float) -> tuple[int, int]:
+    if not 1 / MAX_STRETCH <= aspect <= MAX_STRETCH:
+        raise RefusedError(f"declares pixels whose width is {aspect:g} times their height; write the right ratio")
+    return orientation.stored(square_pixels(frame.height, frame.width, aspect))
+
+
+def _reasons(container: Any, stream: Any, packets: Packets, orientation: Orientation, aspect: float) -> list[str]:
+    """Why decord would read the file wrongly, or not at all."""
+    codec = stream.codec_context.codec.canonical_name
+    keys = np.flatnonzero([*packets.is_key, True])
+    checks = {
+        f"container {container.format.name}": container.format.name not in SEEKABLE,
+        f"codec {codec}": codec not in DECORD_CODECS,
+        f"an edit list hides {packets.hidden} frames": packets.hidden > 0,
+        "parameters change within the file": packets.changes,
+        f"pixels are not square ({aspect:g})": aspect != 1,
+        "mirrored": not orientation.is_rotation,
+        "key frames are far apart": len(keys) > 0 and np.diff(keys, prepend=0).max() > MAX_KEY_DISTANCE,
+    }
+    return [reason for reason, applies in checks.items() if applies]
+
+
+def _is_countable(codec: str, packets: Packets, first: Any, container: Any) -> bool:
+    """Whether each packet is one displayed frame, all with different times, none before the first key frame."""
+    if codec not in ONE_FRAME_A_PACKET or (first.interlaced_frame and container.format.name != SEEKABLE[0]):
+        return False  # outside of MP4 each packet of interlaced video may be a field
+    if None in packets.pts or len(set(packets.pts)) < len(packets.pts) or not packets.is_key[0]:
+        return False
+    # A file that was cut begins with frames that refer to frames before the cut: they are never decoded.
+    return packets.hidden > 0 or min(pts for pts in packets.pts if pts is not None) == packets.pts[0]
+
+
+def _by_packets(packets: Packets) -> tuple[np.ndarray, KeyFrames]:
+    """Presentation times (T,) in rising order, and the key frames."""
+    pts = np.array(packets.pts, np.int64)
+    keys = np.flatnonzero(packets.is_key)
+    seek = [packets.dts[key] if packets.dts[key] is not None else packets.pts[key] for key in keys]
+    order = np.argsort(pts[keys], kind="stable")
+    return np.sort(pts), KeyFrames(pts[keys][order], np.array(seek, np.int64)[order])
+
+
+def _by_decoding(path: Path, number: int, base_s: float, rate: Any, beat: Beat) -> np.ndarray:
+    """Times (T,) in seconds of all frames that the decoder returns.
+
+    Raises:
+        RefusedError: frames have neither times nor a rate, or their times go back.
+    """
+    stamps: list[tuple[int | None, int | None]] = []
+    with opened_stream(path, number) as (container, stream):
+        for frame in container.decode(stream):
+            beat()
+            stamps.append((frame.pts, frame.dts))
+    for candidates in zip(*stamps, strict=True):  # presentation times, or those of decoding (AVI)
+        if None not in candidates:
+            times = np.array(candidates, np.float64) * base_s
+            if (np.diff(times) >= 0).all():
+                return times - times[0]
+            raise RefusedError(f"has presentation times that go back; {fix(path, '-c:v libx264')}")
+    if not rate:
+        how = fix(path, "-c copy", before="-framerate RATE ")
+        raise RefusedError(f"has frames without presentation times, and states no frame rate; {how}")
+    return np.arange(len(stamps)) / float(rate)
