@@ -169,7 +169,7 @@ def respond(job: str, path: Path, arguments: tuple[Any, ...]) -> tuple[str, Any]
         return "refused", "has a name that is not UTF-8, which FFmpeg needs; rename it"
     except MemoryError:
         return "refused", "does not fit into memory; request fewer or smaller frames"
-    except (av.error.FFmpegError, ValueError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - native readers raise errors of any type; each is one file's fault
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return "refused", f"cannot be decoded: {first.replace(str(path), 'it')}"
 

@@ -35,11 +35,10 @@ class Packets:
     """What the packets of a stream declare, in decoding order."""
 
     pts: list[int | None] = field(default_factory=list)
-    """Presentation times of displayed frames."""
     dts: list[int | None] = field(default_factory=list)
     is_key: list[bool] = field(default_factory=list)
-    hidden: int = 0
-    """Number of frames that an edit list hides."""
+    is_hidden: list[bool] = field(default_factory=list)
+    """Whether an edit list hides the frame."""
     changes: bool = False
     """Whether parameter sets change, and with them perhaps the resolution."""
 
@@ -70,7 +69,7 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
             *([] if has_decord else ["decord is not installed"]),
         ]
         sides = _display_sides(first, orientation, aspect)
-        base_s, rate = float(stream.time_base), stream.codec_context.framerate
+        number, base_s, rate = stream.index, float(stream.time_base), stream.codec_context.framerate
         codec = stream.codec_context.codec.canonical_name
         is_seekable = container.format.name in SEEKABLE
         by_packets = _by_packets(packets) if is_seekable and _is_countable(codec, packets, first, container) else None
@@ -78,7 +77,7 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
         pts_T, keys = by_packets
         times_T = (pts_T - pts_T[0]) * base_s
     else:
-        times_T, pts_T, keys = _by_decoding(path, stream.index, base_s, rate, beat), None, None
+        times_T, pts_T, keys = _by_decoding(path, number, base_s, rate, beat), None, None
         reasons.append("frames counted by decoding all")
     return VideoIndex(
         reader="pyav" if reasons else "decord",
@@ -86,7 +85,7 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
         sides=sides,
         codec=codec,
         notes=tuple(reasons),
-        stream=stream.index,
+        stream=number,
         orientation=orientation,
         pts_T=pts_T,
         keys=keys,
@@ -115,12 +114,10 @@ def _read_packets(container: Any, stream: Any, beat: Beat) -> tuple[Packets, Any
         if packet.size == 0:  # the end
             continue
         declared -= 1
-        if packet.is_discard:
-            packets.hidden += 1
-            continue
         packets.pts.append(packet.pts)
         packets.dts.append(packet.dts)
         packets.is_key.append(packet.is_keyframe)
+        packets.is_hidden.append(packet.is_discard)
         packets.changes |= packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
         if packet.is_keyframe and has_lengths and (new := parameter_sets(bytes(packet), codec)):
             packets.changes |= sets not in (None, new)
@@ -128,7 +125,7 @@ def _read_packets(container: Any, stream: Any, beat: Beat) -> tuple[Packets, Any
     if declared > 0:
         raise RefusedError(f"{DAMAGED} ({declared} of its frames are missing)")
     if first is None:
-        raise RefusedError("displays no frames: its edit list hides them all" if packets.hidden else "holds no frames")
+        raise RefusedError("displays no frames: its edit list hides them all" if any(packets.is_hidden) else "holds no frames")
     return packets, first
 
 
@@ -153,7 +150,7 @@ def _reasons(container: Any, stream: Any, packets: Packets, orientation: Orienta
     checks = {
         f"container {container.format.name}": container.format.name not in SEEKABLE,
         f"codec {codec}": codec not in DECORD_CODECS,
-        f"an edit list hides {packets.hidden} frames": packets.hidden > 0,
+        f"an edit list hides {sum(packets.is_hidden)} frames": any(packets.is_hidden),
         "parameters change within the file": packets.changes,
         f"pixels are not square ({aspect:g})": aspect != 1,
         "mirrored": not orientation.is_rotation,
@@ -169,7 +166,7 @@ def _is_countable(codec: str, packets: Packets, first: Any, container: Any) -> b
     if None in packets.pts or len(set(packets.pts)) < len(packets.pts) or not packets.is_key[0]:
         return False
     # A file that was cut begins with frames that refer to frames before the cut: they are never decoded.
-    return packets.hidden > 0 or min(pts for pts in packets.pts if pts is not None) == packets.pts[0]
+    return any(packets.is_hidden) or min(pts for pts in packets.pts if pts is not None) == packets.pts[0]
 
 
 def _by_packets(packets: Packets) -> tuple[np.ndarray, KeyFrames]:
@@ -178,7 +175,7 @@ def _by_packets(packets: Packets) -> tuple[np.ndarray, KeyFrames]:
     keys = np.flatnonzero(packets.is_key)
     seek = [packets.dts[key] if packets.dts[key] is not None else packets.pts[key] for key in keys]
     order = np.argsort(pts[keys], kind="stable")
-    return np.sort(pts), KeyFrames(pts[keys][order], np.array(seek, np.int64)[order])
+    return np.sort(pts[~np.array(packets.is_hidden)]), KeyFrames(pts[keys][order], np.array(seek, np.int64)[order])
 
 
 def _by_decoding(path: Path, number: int, base_s: float, rate: Any, beat: Beat) -> np.ndarray:
