@@ -16,7 +16,7 @@ import numpy as np
 from models.video.animation_reader import index_animation
 from models.video.file_checks import RefusedError, check_file, fix, is_picture
 from models.video.geometry import MAX_STRETCH, Orientation, square_pixels
-from models.video.parameter_sets import parameter_sets
+from models.video.key_frames import key_frame
 from models.video.pyav_reader import DAMAGED, opened, opened_stream
 from models.video.video_index import Beat, KeyFrames, VideoIndex
 
@@ -41,6 +41,10 @@ class Packets:
     """Whether an edit list hides the frame."""
     changes: bool = False
     """Whether parameter sets change, and with them perhaps the resolution."""
+    is_open: bool = False
+    """Whether frames after a key frame may refer to frames before it."""
+    fragmented: bool = False
+    """Whether an MP4 has more packets than its index at the start."""
 
 
 def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
@@ -119,11 +123,14 @@ def _read_packets(container: Any, stream: Any, beat: Beat) -> tuple[Packets, Any
         packets.is_key.append(packet.is_keyframe)
         packets.is_hidden.append(packet.is_discard)
         packets.changes |= packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
-        if packet.is_keyframe and has_lengths and (new := parameter_sets(bytes(packet), codec)):
-            packets.changes |= sets not in (None, new)
-            sets = new
+        if packet.is_keyframe and has_lengths:
+            new, is_closed = key_frame(bytes(packet), codec)
+            packets.is_open |= not is_closed
+            packets.changes |= bool(new) and sets not in (None, new)
+            sets = new or sets
     if declared > 0:
         raise RefusedError(f"{DAMAGED} ({declared} of its frames are missing)")
+    packets.fragmented = declared < 0 and container.format.name == SEEKABLE[0]
     if first is None:
         raise RefusedError("displays no frames: its edit list hides them all" if any(packets.is_hidden) else "holds no frames")
     return packets, first
@@ -154,9 +161,29 @@ def _reasons(container: Any, stream: Any, packets: Packets, orientation: Orienta
         "parameters change within the file": packets.changes,
         f"pixels are not square ({aspect:g})": aspect != 1,
         "mirrored": not orientation.is_rotation,
-        "key frames are far apart": len(keys) > 0 and np.diff(keys, prepend=0).max() > MAX_KEY_DISTANCE,
+        "key frames are far apart": np.diff(keys, prepend=0).max() > MAX_KEY_DISTANCE,
+        "fragmented": packets.fragmented,
+        "decord may seek to a wrong frame": not _is_safe_to_seek(packets),
     }
     return [reason for reason, applies in checks.items() if applies]
+
+
+def _is_safe_to_seek(packets: Packets) -> bool:
+    """Whether decord, which counts frames from a key frame on, starts at the right one and misses none.
+
+    It seeks to the presentation time of a key frame, where FFmpeg searches decoding times: the next key frame must be
+    decoded later than this one is displayed. And all groups of pictures must be closed: of an open one, the decoder
+    drops frames after a seek.
+    """
+    if packets.is_open or None in packets.pts:
+        return False
+    pts = np.array(packets.pts, np.int64)
+    keys = np.flatnonzero(packets.is_key)
+    earliest = np.minimum.accumulate(pts[::-1])[::-1]
+    next_dts = [packets.dts[key] for key in keys[1:]]
+    if (earliest[keys] < pts[keys]).any() or None in next_dts:
+        return False
+    return bool((np.array(next_dts, np.int64) > pts[keys[:-1]]).all())
 
 
 def _is_countable(codec: str, packets: Packets, first: Any, container: Any) -> bool:

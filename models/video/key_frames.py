@@ -1,4 +1,4 @@
-"""Parameter sets of H.264 and H.265 that stand within packets: where they change, the resolution may change."""
+"""What stands within the packet of a key frame of H.264 or H.265: parameter sets, and whether decoding can start there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ LENGTH_BYTES = 4
 """Bytes of a unit's length in MP4 and Matroska, as all writers choose it."""
 SEQUENCE_SETS = {"h264": 7, "hevc": 33}
 """Codec -> type of the units that state the resolution."""
+REFRESH_PICTURES = {"h264": (5,), "hevc": (19, 20)}
+"""Codec -> types of the units of pictures after which no frame refers to an earlier one (IDR)."""
 
 
-def parameter_sets(packet: bytes, codec: str) -> tuple[bytes, ...]:
-    """The sequence parameter sets in front of a key frame's picture; empty if they stand in the header alone.
+def key_frame(packet: bytes, codec: str) -> tuple[tuple[bytes, ...], bool]:
+    """The sequence parameter sets in front of a key frame's picture, and whether it starts a closed group.
+
+    Where there are no such sets, they stand in the header of the file alone.
 
     Args:
         packet: content of a packet of MP4 or Matroska: each unit follows its length.
@@ -22,8 +26,8 @@ def parameter_sets(packet: bytes, codec: str) -> tuple[bytes, ...]:
         if kind == SEQUENCE_SETS[codec]:
             sets.append(unit)
         elif kind < 6 if codec == "h264" else kind < 32:  # the picture
-            break
-    return tuple(sets)
+            return tuple(sets), kind in REFRESH_PICTURES[codec]
+    return tuple(sets), False
 
 
 def _units(packet: bytes, codec: str) -> Iterator[tuple[int, bytes]]:
