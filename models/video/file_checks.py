@@ -7,21 +7,30 @@ truncated file up to its end without an error; the sizes that the container decl
 from __future__ import annotations
 
 import shlex
+from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
 EBML_HEADER, EBML_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-PICTURES = {b"GIF8": "gif", b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg"}
-"""First bytes of a file -> the format of picture, which Pillow reads. WebP is a RIFF file."""
+PICTURES = (b"GIF8", b"\x89PNG", b"\xff\xd8\xff")
+"""First bytes of the pictures that Pillow reads as videos: GIF, PNG, JPEG. WebP is a RIFF file."""
 
 
 class RefusedError(Exception):
     """The file cannot be read; the message continues after the file's name."""
 
 
-def check_file(path: Path) -> bytes:
-    """Refuse what is no regular file, is empty, or is shorter than its container declares; return the first 64 bytes.
+class Kind(Enum):
+    """What a file is by its first bytes, as far as it decides how it is read."""
+
+    PICTURE = "GIF, WebP, PNG or JPEG"
+    FRAGMENTED = "an MP4 of fragments"
+    OTHER = "anything else"
+
+
+def check_file(path: Path) -> Kind:
+    """Refuse what is no regular file, is empty, or is shorter than its container declares; return its kind.
 
     Raises:
         RefusedError: the message names the problem, and the fix where there is one.
@@ -37,17 +46,13 @@ def check_file(path: Path) -> bytes:
         if not head:
             raise RefusedError("is empty (0 bytes)")
         if head[4:8] in MP4_BOXES:
-            _check_boxes(file, size)
-        elif head.startswith(EBML_HEADER):
+            return Kind.FRAGMENTED if _check_boxes(file, size) else Kind.OTHER
+        if head.startswith(EBML_HEADER):
             _check_segment(head, size)
         elif head.startswith(b"RIFF"):
             _check_size(size, int.from_bytes(head[4:8], "little") + 8)
-    return head
-
-
-def is_picture(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of a GIF, WebP, PNG or JPEG."""
-    return head.startswith(tuple(PICTURES)) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
+    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    return Kind.PICTURE if is_webp or head.startswith(PICTURES) else Kind.OTHER
 
 
 def fix(path: Path, how: str, before: str = "") -> str:
@@ -61,9 +66,9 @@ def _check_size(size: int, declared: int) -> None:
         raise RefusedError(f"is truncated: {size} of at least {declared} bytes; copy or download it again")
 
 
-def _check_boxes(file: BinaryIO, size: int) -> None:
-    """Walk the top-level boxes of an MP4."""
-    position, has_index = 0, False
+def _check_boxes(file: BinaryIO, size: int) -> bool:
+    """Walk the top-level boxes of an MP4; return whether it has fragments."""
+    position, has_index, is_fragmented = 0, False, False
     while position + 8 <= size:
         file.seek(position)
         header = file.read(16)
@@ -75,11 +80,13 @@ def _check_boxes(file: BinaryIO, size: int) -> None:
         if length < 8:
             break
         has_index |= kind == b"moov"
+        is_fragmented |= kind == b"moof"
         position += length
         if kind in (b"moov", b"moof", b"mdat"):
             _check_size(size, position)
     if not has_index:
         raise RefusedError("has no index (moov box): its recording or copying was cut short; copy it again")
+    return is_fragmented
 
 
 def _check_segment(head: bytes, size: int) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from models.video.animation_reader import index_animation
-from models.video.file_checks import RefusedError, check_file, fix, is_picture
+from models.video.file_checks import Kind, RefusedError, check_file, fix
 from models.video.geometry import MAX_STRETCH, Orientation, square_pixels
 from models.video.key_frames import key_frame
 from models.video.pyav_reader import DAMAGED, opened, opened_stream
@@ -26,6 +26,8 @@ ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1", "mjpeg", "prores")
 """Codecs without packets that display nothing, such as the alternate references of VP8."""
 DECORD_CODECS = ("h264", "hevc")
 """Codecs whose change of resolution within a file shows in parameter sets; decord then returns stale frames."""
+MISSING_S = 0.5
+"""Difference in seconds up to which Matroska's declared duration is believed: its last frames may have none."""
 MAX_KEY_DISTANCE = 1000
 """Largest number of frames from one key frame to the next for decord, which cannot report progress in between."""
 
@@ -43,8 +45,6 @@ class Packets:
     """Whether parameter sets change, and with them perhaps the resolution."""
     is_open: bool = False
     """Whether frames after a key frame may refer to frames before it."""
-    fragmented: bool = False
-    """Whether an MP4 has more packets than its index at the start."""
 
 
 def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
@@ -54,7 +54,7 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
         RefusedError: it cannot be read; the message names the problem.
         av.error.FFmpegError: it is no video, or damaged.
     """
-    if is_picture(check_file(path)):
+    if (kind := check_file(path)) is Kind.PICTURE:
         return index_animation(path, beat)
     with opened(path) as container:
         streams = [stream for stream in container.streams.video if not _is_cover(stream)]
@@ -68,6 +68,7 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
         orientation = _orientation(first)
         aspect = float(stream.sample_aspect_ratio or 1)
         reasons = [
+            *(["fragmented"] if kind is Kind.FRAGMENTED else []),
             *(["several video streams"] if len(streams) > 1 else []),
             *_reasons(container, stream, packets, orientation, aspect),
             *([] if has_decord else ["decord is not installed"]),
@@ -111,8 +112,15 @@ def _read_packets(container: Any, stream: Any, beat: Beat) -> tuple[Packets, Any
     has_lengths = container.format.name in SEEKABLE and codec in DECORD_CODECS
     # The number of packets, with those that an edit list hides; other containers have no complete index.
     declared = len(stream.index_entries) if container.format.name == SEEKABLE[0] else 0
-    for packet in container.demux(stream):
+    # Matroska declares its duration: of a damaged file FFmpeg reads the first part without an error. All streams count.
+    is_matroska, end_s, longest_s = container.format.name == SEEKABLE[1], 0.0, 0.0
+    for packet in container.demux() if is_matroska else container.demux(stream):
         beat()
+        if packet.pts is not None:
+            last_s, end_s = end_s, max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            longest_s = max(longest_s, end_s - last_s)
+        if packet.stream_index != stream.index:
+            continue
         if first is None:
             first = next(iter(packet.decode()), None)
         if packet.size == 0:  # the end
@@ -128,9 +136,10 @@ def _read_packets(container: Any, stream: Any, beat: Beat) -> tuple[Packets, Any
             packets.is_open |= not is_closed
             packets.changes |= bool(new) and sets not in (None, new)
             sets = new or sets
+    if is_matroska and (container.duration or 0) / 1e6 > end_s + max(MISSING_S, 2 * longest_s):
+        raise RefusedError(f"{DAMAGED} ({end_s:.1f} of {container.duration / 1e6:.1f} s can be read)")
     if declared > 0:
         raise RefusedError(f"{DAMAGED} ({declared} of its frames are missing)")
-    packets.fragmented = declared < 0 and container.format.name == SEEKABLE[0]
     if first is None:
         raise RefusedError("displays no frames: its edit list hides them all" if any(packets.is_hidden) else "holds no frames")
     return packets, first
@@ -162,7 +171,6 @@ def _reasons(container: Any, stream: Any, packets: Packets, orientation: Orienta
         f"pixels are not square ({aspect:g})": aspect != 1,
         "mirrored": not orientation.is_rotation,
         "key frames are far apart": np.diff(keys, prepend=0).max() > MAX_KEY_DISTANCE,
-        "fragmented": packets.fragmented,
         "decord may seek to a wrong frame": not _is_safe_to_seek(packets),
     }
     return [reason for reason, applies in checks.items() if applies]

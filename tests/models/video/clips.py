@@ -16,6 +16,9 @@ FIXED = {(0, 0): 1, (0, 3): 0, (1, 0): 0}
 BITS = [(row, column) for row in range(ROWS) for column in range(COLUMNS) if (row, column) not in FIXED]
 
 
+X265 = "log-level=none:scenecut=0"
+
+
 def picture(number: int, width: int = 64, height: int = 48) -> np.ndarray:
     """A frame (H, W, 3) that shows a number below 32."""
     blocks = np.zeros((ROWS, COLUMNS), np.uint8)
@@ -84,7 +87,8 @@ def write(
 
 
 def add_stream(container, codec, rate, first, codec_options=None):
-    quiet = {"libx265": {"x265-params": "log-level=none"}, "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"}}
+    # Without detected changes of scene, key frames are where `gop_size` puts them.
+    quiet = {"libx264": {"sc_threshold": "0"}, "libx265": {"x265-params": X265}, "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"}}
     stream = container.add_stream(codec, rate=rate, options={**quiet.get(codec, {}), **(codec_options or {})})
     stream.height, stream.width = first.shape[:2]
     stream.pix_fmt, stream.gop_size = "yuv420p", 6
