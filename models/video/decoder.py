@@ -238,7 +238,6 @@ def _start() -> _Child:
     if verdict != "ready":
         child.stop()
         raise RuntimeError(
-            f"no video can be read: the decoder process did not start ({reason}). It needs PyAV: "
-            "pip install av"
+            f"no video can be read: the decoder process did not start ({reason}). It needs PyAV: pip install av"
         )
     return child

@@ -1,4 +1,4 @@
-"""What stands within the packet of a key frame of H.264 or H.265: parameter sets, and whether decoding can start there."""
+"""Content of the packet of a key frame of H.264 or H.265: parameter sets, and whether decoding can start there."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ Legend: T displayed frames, K key frames.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from models.video.key_frames import key_frame
 from models.video.pyav_reader import DAMAGED, opened, opened_stream
 from models.video.video_index import Beat, KeyFrames, VideoIndex
 
-SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
-"""FFmpeg's names of containers that have times for all frames."""
+MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
+"""FFmpeg's names of the containers that have times for all frames."""
+SEEKABLE = (MP4, MATROSKA)
 ONE_FRAME_A_PACKET = ("h264", "hevc", "vp9", "av1", "mjpeg", "prores")
 """Codecs without packets that display nothing, such as the alternate references of VP8."""
 DECORD_CODECS = ("h264", "hevc")
@@ -45,6 +47,21 @@ class Packets:
     """Whether parameter sets change, and with them perhaps the resolution."""
     is_open: bool = False
     """Whether frames after a key frame may refer to frames before it."""
+    sets: tuple[bytes, ...] = ()
+    """The last parameter sets within a packet."""
+
+    def add(self, packet: Any, codec: str, *, has_lengths: bool) -> None:
+        """Add a packet; `has_lengths`: the container is one for which `key_frame` is written."""
+        self.pts.append(packet.pts)
+        self.dts.append(packet.dts)
+        self.is_key.append(packet.is_keyframe)
+        self.is_hidden.append(packet.is_discard)
+        self.changes |= packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
+        if packet.is_keyframe and has_lengths and codec in DECORD_CODECS:
+            sets, is_closed = key_frame(bytes(packet), codec)
+            self.is_open |= not is_closed
+            self.changes |= bool(sets and self.sets) and sets != self.sets
+            self.sets = sets or self.sets
 
 
 def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
@@ -57,91 +74,103 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
     if (kind := check_file(path)) is Kind.PICTURE:
         return index_animation(path, beat)
     with opened(path) as container:
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
+        streams = [stream for stream in container.streams.video if "attached_pic" not in _dispositions(stream)]
         if not streams:
             raise RefusedError("holds no video stream (audio only?)")
         stream = next((one for one in streams if "default" in _dispositions(one)), streams[0])
         if stream.codec_context is None:
             raise RefusedError("has a video stream of a codec that FFmpeg cannot decode here")
-        stream.codec_context.thread_count = 1
-        packets, first = _read_packets(container, stream, beat)
-        orientation = _orientation(first)
-        aspect = float(stream.sample_aspect_ratio or 1)
-        reasons = [
-            *(["fragmented"] if kind is Kind.FRAGMENTED else []),
-            *(["several video streams"] if len(streams) > 1 else []),
-            *_reasons(container, stream, packets, orientation, aspect),
-            *([] if has_decord else ["decord is not installed"]),
-        ]
-        sides = _display_sides(first, orientation, aspect)
-        number, base_s, rate = stream.index, float(stream.time_base), stream.codec_context.framerate
-        codec = stream.codec_context.codec.canonical_name
-        is_seekable = container.format.name in SEEKABLE
-        by_packets = _by_packets(packets) if is_seekable and _is_countable(codec, packets, first, container) else None
-    if by_packets is not None:
-        pts_T, keys = by_packets
-        times_T = (pts_T - pts_T[0]) * base_s
-    else:
-        times_T, pts_T, keys = _by_decoding(path, number, base_s, rate, beat), None, None
+        index, base_s, rate = _index_stream(container, stream, beat)
+    reasons = [
+        *index.notes,
+        *(["fragmented"] if kind is Kind.FRAGMENTED else []),
+        *(["several video streams"] if len(streams) > 1 else []),
+        *([] if has_decord else ["decord is not installed"]),
+    ]
+    if index.pts_T is None:
+        times_T = _by_decoding(path, index.stream, base_s, rate, beat)
         reasons.append("frames counted by decoding all")
-    return VideoIndex(
-        reader="pyav" if reasons else "decord",
-        times_T=times_T,
-        sides=sides,
+        index = replace(index, times_T=times_T)
+    return replace(index, reader="pyav" if reasons else "decord", notes=tuple(reasons))
+
+
+def _index_stream(container: Any, stream: Any, beat: Beat) -> tuple[VideoIndex, float, Fraction | None]:
+    """The index of a stream, its time base in seconds and its frame rate; without `pts_T` frames are still to be counted."""
+    stream.codec_context.thread_count = 1
+    packets, first = _read_packets(container, stream, beat)
+    orientation, aspect = _orientation(first), float(stream.sample_aspect_ratio or 1)
+    base_s, codec = float(stream.time_base), stream.codec_context.codec.canonical_name
+    pts_T, keys = None, None
+    if container.format.name in SEEKABLE and _is_countable(codec, packets, first, container):
+        pts_T, keys = _by_packets(packets)
+    index = VideoIndex(
+        reader="pyav",
+        times_T=np.zeros(0) if pts_T is None else (pts_T - pts_T[0]) * base_s,
+        sides=_display_sides(first, orientation, aspect),
         codec=codec,
-        notes=tuple(reasons),
-        stream=number,
+        notes=tuple(_reasons(container, codec, packets, orientation, aspect)),
+        stream=stream.index,
         orientation=orientation,
         pts_T=pts_T,
         keys=keys,
     )
+    return index, base_s, stream.codec_context.framerate
 
 
 def _dispositions(stream: Any) -> set[str]:
     return {flag.name for flag in stream.disposition}
 
 
-def _is_cover(stream: Any) -> bool:
-    return "attached_pic" in _dispositions(stream)
+@dataclass
+class Span:
+    """Time that the packets of all streams cover, in seconds."""
+
+    end_s: float | None = None
+    longest_s: float = 0.0
+    """The longest time from one end to the next."""
+
+    def add(self, packet: Any) -> None:
+        """Extend it by a packet."""
+        if packet.pts is None:
+            return
+        end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        if self.end_s is None:
+            self.end_s = end_s
+        elif end_s > self.end_s:
+            self.longest_s, self.end_s = max(self.longest_s, end_s - self.end_s), end_s
+
+    def check(self, declared_s: float) -> None:
+        """Refuse a file that declares more: of a damaged Matroska, FFmpeg reads the first part without an error.
+
+        Raises:
+            RefusedError: the end is missing.
+        """
+        if declared_s > (self.end_s or 0.0) + max(MISSING_S, 2 * self.longest_s):
+            raise RefusedError(f"{DAMAGED} ({self.end_s or 0.0:.1f} of {declared_s:.1f} s can be read)")
 
 
 def _read_packets(container: Any, stream: Any, beat: Beat) -> tuple[Packets, Any]:
     """All packets of a stream, and its first decoded frame."""
-    packets, first, sets = Packets(), None, None
-    codec = stream.codec_context.codec.canonical_name
-    has_lengths = container.format.name in SEEKABLE and codec in DECORD_CODECS
+    packets, span, first = Packets(), Span(), None
+    is_matroska, is_mp4 = (container.format.name == name for name in (MATROSKA, MP4))
     # The number of packets, with those that an edit list hides; other containers have no complete index.
-    declared = len(stream.index_entries) if container.format.name == SEEKABLE[0] else 0
-    # Matroska declares its duration: of a damaged file FFmpeg reads the first part without an error. All streams count.
-    is_matroska, end_s, longest_s = container.format.name == SEEKABLE[1], 0.0, 0.0
+    declared = len(stream.index_entries) if is_mp4 else 0
     for packet in container.demux() if is_matroska else container.demux(stream):
         beat()
-        if packet.pts is not None:
-            last_s, end_s = end_s, max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            longest_s = max(longest_s, end_s - last_s)
+        span.add(packet)
         if packet.stream_index != stream.index:
             continue
         if first is None:
             first = next(iter(packet.decode()), None)
-        if packet.size == 0:  # the end
-            continue
-        declared -= 1
-        packets.pts.append(packet.pts)
-        packets.dts.append(packet.dts)
-        packets.is_key.append(packet.is_keyframe)
-        packets.is_hidden.append(packet.is_discard)
-        packets.changes |= packet.has_sidedata("new_extradata") or packet.has_sidedata("param_change")
-        if packet.is_keyframe and has_lengths:
-            new, is_closed = key_frame(bytes(packet), codec)
-            packets.is_open |= not is_closed
-            packets.changes |= bool(new) and sets not in (None, new)
-            sets = new or sets
-    if is_matroska and (container.duration or 0) / 1e6 > end_s + max(MISSING_S, 2 * longest_s):
-        raise RefusedError(f"{DAMAGED} ({end_s:.1f} of {container.duration / 1e6:.1f} s can be read)")
-    if declared > 0:
-        raise RefusedError(f"{DAMAGED} ({declared} of its frames are missing)")
+        if packet.size > 0:  # not the end
+            packets.add(packet, stream.codec_context.codec.canonical_name, has_lengths=is_matroska or is_mp4)
+    if is_matroska:
+        span.check((container.duration or 0) / 1e6)
+    if len(packets.pts) < declared:
+        raise RefusedError(f"{DAMAGED} (it has {len(packets.pts)} of {declared} frames)")
     if first is None:
-        raise RefusedError("displays no frames: its edit list hides them all" if any(packets.is_hidden) else "holds no frames")
+        is_hidden = any(packets.is_hidden)
+        raise RefusedError("displays no frames: its edit list hides them all" if is_hidden else "holds no frames")
     return packets, first
 
 
@@ -159,9 +188,8 @@ def _display_sides(frame: Any, orientation: Orientation, aspect: float) -> tuple
     return orientation.stored(square_pixels(frame.height, frame.width, aspect))
 
 
-def _reasons(container: Any, stream: Any, packets: Packets, orientation: Orientation, aspect: float) -> list[str]:
+def _reasons(container: Any, codec: str, packets: Packets, orientation: Orientation, aspect: float) -> list[str]:
     """Why decord would read the file wrongly, or not at all."""
-    codec = stream.codec_context.codec.canonical_name
     keys = np.flatnonzero([*packets.is_key, True])
     checks = {
         f"container {container.format.name}": container.format.name not in SEEKABLE,
@@ -196,7 +224,7 @@ def _is_safe_to_seek(packets: Packets) -> bool:
 
 def _is_countable(codec: str, packets: Packets, first: Any, container: Any) -> bool:
     """Whether each packet is one displayed frame, all with different times, none before the first key frame."""
-    if codec not in ONE_FRAME_A_PACKET or (first.interlaced_frame and container.format.name != SEEKABLE[0]):
+    if codec not in ONE_FRAME_A_PACKET or (first.interlaced_frame and container.format.name != MP4):
         return False  # outside of MP4 each packet of interlaced video may be a field
     if None in packets.pts or len(set(packets.pts)) < len(packets.pts) or not packets.is_key[0]:
         return False

@@ -99,7 +99,8 @@ def _by_time(path: Path, index: VideoIndex, indices: list[int], beat: Beat) -> I
 def _seeking(path: Path, number: int, keys: KeyFrames, targets: list[int], beat: Beat) -> Iterator[Any]:
     """Decoded frames at rising times up to the first that does not arrive."""
     with opened_stream(path, number) as (container, stream):
-        frames, last = iter(()), None
+        frames: Iterator[Any] = iter(())
+        last: int | None = None
         for target in targets:
             key = max(0, int(np.searchsorted(keys.pts_K, target, side="right")) - 1)
             if last is None or keys.pts_K[key] > last:

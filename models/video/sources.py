@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.video.decoder import Decoder
+from models.video.decoder import Decoder, VideoError
 from models.video.images import frame_files, read_frame_files, read_image
 from models.video.media import Medium
 from models.video.sampling import TOLERANCE_S, duration

@@ -88,7 +88,11 @@ def write(
 
 def add_stream(container, codec, rate, first, codec_options=None):
     # Without detected changes of scene, key frames are where `gop_size` puts them.
-    quiet = {"libx264": {"sc_threshold": "0"}, "libx265": {"x265-params": X265}, "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"}}
+    quiet = {
+        "libx264": {"sc_threshold": "0"},
+        "libx265": {"x265-params": X265},
+        "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},
+    }
     stream = container.add_stream(codec, rate=rate, options={**quiet.get(codec, {}), **(codec_options or {})})
     stream.height, stream.width = first.shape[:2]
     stream.pix_fmt, stream.gop_size = "yuv420p", 6

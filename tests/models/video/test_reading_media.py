@@ -212,9 +212,7 @@ def test_an_impossible_shape_of_pixels_is_refused(decoder, tmp_path):
 def test_ten_bits_keep_their_range(decoder, tmp_path):
     ramp = np.repeat(np.arange(0, 256, 4, dtype=np.uint8)[None, :, None], 48, 0).repeat(3, 2)
     options = {"x265-params": "log-level=none:open-gop=0:crf=1"}
-    ten = write(
-        tmp_path / "a.mp4", pictures=[ramp] * 3, codec="libx265", pix_fmt="yuv420p10le", codec_options=options
-    )
+    ten = write(tmp_path / "a.mp4", pictures=[ramp] * 3, codec="libx265", pix_fmt="yuv420p10le", codec_options=options)
     frame = decoder.read(ten, [1])[0]
     assert np.abs(frame[24].astype(int) - ramp[24]).max() <= 4
 
@@ -299,7 +297,9 @@ def test_without_decord_pyav_reads_all(tmp_path, monkeypatch):
     from models.video import decoder as module
 
     script = tmp_path / "child.py"
-    script.write_text(module.CHILD.read_text().replace("import os\n", "import os, sys\nsys.modules['decord'] = None\n", 1))
+    script.write_text(
+        module.CHILD.read_text().replace("import os\n", "import os, sys\nsys.modules['decord'] = None\n", 1)
+    )
     monkeypatch.setattr(module, "CHILD", script)
     path = write(tmp_path / "a.mp4")
     with Decoder() as decoder:
