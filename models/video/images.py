@@ -60,7 +60,7 @@ def _missing(path: Path) -> str | None:
 
 
 def frame_files(folder: Path) -> list[Path]:
-    """Files of a folder of frames, in the natural order of their names: 2.jpg before 10.jpg. Hidden files are no frames.
+    """Files of a folder of frames, in the natural order of their names: 2.jpg before 10.jpg; hidden ones are left out.
 
     Raises:
         VideoError: the path is no folder, it has no files, or one of them is no image by its name.

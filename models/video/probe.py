@@ -95,7 +95,7 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
 
 
 def _index_stream(container: Any, stream: Any, beat: Beat) -> tuple[VideoIndex, float, Fraction | None]:
-    """The index of a stream, its time base in seconds and its frame rate; without `pts_T` frames are still to be counted."""
+    """The index of a stream, its time base in seconds and its frame rate; without `pts_T`, frames are still counted."""
     stream.codec_context.thread_count = 1
     packets, first = _read_packets(container, stream, beat)
     orientation, aspect = _orientation(first), float(stream.sample_aspect_ratio or 1)
