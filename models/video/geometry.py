@@ -62,6 +62,11 @@ class Orientation:
             return cls(True, c < 0, b < 0)
         return cls(False, a < 0, d < 0)
 
+    @classmethod
+    def from_quarters(cls, quarters: int) -> Orientation:
+        """The rotation by quarters of a turn, clockwise."""
+        return cls(quarters % 2 == 1, quarters % 4 in (1, 2), quarters % 4 in (2, 3))
+
     @property
     def is_rotation(self) -> bool:
         """Whether it is a rotation, without a mirror image."""

@@ -177,7 +177,10 @@ def _read_packets(container: Any, stream: Any, beat: Beat) -> tuple[Packets, Any
 def _orientation(frame: Any) -> Orientation:
     from av.sidedata.sidedata import Type
 
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    try:
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # PyAV 18 fails for a frame with any data of a type that it does not know: only the angle is left
+        return Orientation.from_quarters(round(-frame.rotation / 90))
     values = np.frombuffer(bytes(matrix), np.int32).tolist() if matrix is not None else []
     return Orientation.from_matrix(values) if any(values) else Orientation()
 

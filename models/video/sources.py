@@ -57,10 +57,13 @@ class OnDemand:
         if medium.kind == "image":
             self.decoder.readers["pillow"] += 1
             return np.repeat(read_image(path, self.max_side)[None], len(indices), axis=0)
-        first = 0
-        if medium.start_s > 0 or medium.end_s is not None:
-            first = segment(medium, self.folder, self._all_times(medium)).start
-        frames = [first + index for index in indices]
+        frames = list(indices)
+        if medium.start_s != 0 or medium.end_s is not None:
+            part = segment(medium, self.folder, self._all_times(medium))
+            if max(frames) >= part.stop - part.start or min(frames) < 0:
+                last = part.stop - part.start - 1
+                raise VideoError(path, f"has frames 0 to {last} of its segment; {max(frames)} was requested")
+            frames = [part.start + index for index in indices]
         if medium.fps is None:
             return self.decoder.read(path, frames, self.max_side)
         self.decoder.readers["pillow"] += 1
