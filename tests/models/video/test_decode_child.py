@@ -7,12 +7,12 @@ import struct
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from models.video import Decoder, VideoError
 
-av = pytest.importorskip("av")
 pytest.importorskip("decord")
 
 STEP = 4

@@ -11,13 +11,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from models.video import Decoder, VideoError
 from models.video import decoder as decode
 
-av = pytest.importorskip("av")
 pytest.importorskip("decord")
 
 
