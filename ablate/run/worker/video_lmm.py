@@ -71,6 +71,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
 
         # 5. Answers to the test questions.
         predictions = yield from _evaluate(model, corpus, device)
+        log(f"media were read by: {', '.join(f'{name} {n:,} times' for name, n in decoder.readers.most_common())}")
     predictions.to_parquet(folder.path / "predictions.parquet", index=False)
 
     # 6. Scores.
