@@ -19,7 +19,7 @@ from ablate.spec.keys import design_key, digest, trial_key
 from ablate.spec.names import axis_slug
 from ablate.spec.source import Location
 from ablate.spec.sweep_spec import Grid, SweepSpec
-from models.data import ManifestError, open_test, open_training, skipped_records
+from models.data import ManifestError, skipped_digest
 from models.design import Design, ManifestData, TrialConfig
 
 BASE_LABEL = "base"
@@ -225,10 +225,8 @@ def _skipped(data: ManifestData, folder: Path, spec: SweepSpec) -> str:
     """
     if not data.max_bad:
         return ""
-    cache = cache_root()
     try:
-        train, test = open_training(folder, cache), open_test(folder, cache)
-        return skipped_records(train, test, cache, data.max_bad).digest
+        return skipped_digest(folder, cache_root(), data.max_bad)
     except ManifestError as error:
         raise spec.source.error(("set", "data", "max_bad"), str(error)) from None
 

@@ -96,7 +96,11 @@ class ManifestIndex(Sequence[T]):
 
     def media(self) -> list[str]:
         """The distinct media of all records, encoded, in the order of their first use."""
-        return cast("list[str]", pc.list_flatten(self._rows("media")).unique().to_pylist())
+        return cast("list[str]", self.distinct_media().to_pylist())
+
+    def distinct_media(self) -> pa.Array:
+        """As `media`, without a Python string for each."""
+        return pc.list_flatten(self._rows("media")).unique()
 
     def media_of_records(self) -> tuple[NDArray[np.int64], pa.Array]:
         """Position of a record, and a medium of it, encoded: one entry for each use of a medium."""
