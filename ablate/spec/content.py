@@ -13,7 +13,7 @@ from typing import Any
 from ablate.errors import SpecError
 from ablate.paths import cache_root
 from ablate.spec.source import Source
-from models.data import ManifestError, data_digest, manifest_files, open_test, open_training, skipped_records
+from models.data import ManifestError, data_digest, manifest_files, skipped_digest
 from models.design import CustomEncoder, Design, Encoder, ManifestData
 from models.weights import combined_digest, encoder_files, is_folder_of_user, llm_files
 
@@ -55,10 +55,8 @@ def _skipped(data: ManifestData, folder: Path, source: Source) -> str:
     """
     if not data.max_bad:
         return ""
-    cache = cache_root()
     try:
-        train, test = open_training(folder, cache), open_test(folder, cache)
-        return skipped_records(train, test, cache, data.max_bad).digest
+        return skipped_digest(folder, cache_root(), data.max_bad)
     except ManifestError as error:
         raise source.error(("set", "data", "max_bad"), str(error)) from None
 

@@ -37,6 +37,7 @@ from .skipping import Records as Records
 from .skipping import Skipped as Skipped
 from .skipping import bad_records as bad_records
 from .skipping import open_records as open_records
+from .skipping import skipped_digest as skipped_digest
 from .skipping import skipped_records as skipped_records
 from .template import Prompter as Prompter
 from .visual import VisualReader as VisualReader

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -103,7 +102,11 @@ class ManifestIndex(Sequence[T]):
 
     def media(self) -> list[str]:
         """The distinct media of all records, encoded, in the order of their first use."""
-        return cast("list[str]", pc.list_flatten(self._rows("media")).unique().to_pylist())
+        return cast("list[str]", self.distinct_media().to_pylist())
+
+    def distinct_media(self) -> pa.Array:
+        """As `media`, without a Python string for each."""
+        return pc.list_flatten(self._rows("media")).unique()
 
     def media_of_records(self) -> tuple[NDArray[np.int64], pa.Array]:
         """Position of a record, and a medium of it, encoded: one entry for each use of a medium."""
@@ -187,16 +190,14 @@ def _index(store: Path, manifest: Path, parse: Parse[T], row_of: RowOf[T], progr
     """Write the index of a manifest, unless another file of the same content has one; returns its digest."""
     signature = _signature(manifest)
     stream = JsonStream(manifest, lambda size: progress(manifest, size, signature["size"] if signature else size))
-    handle, temporary = tempfile.mkstemp(dir=store, prefix=f"{manifest.stem}.part-")
-    os.close(handle)
+    part = _memory(store, manifest).with_suffix(".part")  # of this process alone, which has the manifest's lock
     try:
-        with pa.OSFile(temporary, "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
+        with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
             for batch in _batches(stream, lambda record: _row(manifest, record, parse, row_of)):
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema=_SCHEMA))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, _arrow_file(store, manifest, stream.digest))
+        os.replace(part, _arrow_file(store, manifest, stream.digest))
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     if signature is not None and signature == _signature(manifest):  # else it was edited while it was read
         text = json.dumps({**signature, "sha256": stream.digest})

@@ -110,10 +110,9 @@ class MediaFacts:
         rows = [CheckedMedium(**row) for row in bad.to_pylist()]
         return [row.medium for row in rows if signature_of(self.folder, decode_medium(row.medium)) != row.signature]
 
-    def unchecked(self, media: Sequence[str]) -> list[str]:
-        """Those of some encoded media that the table lacks."""
-        names = pa.array(media, pa.large_string())
-        return list(names.filter(pc.invert(pc.is_in(names, self.table["medium"].combine_chunks()))).to_pylist())
+    def num_unchecked(self, media: pa.Array) -> int:
+        """How many of some encoded media the table lacks."""
+        return len(media) - int(pc.sum(pc.is_in(media, self.table["medium"].combine_chunks())).as_py() or 0)
 
     def durations(self, media: pa.Array) -> NDArray[np.float64]:
         """Duration of each of some encoded media in seconds; NaN if it was not checked or cannot be read."""

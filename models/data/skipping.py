@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from models.data.index import (
     open_training,
 )
 from models.data.manifest import ManifestError
-from models.data.media_facts import MediaFacts, load_facts
+from models.data.media_facts import MediaFacts, facts_stamp, load_facts
 from models.data.presence import refuse_missing
 
 
@@ -89,23 +90,24 @@ def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad:
     """
     folder = train.manifest.parent
     command = f"ablate check {folder}"
-    media = list(dict.fromkeys([*train.media(), *test.media()]))
     facts = load_facts(folder, cache)
-    unchecked = facts.unchecked(media) if facts else media
+    media = pa.chunked_array([train.distinct_media(), test.distinct_media()]).unique()
+    unchecked = facts.num_unchecked(media) if facts else len(media)
     if facts is None or unchecked:
         raise ManifestError(
-            f"max_bad {_percent(max_bad)} lets trials skip records with unreadable media, but {len(unchecked)} of "
+            f"max_bad {_percent(max_bad)} lets trials skip records with unreadable media, but {unchecked} of "
             f"{len(media)} media in {folder} have not been read yet; type: {command}"
-        )
-    if changed := sorted(set(facts.changed()) & set(media)):
-        raise ManifestError(
-            f"{len(changed)} media in {folder} that could not be read have changed since the last check, first "
-            f"{decode_medium(changed[0]).path}; type: {command}"
         )
     bad = facts.bad()
     numbers: list[tuple[int, ...]] = []
     for index in (train, test):
-        skipped = tuple(sorted({int(index.numbers[position]) for position in _uses(index, bad)[0]}))
+        positions, names = _uses(index, bad)
+        if changed := sorted({*names} & {*facts.changed()}):
+            raise ManifestError(
+                f"{len(changed)} media in {folder} that could not be read have changed since the last check, first "
+                f"{decode_medium(changed[0]).path}; type: {command}"
+            )
+        skipped = tuple(sorted({int(index.numbers[position]) for position in positions}))
         if len(skipped) > max_bad * len(index):
             raise ManifestError(
                 f"{len(skipped)} of {len(index)} records ({_percent(len(skipped) / len(index))}) of {index.manifest} "
@@ -113,6 +115,18 @@ def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad:
             )
         numbers.append(skipped)
     return Skipped(*numbers)
+
+
+@lru_cache(maxsize=64)
+def _digest_of(folder: Path, cache: Path, max_bad: float, _manifests: tuple[str, str], _facts: tuple[int, ...]) -> str:
+    """Digest of the list of skipped records, computed once: the designs of a sweep share their data."""
+    return skipped_records(open_training(folder, cache), open_test(folder, cache), cache, max_bad).digest
+
+
+def skipped_digest(folder: Path, cache: Path, max_bad: float) -> str:
+    """Digest of the list of records that trials skip; empty if none is. Errors as in `skipped_records`."""
+    manifests = (open_training(folder, cache).digest, open_test(folder, cache).digest)
+    return _digest_of(folder, cache, max_bad, manifests, facts_stamp(folder, cache))
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     yield Progress(phase="preparing", detail="frames and features")
     with Decoder() as decoder:
         records = _records(config.design.data, data, Path(job.cache), folder)
+        if records.skipped:
+            log(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
         corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
         # 4. Training through the stages.
