@@ -77,6 +77,6 @@ class Orientation:
         return sides[::-1] if self.transposed else sides
 
     def upright(self, frame_HW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A frame (H, W, 3) as it is displayed: the same shape, or (W, H, 3)."""
+        """The displayed form of a frame (H, W, 3): the same shape, or (W, H, 3)."""
         frame = frame_HW3.swapaxes(0, 1) if self.transposed else frame_HW3
         return frame[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]

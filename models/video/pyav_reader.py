@@ -99,13 +99,14 @@ def _by_time(path: Path, index: VideoIndex, indices: list[int], beat: Beat) -> I
 def _seeking(path: Path, number: int, keys: KeyFrames, targets: list[int], beat: Beat) -> Iterator[Any]:
     """Decoded frames at rising times up to the first that does not arrive."""
     with opened_stream(path, number) as (container, stream):
+        requested = set(targets)
         frames: Iterator[Any] = iter(())
         last: int | None = None
         for target in targets:
             key = max(0, int(np.searchsorted(keys.pts_K, target, side="right")) - 1)
             if last is None or keys.pts_K[key] > last:
                 container.seek(int(keys.seek_K[key]), stream=stream)
-                frames = container.decode(stream)
+                frames = _referenced(container, stream, requested)
             for frame in frames:
                 beat()
                 if frame.pts is None or frame.pts >= target:
@@ -116,6 +117,13 @@ def _seeking(path: Path, number: int, keys: KeyFrames, targets: list[int], beat:
                 return
             last = target
             yield frame
+
+
+def _referenced(container: Any, stream: Any, requested: set[int]) -> Iterator[Any]:
+    """Frames that are requested or that others refer to; the others need no decoding."""
+    for packet in container.demux(stream):
+        stream.codec_context.skip_frame = "DEFAULT" if packet.pts in requested else "NONREF"
+        yield from packet.decode()
 
 
 def _rgb(frame: Any, sides: tuple[int, int]) -> NDArray[np.uint8]:

@@ -203,6 +203,14 @@ def test_frames_have_the_shape_of_the_display(decoder, tmp_path, aspect, quarter
     assert decoder.read(path, [0], longer // 2).shape[1:3] == tuple(round(s * (longer // 2) / longer) for s in sides)
 
 
+def test_data_beside_a_frame_that_pyav_does_not_know(decoder, tmp_path):
+    # FFmpeg passes EXIF beside the frame; PyAV 18 has no name for it, and fails for all that stands beside it.
+    exif = Image.Exif()
+    exif[0x010E] = "a description"
+    Image.fromarray(picture(9)).save(tmp_path / "a.tif", exif=exif)
+    assert numbers(decoder.read(tmp_path / "a.tif", [0])) == [9]
+
+
 def test_an_impossible_shape_of_pixels_is_refused(decoder, tmp_path):
     path = write(tmp_path / "a.mp4", 3, aspect=Fraction(20))
     with pytest.raises(VideoError, match=r"a.mp4: declares pixels whose width is 20 times their height"):
