@@ -60,9 +60,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 3. Frames and features of all media.
     yield Progress(phase="preparing", detail="frames and features")
     with Decoder() as decoder:
-        records = _records(config.design.data, data, Path(job.cache), folder)
-        if records.skipped:
-            log(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
+        records = _records(config.design.data, data, Path(job.cache), folder, log)
         corpus = _corpus(config, data, records, decoder, model, tokenizer)
 
         # 4. Training through the stages.
@@ -153,7 +151,7 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
-def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder) -> Records:
+def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder, log: TrialLog) -> Records:
     """The records that the trial uses; those that it skips are listed in its folder.
 
     Args:
@@ -161,6 +159,7 @@ def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder) -> Recor
         folder: the data folder.
         cache: folder of reproducible files.
         trial: the trial's folder.
+        log: its log.
 
     Raises:
         UsageError: other records would be skipped than when the sweep was planned.
@@ -177,6 +176,7 @@ def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder) -> Recor
         )
     if records.skipped:
         trial.skipped([asdict(record) for record in records.skipped])
+        log(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
     return records
 
 
