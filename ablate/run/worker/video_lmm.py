@@ -61,9 +61,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 3. Frames and features of all media.
     yield Progress(phase="preparing", detail="frames and features")
     with Decoder() as decoder:
-        records = _records(config.design.data, data, Path(job.cache), folder)
-        if records.skipped:
-            log(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
+        records = _records(config.design.data, data, Path(job.cache), folder, log)
         corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
         # 4. Training through the stages.
@@ -166,7 +164,7 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
-def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder) -> Records:
+def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder, log: TrialLog) -> Records:
     """The records that the trial uses; those that it skips are listed in its folder.
 
     Args:
@@ -174,6 +172,7 @@ def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder) -> Recor
         folder: the data folder.
         cache: folder of reproducible files.
         trial: the trial's folder.
+        log: its log.
 
     Raises:
         UsageError: other records would be skipped than when the sweep was planned.
@@ -190,6 +189,7 @@ def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder) -> Recor
         )
     if records.skipped:
         trial.skipped([asdict(record) for record in records.skipped])
+        log(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
     return records
 
 
