@@ -140,6 +140,11 @@ class Records:
     digest: str
     """Digest of the list of skipped records; empty if none is skipped."""
 
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return self.train.manifest.parent
+
 
 def open_records(folder: Path, cache: Path, max_bad: float, progress: Progress = lambda *_: None) -> Records:
     """The records that a trial uses: all whose media can be read, if a check has found few others; else all.

@@ -50,7 +50,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
 
     # 2. Data; then the model, whose new weights are drawn from the seed.
     yield Progress(phase="preparing", detail="data")
-    data = data_folder(config.design.data, Path(job.cache))
+    records = _records(config.design.data, Path(job.cache), folder, log)
     yield Progress(phase="preparing", detail="model")
     seed_everything(config.seed)
     model, tokenizer = build(config)
@@ -60,8 +60,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 3. Frames and features of all media.
     yield Progress(phase="preparing", detail="frames and features")
     with Decoder() as decoder:
-        records = _records(config.design.data, data, Path(job.cache), folder, log)
-        corpus = _corpus(config, data, records, decoder, model, tokenizer)
+        corpus = _corpus(config, records, decoder, model, tokenizer)
 
         # 4. Training through the stages.
         curve = TrainingCurve(folder)
@@ -151,12 +150,11 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
-def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder, log: TrialLog) -> Records:
+def _records(data: Data, cache: Path, trial: TrialFolder, log: TrialLog) -> Records:
     """The records that the trial uses; those that it skips are listed in its folder.
 
     Args:
         data: the data of the design.
-        folder: the data folder.
         cache: folder of reproducible files.
         trial: the trial's folder.
         log: its log.
@@ -166,6 +164,7 @@ def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder, log: Tri
     """
     from models.data import open_records
 
+    folder = data_folder(data, cache)
     if not isinstance(data, ManifestData):
         return open_records(folder, cache, max_bad=0.0)
     records = open_records(folder, cache, data.max_bad)
@@ -181,19 +180,14 @@ def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder, log: Tri
 
 
 def _corpus(
-    config: TrialConfig,
-    data: Path,
-    records: Records,
-    decoder: Decoder,
-    model: VideoLMM,
-    tokenizer: PreTrainedTokenizerBase,
+    config: TrialConfig, records: Records, decoder: Decoder, model: VideoLMM, tokenizer: PreTrainedTokenizerBase
 ) -> Corpus:
     """The data as inputs of a design; frames and frozen features of small videos are computed once and stored."""
     from models.data import Corpus, Prompter, VisualReader, decode_medium
     from models.encoders import store_features
     from models.video import OnDemand, Source, store_frames
 
-    design, encoders = config.design, model.encoder.encoders
+    design, encoders, data = config.design, model.encoder.encoders, records.folder
     features: dict[int, Source] = {}
     frames: Source
     if isinstance(design.data, TinyData):
