@@ -52,7 +52,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 2. Data; then the model, whose new weights are drawn from the seed.
     yield Progress(phase="preparing", detail="data")
     content = checked_content(config, job)
-    data = data_folder(config.design.data, Path(job.cache))
+    records = _records(config.design.data, Path(job.cache), folder, log)
     yield Progress(phase="preparing", detail="model")
     model, tokenizer = _build(config, content)
     model.to(device)
@@ -61,7 +61,6 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 3. Frames and features of all media.
     yield Progress(phase="preparing", detail="frames and features")
     with Decoder() as decoder:
-        records = _records(config.design.data, data, Path(job.cache), folder, log)
         corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
         # 4. Training through the stages.
@@ -164,12 +163,11 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
-def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder, log: TrialLog) -> Records:
+def _records(data: Data, cache: Path, trial: TrialFolder, log: TrialLog) -> Records:
     """The records that the trial uses; those that it skips are listed in its folder.
 
     Args:
         data: the data of the design.
-        folder: the data folder.
         cache: folder of reproducible files.
         trial: the trial's folder.
         log: its log.
@@ -179,6 +177,7 @@ def _records(data: Data, folder: Path, cache: Path, trial: TrialFolder, log: Tri
     """
     from models.data import open_records
 
+    folder = data_folder(data, cache)
     if not isinstance(data, ManifestData):
         return open_records(folder, cache, max_bad=0.0)
     records = open_records(folder, cache, data.max_bad)
