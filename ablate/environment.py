@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-RECORDED = ("ablate", "torch", "transformers", "decord", "numpy", "ray", "mlflow")
+RECORDED = ("ablate", "torch", "transformers", "decord", "av", "pillow", "numpy", "ray", "mlflow")
 
 
 @cache

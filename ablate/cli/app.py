@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ablate.cli.commands import imports, mlflow, promotion, study, sweep
+from ablate.cli.commands import data, imports, mlflow, promotion, study, sweep
 
 RUN, READ, DECIDE, HOUSEKEEPING = "Run", "Read", "Decide", "Housekeeping"
 
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command(rich_help_panel=RUN)(data.check)
 app.command(rich_help_panel=RUN)(sweep.plan)
 app.command(rich_help_panel=RUN)(sweep.sweep)
 app.command(rich_help_panel=READ)(study.ls)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from ablate.errors import UsageError
+from ablate.paths import cache_root
+from ablate.plan.data_sizes import KINDS
 from ablate.plan.load import model_of
 from ablate.spec import SweepSpec, Trial
-from models.data import ManifestError, load_test, load_train
+from models.data import ManifestError, decode_medium, load_facts, open_records, open_test, open_training
 from models.design import CustomEncoder, ManifestData
 from models.ladder import scale_card_of
 from models.weights import UncountedError, locate
+
+MAX_NAMES = 3
+"""Most media that a warning names."""
 
 
 def check_weights(spec: SweepSpec, trial: Trial) -> None:
@@ -48,23 +54,52 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
         UsageError: a manifest is missing or wrong.
         SpecError: a stage's mix has a kind of sample that the manifest lacks.
     """
-    kinds: dict[str, set[str]] = {}
+    kinds: dict[ManifestData, set[str]] = {}
     for trial in trials:
         design = trial.config.design
         if not isinstance(design.data, ManifestData):
             continue
-        folder = design.data.folder
+        data = design.data
         try:
-            if folder not in kinds:
-                kinds[folder] = {sample.kind for sample in load_train(Path(folder))}
-                load_test(Path(folder))
+            if data not in kinds:
+                kinds[data] = _kinds_of(data)
         except ManifestError as error:
             raise UsageError(str(error)) from None
         for stage in design.schedule:
             mix_kinds = {kind for kind, share in design.mix_of(stage).model_dump().items() if share}
-            if lacking := sorted(mix_kinds - kinds[folder]):
+            if lacking := sorted(mix_kinds - kinds[data]):
                 raise spec.source.error(
                     (),
-                    f"{trial.label}: stage {stage.name!r} trains on {', '.join(lacking)}, but {folder}/train.json has "
-                    "no such sample: change the mix, or add samples",
+                    f"{trial.label}: stage {stage.name!r} trains on {', '.join(lacking)}, but {data.folder}/train.json "
+                    "has no such sample: change the mix, or add samples",
                 )
+
+
+def unreadable_media(trials: list[Trial]) -> Iterator[str]:
+    """A sentence for each data folder in which the last check found media that trials use and cannot read."""
+    cache = cache_root()
+    for data in dict.fromkeys(trial.config.design.data for trial in trials):
+        if not isinstance(data, ManifestData) or data.max_bad:  # with a limit, trials skip the records
+            continue
+        folder = Path(data.folder)
+        facts = load_facts(folder, cache)
+        if facts is None or not (bad := facts.bad()):
+            continue
+        used = {*open_training(folder, cache).media(), *open_test(folder, cache).media()}
+        names = [f"{decode_medium(medium).path} ({bad[medium]})" for medium in bad.keys() & used - {*facts.changed()}]
+        if names:
+            yield (
+                f"{len(names)} media of {folder} could not be read in the last check, and trials that use them fail: "
+                f"{', '.join(sorted(names)[:MAX_NAMES])}{' ...' if len(names) > MAX_NAMES else ''}; replace them and "
+                f"type `ablate check {folder}`, or set data.max_bad"
+            )
+
+
+def _kinds_of(data: ManifestData) -> set[str]:
+    """The kinds of the training samples that trials use, after a check of both manifests.
+
+    Raises:
+        ManifestError: see `open_records`.
+    """
+    train = open_records(Path(data.folder), cache_root(), data.max_bad).train
+    return {kind for kind in KINDS if len(train.of_kind(kind))}

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, assert_never, get_args
+from typing import assert_never, get_args
 
-from models.data import Kind, TrainingSample, Turn, dialogue_lengths, load_train, question_text, with_options
+import numpy as np
+from numpy.typing import NDArray
+
+from ablate.paths import cache_root
+from ablate.plan.video_durations import video_durations
+from models.data import (
+    Kind,
+    TrainingIndex,
+    dialogue_lengths,
+    facts_stamp,
+    letters_characters,
+    load_facts,
+    open_records,
+    open_training,
+)
 from models.design import AssumedData, Data, ManifestData, TinyData
 
 CHARACTERS_PER_TOKEN = 4.0
 """Characters per token of English text with a Qwen tokenizer: assumed, since a plan loads no tokenizer."""
 MAX_DURATIONS = 64
 """Most durations that represent the videos of a manifest."""
-OPENED_VIDEOS = 16
-"""Most videos of a manifest that are opened if its records give no durations."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -41,9 +52,8 @@ class Sizes:
     """What is assumed or estimated, in a sentence; None if nothing is."""
 
 
-@lru_cache(maxsize=64)
 def sizes_of(data: Data) -> Sizes:
-    """Sizes of the samples of a data set.
+    """Sizes of the samples of a data set; computed once for each content, and for each check of its media.
 
     Raises:
         ManifestError: a manifest is missing or wrong.
@@ -62,7 +72,7 @@ def sizes_of(data: Data) -> Sizes:
                 f"{data.text_tokens} text tokens a sample, half of them targets, are assumed",
             )
         case ManifestData():
-            return _sizes_of_manifest(data)
+            return _sizes_of_manifest(data, facts_stamp(Path(data.folder), cache_root()))
         case _:
             assert_never(data)
 
@@ -82,61 +92,47 @@ TINY = Sizes(
 """Sizes of the embedded study, counted with its tokenizer on world seed 1."""
 
 
-def _characters(turn: Turn, data: ManifestData) -> tuple[int, int]:
-    """Characters of a question and of its answer, as the prompt shows them."""
-    if turn.options and data.scoring == "letters":
-        return len(question_text(with_options(turn.question, turn.options, data.instruction))), 1
-    return len(turn.text), len(turn.answer)
-
-
-def _sizes_of_manifest(data: ManifestData) -> Sizes:
-    folder = Path(data.folder)
-    samples = load_train(folder)
+@lru_cache(maxsize=64)
+def _sizes_of_manifest(data: ManifestData, _checked: tuple[int, ...]) -> Sizes:
+    folder, cache = Path(data.folder), cache_root()
+    index = open_records(folder, cache, data.max_bad).train if data.max_bad else open_training(folder, cache)
+    all_questions, all_answers = _characters(index, data)
     text_tokens: dict[Kind, tuple[float, float]] = {}
     turns: dict[Kind, float] = {}
     for kind in KINDS:
-        of_kind: list[TrainingSample] = [sample for sample in samples if sample.kind == kind]
-        characters = [_characters(turn, data) for sample in of_kind for turn in sample.turns] or [(0, 0)]
-        answer = sum(a for _, a in characters) / len(characters) / CHARACTERS_PER_TOKEN + 1
-        question = sum(q for q, _ in characters) / len(characters) / CHARACTERS_PER_TOKEN
-        text_tokens[kind] = (question + answer, answer)
-        turns[kind] = sum(len(sample.turns) for sample in of_kind) / max(1, len(of_kind))
-    albums = [len(sample.media) for sample in samples if sample.kind == "multi_image"] or [0]
-    durations, how = _durations(folder, [sample for sample in samples if sample.kind == "video"])
+        of_kind = index.of_kind(kind)
+        num_turns, question, answer = (
+            float(column[of_kind].sum()) for column in (index.column("turns"), all_questions, all_answers)
+        )
+        answer_tokens = answer / max(1.0, num_turns) / CHARACTERS_PER_TOKEN + 1
+        text_tokens[kind] = (question / max(1.0, num_turns) / CHARACTERS_PER_TOKEN + answer_tokens, answer_tokens)
+        turns[kind] = num_turns / max(1, len(of_kind))
+    albums = np.bincount(index.media_of_records()[0], minlength=len(index))[index.of_kind("multi_image")]
+    durations, how = video_durations(index, load_facts(folder, cache))
     return Sizes(
-        video_s=durations,
+        video_s=_quantiles(durations),
         text_tokens=text_tokens,
         turns=turns,
-        images=sum(albums) / len(albums),
-        dialogues=dialogue_lengths(samples),
+        images=float(albums.mean()) if len(albums) else 0.0,
+        dialogues=dialogue_lengths(index),
         note=f"{folder.name}: text tokens are estimated at {CHARACTERS_PER_TOKEN:g} characters each{how}",
     )
 
 
-def _quantiles(seconds: list[float]) -> tuple[float, ...]:
+def _characters(index: TrainingIndex, data: ManifestData) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Characters of all questions and of all answers of each record, as the prompt shows them."""
+    questions, answers = index.column("question_characters"), index.column("answer_characters")
+    if data.scoring == "text":
+        return questions, answers
+    choices = index.column("choices")
+    listed = letters_characters(index.column("options"), choices, data.instruction)
+    shown = questions + index.column("option_characters") + listed
+    return shown, answers - index.column("chosen_characters") + choices
+
+
+def _quantiles(seconds: NDArray[np.float64]) -> tuple[float, ...]:
     """At most `MAX_DURATIONS` quantiles, with the maximum, which decides the memory."""
-    rising = sorted(seconds)
-    if len(rising) <= MAX_DURATIONS:
-        return tuple(rising)
-    return tuple(rising[round(i * (len(rising) - 1) / (MAX_DURATIONS - 1))] for i in range(MAX_DURATIONS))
-
-
-def _durations(folder: Path, videos: list[Any]) -> tuple[tuple[float, ...], str]:
-    """Durations in seconds from the manifest, or from some videos if it lacks any; and a note on their source."""
-    from models.video import Decoder, VideoError, duration
-
-    if not videos:
-        return (0.0,), ""
-    seconds = [sample.duration_s for sample in videos]
-    if all(seconds):
-        return _quantiles(seconds), ""
-    step = max(1, math.ceil(len(videos) / OPENED_VIDEOS))
-    measured: list[float] = []
-    with Decoder() as decoder:
-        for sample in videos[::step]:
-            try:
-                measured.append(duration(decoder.times(folder / sample.media[0].path)))
-            except (VideoError, RuntimeError):  # the trial that reads it reports it; a plan uses the others
-                continue
-    how = f"; durations are those of {len(measured)} of {len(videos)} videos (give each record a `duration`)"
-    return tuple(measured) or (60.0,), how if measured else "; no video could be opened: 60 s each is assumed"
+    rising = np.sort(seconds)
+    if len(rising) > MAX_DURATIONS:
+        rising = rising[np.round(np.linspace(0, len(rising) - 1, MAX_DURATIONS)).astype(int)]
+    return tuple(rising.tolist())

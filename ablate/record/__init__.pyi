@@ -5,6 +5,8 @@ from .promotions import CheckedPromotion as CheckedPromotion
 from .promotions import Promotion as Promotion
 from .promotions import checked_promotions as checked_promotions
 from .promotions import write_promotion as write_promotion
+from .scores import DATA_DIGEST as DATA_DIGEST
+from .scores import DATA_SKIPPED as DATA_SKIPPED
 from .scores import TrialScores as TrialScores
 from .scores import trials_of_records as trials_of_records
 from .scores import varied_axes as varied_axes

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from ablate.record.trial import Record, Score, Value
 
+DATA_DIGEST, DATA_SKIPPED = "design.data.digest", "design.data.skipped"
+"""Fields of the flattened config that identify the records of a trial."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrialScores:
@@ -25,6 +28,8 @@ class TrialScores:
     scores: Sequence[Score]
     axes: Mapping[str, Value]
     """Axes that its sweep varied -> value; see `varied_axes`."""
+    data: tuple[str, str] = ("", "")
+    """Digest of the manifests, and of the list of skipped records, both as in `ManifestData`; empty for other data."""
 
 
 def varied_axes(axes: Mapping[str, Value], source: str) -> dict[str, Value]:
@@ -50,6 +55,7 @@ def _scores_of(record: Record) -> TrialScores:
         ended_at=_ended_at(record),
         scores=record.result.scores if record.result else [],
         axes=varied_axes(about.axes, about.source),
+        data=(str(about.config.get(DATA_DIGEST, "")), str(about.config.get(DATA_SKIPPED, ""))),
     )
 
 

@@ -6,6 +6,7 @@ A folder `trials/<key>/` contains
   attempts/N.json      class, message and traceback of a failed attempt
   predictions.parquet  one row per question and modality
   log.txt              log of the trial, a few lines
+  skipped.json         records that the trial skipped since their media cannot be read; only if there are any
   result.json          scores, seconds, environment, digests of the files above; exists only when the trial is finished
 Imported scores are stored the same way, with `source: import` and without events.
 """
@@ -137,7 +138,7 @@ class TrialFolder:
     def begin(self) -> int:
         """Remove files of an interrupted attempt; returns the number of this attempt."""
         assert self.result() is None, "a finished trial is never run again"
-        for name in ("events.jsonl", "predictions.parquet", "log.txt"):
+        for name in ("events.jsonl", "predictions.parquet", "log.txt", "skipped.json"):
             (self.path / name).unlink(missing_ok=True)
         return len(self.failures())
 
@@ -159,6 +160,10 @@ class TrialFolder:
             except json.JSONDecodeError:
                 continue
         return points
+
+    def skipped(self, records: list[dict[str, Any]]) -> None:
+        """Record which records of the data the trial skips, each with the reason."""
+        write_json(self.path / "skipped.json", records)
 
     def fail(self, failure: Failure) -> None:
         """Record a failed attempt."""

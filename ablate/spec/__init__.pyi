@@ -1,3 +1,4 @@
+from .folders import data_folders as data_folders
 from .grid import Trial as Trial
 from .grid import expand as expand
 from .keys import design_key as design_key

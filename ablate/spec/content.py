@@ -13,7 +13,7 @@ from typing import Any
 from ablate.errors import SpecError
 from ablate.paths import cache_root
 from ablate.spec.source import Source
-from models.data import ManifestError, data_digest
+from models.data import ManifestError, data_digest, skipped_digest
 from models.design import CustomEncoder, Design, Encoder, ManifestData
 from models.weights import combined_digest, encoder_files, is_folder_of_user, llm_files
 
@@ -34,7 +34,11 @@ def with_digests(design: Design, source: Source) -> Design:
         return design
     folder = (source.path.parent / design.data.folder).resolve()
     try:
-        resolved = {"folder": str(folder), "digest": data_digest(folder, cache_root())}
+        resolved = {
+            "folder": str(folder),
+            "digest": data_digest(folder, cache_root()),
+            "skipped": _skipped(design.data, folder, source),
+        }
     except FileNotFoundError as error:
         name = Path(error.filename).name
         raise source.error((), f"data folder {folder} has no {name}; docs/data.md describes the files") from None
@@ -43,6 +47,20 @@ def with_digests(design: Design, source: Source) -> Design:
     except OSError as error:
         raise _unreadable(source, error) from None
     return design.model_copy(update={"data": design.data.model_copy(update=resolved)})
+
+
+def _skipped(data: ManifestData, folder: Path, source: Source) -> str:
+    """Digest of the list of records that trials skip.
+
+    Raises:
+        SpecError: more records than allowed use unreadable media, or the media have not been read yet.
+    """
+    if not data.max_bad:
+        return ""
+    try:
+        return skipped_digest(folder, cache_root(), data.max_bad)
+    except ManifestError as error:
+        raise source.error(("set", "data", "max_bad"), str(error)) from None
 
 
 def _with_digest(encoder: Encoder, source: Source) -> Encoder:
@@ -100,4 +118,5 @@ def plain_design(design: Design, *, exclude_defaults: bool = False) -> dict[str,
     plain = design.model_dump(mode="json", exclude_defaults=exclude_defaults)
     for part in (plain.get("data", {}), *plain.get("encoders", ())):
         part.pop("digest", None)
+        part.pop("skipped", None)
     return plain

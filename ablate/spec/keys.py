@@ -22,6 +22,7 @@ KEY_LENGTH = 16  # hex digits: a collision among a million trials has a probabil
 
 EXECUTION_ONLY: dict[tuple[type[Part], str], str] = {
     (ManifestData, "folder"): "where the data are; `digest` identifies their content",
+    (ManifestData, "max_bad"): "a limit; `skipped` identifies the records that are skipped",
     (Stage, "name"): "a label, which changes no result",
     (TrialConfig, "llm_lr_factor"): "the scale's card has the factor, stated or not",
     (ScaleCard, "cpus"): "how a trial runs",

@@ -39,15 +39,17 @@ class StudyScores:
     """Label and state of each trial that has no scores."""
     mixed_rates: tuple[str, ...] = ()
     """Scales whose trials state different factors of the LLM's learning rates, with these: `0.5B (3 and none)`."""
+    data_note: str | None = None
+    """Which designs used other records than others; None if all used the same, or the study varies its data."""
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about trials without scores, and scales whose trials cannot be compared."""
+        """Sentences about trials that cannot be compared, and about trials without scores."""
         mixed = [
             f"trials at {scale} state different `llm_lr_factor`, so their scores differ by more than the design"
             for scale in self.mixed_rates
         ]
-        return [*mixed, *self._notes_on_unfinished()]
+        return [*mixed, *([self.data_note] if self.data_note else []), *self._notes_on_unfinished()]
 
     def _notes_on_unfinished(self) -> list[str]:
         if not self.unfinished:
@@ -69,7 +71,7 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
     Raises:
         UsageError: there is no such study, or it has no scores yet.
     """
-    from ablate.study.table import counting, factor_frame, score_frame
+    from ablate.study.table import counting, different_data, factor_frame, score_frame
     from analysis.tables import ScoreTable, TableError, published
 
     if study == PUBLISHED:
@@ -89,7 +91,9 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
         raise UsageError(f"study {study!r}: {error}") from None
     unfinished = tuple(unfinished_trials(study, tracking_uri))
     mixed = _mixed_rates(record for _, record in counting(scan(paths))) if local else ()
-    return StudyScores(chosen, table if is_several else None, study_facts.metric, unfinished, mixed)
+    return StudyScores(
+        chosen, table if is_several else None, study_facts.metric, unfinished, mixed, different_data(trials)
+    )
 
 
 def _mixed_rates(records: Iterable[Record]) -> tuple[str, ...]:

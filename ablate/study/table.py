@@ -15,6 +15,9 @@ from analysis.tables import COLUMNS
 
 _TYPES = dict.fromkeys(COLUMNS, "str") | {"seed": "int64", "samples": "Int64", "score": "float64"}
 
+MAX_DESIGNS = 4
+"""Most designs that a sentence names."""
+
 
 def scores_of_records(records: Iterable[Record]) -> pd.DataFrame:
     """The score table of the finished trials among some records; see `score_frame`."""
@@ -66,6 +69,29 @@ def factor_frame(trials: Collection[TrialScores]) -> pd.DataFrame:
     columns |= dict.fromkeys(axis for axes in values.values() for axis in axes)
     index = pd.Index(list(values), name="design", dtype="str")
     return pd.DataFrame(list(values.values()), index=index, columns=list(columns))
+
+
+def different_data(trials: Iterable[TrialScores]) -> str | None:
+    """A sentence on designs that used other records than others; None if all used the same.
+
+    Scores on other records are not comparable, unless their comparison is the purpose: a study that varies its data.
+    Imported scores, whose records are unknown, are not compared.
+    """
+    ordered, names = _latest(trials)
+    if any(axis == "data" or axis.startswith("data.") for trial in ordered for axis in trial.axes):
+        return None
+    designs: dict[tuple[str, str], set[str]] = {}
+    for trial in ordered:
+        if trial.data[0]:
+            designs.setdefault(trial.data, set()).add(names[trial.design_key])
+    if len(designs) < 2:
+        return None
+    groups = [
+        f"{', '.join(sorted(group)[:MAX_DESIGNS])}{' ...' if len(group) > MAX_DESIGNS else ''} on data {digest}"
+        + (f" without the unreadable records of list {skipped}" if skipped else "")
+        for (digest, skipped), group in sorted(designs.items())
+    ]
+    return f"designs used different records, so their scores are not comparable: {'; '.join(groups)}"
 
 
 def _latest(trials: Iterable[TrialScores]) -> tuple[list[TrialScores], Mapping[str, str]]:

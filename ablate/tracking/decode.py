@@ -65,6 +65,7 @@ def trial_in(study: str, run: StoredRun) -> TrialScores:
             ended_at=run.ended_ms / 1000,
             scores=scores_in(tags, run.metrics),
             axes=varied_axes(axes_in(tags, params), tags.get(encode.SOURCE_TAG, "trial")),
+            data=(params.get(encode.DATA_PARAMS[0], ""), params.get(encode.DATA_PARAMS[1], "")),
         )
     except (KeyError, ValueError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else f"was changed ({error})"

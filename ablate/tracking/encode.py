@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
 
-from ablate.record import About, Failure, Record, Result, Score, Value
+from ablate.record import DATA_DIGEST, DATA_SKIPPED, About, Failure, Record, Result, Score, Value
 from ablate.spec import digest
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ COPIED = ("trial.json", "predictions.parquet", "log.txt")
 FAILURE_TAG = "ablate.failure"
 """Class of the latest failure: `record.FailureClass`."""
 FAILURE_TAGS = (FAILURE_TAG, "ablate.message", "ablate.traceback")
+DATA_PARAMS = (f"{CONFIG}/{DATA_DIGEST}", f"{CONFIG}/{DATA_SKIPPED}")
+"""Params that identify the records of a trial: `record.TrialScores.data`."""
 COMMON_PARAMS = ("scale", "seed", "samples")
 """Params that every trial has; all other names without the prefix `whole/` are axes."""
 

@@ -160,12 +160,14 @@ def _tags(experiment: _Experiment, finished: str) -> Mapping[str, dict[str, str]
 
 
 def _params(experiment: _Experiment, finished: str, *, has_axes_tags: bool) -> Mapping[str, dict[str, str]]:
-    """Scale, seed and samples, and possible axes if not all runs have them in their tags."""
+    """Scale, seed, samples and data, and possible axes if not all runs have them in their tags."""
     if has_axes_tags:
-        keys = encode.COMMON_PARAMS
+        keys = (*encode.COMMON_PARAMS, *encode.DATA_PARAMS)
         rows = experiment.texts("params", f"{finished} AND t.key IN ({_marks(keys)})", *keys)
     else:
-        rows = experiment.texts("params", f"{finished} AND t.key NOT GLOB ?", f"{encode.CONFIG}/*")
+        rows = experiment.texts(
+            "params", f"{finished} AND (t.key NOT GLOB ? OR t.key IN (?, ?))", f"{encode.CONFIG}/*", *encode.DATA_PARAMS
+        )
     return _grouped(rows)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from models.data.batch import Batch, Row, Sampled, collate
+from models.data.index import ManifestIndex
 from models.data.integration import VIDEO_TOKEN
 from models.data.letters import without_media
 from models.data.manifest import TestItem, TrainingSample
@@ -45,8 +46,8 @@ class Corpus:
     """Training and test data of a trial, sampled and encoded as its design says."""
 
     prompter: Prompter
-    train: list[TrainingSample]
-    test: list[TestItem]
+    train: Sequence[TrainingSample]
+    test: Sequence[TestItem]
     visual: VisualReader
     """Reads the media of both."""
 
@@ -62,8 +63,8 @@ class Corpus:
             ManifestError: more options than letters, options of the same tokens, or a system message that the chat
                 template does not take.
         """
-        for training_sample in self.train:
-            self.prompter.check(training_sample)
+        for position in _with_system_message(self.train):
+            self.prompter.check(self.train[position])
         for question in (question for item in self.test for question in item.questions):
             self.prompter.option_branches(question, without_media(question.question), lambda _: [])
 
@@ -161,3 +162,10 @@ class Corpus:
                     f"{training_sample.media[0].path}: declared {declared} clips and {tokens} video tokens, "
                     f"observed {observed[0]} and {observed[1]}"
                 )
+
+
+def _with_system_message(samples: Sequence[TrainingSample]) -> list[int]:
+    """Positions of the samples with a system message; an index need not be parsed for this."""
+    if isinstance(samples, ManifestIndex):
+        return np.flatnonzero(samples.column("system")).tolist()
+    return [position for position, sample in enumerate(samples) if sample.system is not None]

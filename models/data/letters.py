@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from string import ascii_uppercase
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.data.manifest import ManifestError, Text
 
+Count = TypeVar("Count", int, NDArray[np.int64])
 LETTERS: tuple[str, ...] = tuple(ascii_uppercase)
 
 
@@ -26,6 +31,17 @@ def with_options(question: Text, options: Sequence[str], instruction: str) -> Te
         )
     lines = [f"{letter}. {option.strip()}" for letter, option in zip(LETTERS, options, strict=False)]
     return (*trimmed(question), "\n" + "\n".join([*lines, *([instruction] if instruction else [])]))
+
+
+def letters_characters(options: Count, choices: Count, instruction: str) -> Count:
+    """Characters that `with_options` adds to questions, beside the options' own.
+
+    Args:
+        options: number of options of all questions.
+        choices: number of questions with options.
+        instruction: the line after the options.
+    """
+    return options * len("\nA. ") + choices * (len("\n" + instruction) if instruction else 0)
 
 
 def question_text(question: Text) -> str:

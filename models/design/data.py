@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema, model_validator
 
 from models.design.parts import Part, Share
+
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?%")
+_MAX_BAD_SCHEMA = {
+    "anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "string", "pattern": f"^{_PERCENT.pattern}$"}],
+}
 
 Scoring = Literal["letters", "text"]
 """How an option is scored: `letters` shows all options with letters and scores each letter, `text` scores the option's
@@ -58,10 +66,22 @@ class ManifestData(Part):
     max_side: int | None = Field(default=720, ge=16)
     """Pixels of the longer side at which frames are read: larger ones are scaled down, and every encoder resizes from
     there. `null` reads frames as they are."""
-    max_bad: Share = 0.0
-    """Largest share of records with unreadable media that a trial may skip (docs/data.md)."""
+    max_bad: Annotated[Share, WithJsonSchema(_MAX_BAD_SCHEMA)] = 0.0
+    """Largest share of the training samples, and of the test items, with unreadable media that trials may skip: `0.5%`
+    or 0.005 (docs/data.md)."""
     skipped: str = ""
     """Digest of the list of skipped records, filled in when a spec is expanded; empty if none is skipped."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_percent(cls, data: Any) -> Any:
+        """`max_bad` may be written as a percentage, which YAML reads as text."""
+        text = data.get("max_bad") if isinstance(data, Mapping) else None
+        if not isinstance(text, str):
+            return data
+        if (match := _PERCENT.fullmatch(text)) is None:
+            raise ValueError(f"max_bad must be a percentage such as 0.5% or a share such as 0.005, not {text!r}")
+        return {**data, "max_bad": float(Decimal(match[1]) / 100)}
 
 
 class AssumedData(Part):

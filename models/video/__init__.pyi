@@ -1,11 +1,13 @@
-from .decode_child import fitted as fitted
 from .decoder import Decoder as Decoder
 from .decoder import VideoError as VideoError
+from .geometry import fitted as fitted
 from .grids import largest as largest
 from .grids import pooled_shape as pooled_shape
 from .grids import spread as spread
 from .images import square as square
+from .inspection import inspect_medium as inspect_medium
 from .media import Medium as Medium
+from .media import MediumFacts as MediumFacts
 from .sampling import Clip as Clip
 from .sampling import duration as duration
 from .sampling import image_clip as image_clip

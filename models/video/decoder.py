@@ -1,8 +1,8 @@
 """Reading videos in a process that can be killed, and the error for a video that cannot be read.
 
 decord may loop for ever in native code, holding the GIL, on files that look fine (dmlc/decord#373, #375),
-or crash. So it runs in a child process (`models/video/decode_child.py`), which reads many files and is killed and
-replaced when a file takes too long. `models/video/sampling.py` chooses the frames.
+or crash. So videos are read in a child process (`models/video/decode_child.py`), which reads many files, and is killed
+and replaced when a file makes no progress. `models/video/sampling.py` chooses the frames.
 
 The child is a plain interpreter, started by the path of its script. `multiprocessing` (and pebble, which builds on it)
 would import the parent's main module again, and with it torch, or a user's script without a guard.
@@ -15,12 +15,16 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
+
+from models.video.media import MediumFacts
+from models.video.sampling import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,10 +57,12 @@ class Decoder:
     """
 
     def __init__(self, timeout_s: float = 60.0) -> None:
-        """Set the time in seconds after which the decoding of one file counts as hung."""
+        """Set the time in seconds without progress after which the decoding of a file counts as hung."""
         if not timeout_s > 0:
             raise ValueError(f"timeout_s must be above 0, not {timeout_s}")
         self.timeout_s = timeout_s
+        self.readers: Counter[str] = Counter()
+        """Reader -> number of times that frames were read by it; for the log of a trial."""
         self._child: _Child | None = None
         self._lock = threading.Lock()
 
@@ -76,9 +82,9 @@ class Decoder:
 
         Raises:
             VideoError: the file cannot be read.
-            RuntimeError: decord is not installed.
+            RuntimeError: PyAV is not installed.
         """
-        return cast("NDArray[np.float64]", self._request("times", path))
+        return cast("NDArray[np.float64]", self._request("times", path)[1])
 
     def read(
         self, path: str | Path, indices: Sequence[int], size: tuple[int, int] | int | None = None
@@ -88,23 +94,26 @@ class Decoder:
         Args:
             path: the video.
             indices: indices of frames, as in `times`; in any order, repeats allowed.
-            size: (height, width) to scale to (bilinear), or pixels of the longer side, with the aspect ratio
-                unchanged; None keeps the video's size.
+            size: (height, width) to scale to (bilinear), or the pixels to which a longer side that has more is scaled
+                down, with the aspect ratio unchanged; None keeps the video's size.
 
         Returns:
-            RGB frames (N, H, W, 3), upright.
+            RGB frames (N, H, W, 3), as a viewer sees them: upright, not mirrored, with square pixels. Where the
+            resolution changes within the file, all are scaled to the shape of its first frame.
 
         Raises:
             VideoError: the file cannot be read, or has no such frames.
             ValueError: no frames are requested, or `size` is below 1.
-            RuntimeError: decord is not installed.
+            RuntimeError: PyAV is not installed.
         """
         if len(indices) == 0:
             raise ValueError(f"{path}: no frames are requested")
         if size is not None and np.min(size) < 1:
             raise ValueError(f"size must be at least 1 pixel, not {size}")
         rising, positions = np.unique(np.asarray(indices, dtype=np.int64), return_inverse=True)
-        frames = cast("NDArray[np.uint8]", self._request("read", path, rising.tolist(), size))
+        reader, result = self._request("read", path, rising.tolist(), size)
+        self.readers[reader] += 1
+        frames = cast("NDArray[np.uint8]", result)
         return frames if np.array_equal(rising, indices) else frames[positions]
 
     def read_all(self, path: str | Path) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
@@ -115,20 +124,50 @@ class Decoder:
 
         Raises:
             VideoError: the file cannot be read.
-            RuntimeError: decord is not installed.
+            RuntimeError: PyAV is not installed.
         """
-        return cast("tuple[NDArray[np.float64], NDArray[np.uint8]]", self._request("read_all", path))
+        reader, result = self._request("read_all", path)
+        self.readers[reader] += 1
+        return cast("tuple[NDArray[np.float64], NDArray[np.uint8]]", result)
 
-    def _request(self, job: str, path: str | Path, *arguments: object) -> object:
+    def probe(self, path: str | Path) -> MediumFacts:
+        """Which reader reads a video and why, its frames, duration and shape. Its frames are not decoded.
+
+        Raises:
+            VideoError: the file cannot be read.
+            RuntimeError: PyAV is not installed.
+        """
+        return self._facts("facts", path, self.times(path))
+
+    def check(self, path: str | Path, indices: Sequence[int]) -> MediumFacts:
+        """Decode frames at rising indices, keep none, and return what `probe` returns for them alone.
+
+        Raises:
+            VideoError: one of them cannot be read.
+            RuntimeError: PyAV is not installed.
+        """
+        times_N = self.times(path)[list(indices)]
+        return self._facts("check", path, times_N - times_N[0], list(indices))
+
+    def _facts(self, job: str, path: str | Path, times_s: NDArray[np.float64], *arguments: object) -> MediumFacts:
+        reader, facts = self._request(job, path, *arguments)
+        facts = cast("dict[str, Any]", facts)
+        return MediumFacts(reader=reader, frames=len(times_s), duration_s=duration(times_s), **facts)
+
+    def _request(self, job: str, path: str | Path, *arguments: object) -> tuple[str, object]:
+        """The reader and the result of a job."""
         with self._lock:
             child = self._running()
             try:
                 child.connection.send((job, os.path.abspath(path), arguments, self.timeout_s))
-                if not child.connection.poll(self.timeout_s):
-                    raise VideoError(
-                        path, f"was not decoded within {self.timeout_s:g} s; decord hangs on some damaged files"
-                    )
-                verdict, result = child.connection.recv()
+                verdict = "progress"
+                while verdict == "progress":
+                    if not child.connection.poll(self.timeout_s):
+                        raise VideoError(
+                            path,
+                            f"was not decoded further for {self.timeout_s:g} s; decord hangs on some damaged files",
+                        )
+                    verdict, result = child.connection.recv()
             except (EOFError, ConnectionError) as error:
                 raise VideoError(path, f"killed the decoder process ({self._stop()})") from error
             except BaseException:  # also Ctrl-C: an unread response must not be taken for that of the next request
@@ -136,7 +175,7 @@ class Decoder:
                 raise
         if verdict == "refused":
             raise VideoError(path, str(result))
-        return result
+        return cast("tuple[str, object]", result)
 
     def _running(self) -> _Child:
         if self._child is not None and self._child.owner != os.getpid():
@@ -175,7 +214,7 @@ def _start() -> _Child:
     """Start a child and wait until it is ready.
 
     Raises:
-        RuntimeError: decord is not installed, or the process does not start.
+        RuntimeError: PyAV is not installed, or the process does not start.
     """
     ours, theirs = Pipe()
     with theirs:
@@ -199,7 +238,6 @@ def _start() -> _Child:
     if verdict != "ready":
         child.stop()
         raise RuntimeError(
-            f"no video can be read: the decoder process did not start ({reason}). It needs decord, whose "
-            "wheels are for x86-64 only: pip install decord"
+            f"no video can be read: the decoder process did not start ({reason}). It needs PyAV: pip install av"
         )
     return child

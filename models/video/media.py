@@ -19,3 +19,22 @@ class Medium:
     """End of the segment; None is the end of the video."""
     fps: float | None = None
     """Frames per second of a folder of frames; None for a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediumFacts:
+    """What is known of a readable medium."""
+
+    reader: str
+    """"decord", "pyav" or "pillow"."""
+    frames: int
+    """Number of displayed frames; 1 for an image."""
+    duration_s: float
+    """Seconds from the first frame to the end of the last; 0 for one frame."""
+    width: int
+    """Pixels as displayed: upright, with square pixels."""
+    height: int
+    codec: str
+    """Name of the codec or format, as FFmpeg or Pillow has it."""
+    notes: tuple[str, ...] = ()
+    """Why decord does not read it."""

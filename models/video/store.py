@@ -37,12 +37,27 @@ class Stored:
 
     def times(self, medium: Medium) -> Times:
         """See `Source`."""
-        first, count = self.index[medium.path]
+        first, count = self._rows_of(medium)
         return self.all_times[first : first + count]
 
     def read(self, medium: Medium, indices: Sequence[int]) -> np.ndarray:
         """See `Source`."""
-        return np.asarray(self.rows[self.index[medium.path][0] + np.asarray(indices)])
+        return np.asarray(self.rows[self._rows_of(medium)[0] + np.asarray(indices)])
+
+    def _rows_of(self, medium: Medium) -> tuple[int, int]:
+        """First row and number of rows of a whole file."""
+        check_whole(medium)
+        return self.index[medium.path]
+
+
+def check_whole(medium: Medium) -> None:
+    """Refuse what is not stored.
+
+    Raises:
+        ValueError: the medium is a segment or a folder of frames.
+    """
+    if medium.start_s > 0 or medium.end_s is not None or medium.fps is not None:
+        raise ValueError(f"{medium.path}: only whole files are stored; read segments and folders of frames on demand")
 
 
 def store_frames(folder: Path, media: Sequence[Medium], decoder: Decoder) -> Stored:
@@ -64,6 +79,7 @@ def _decode(folder: Path, media: Sequence[Medium], decoder: Decoder, fresh: Path
     index: list[tuple[str, int, int]] = []
     all_times, all_frames, first = [], [], 0
     for medium in media:
+        check_whole(medium)
         if medium.kind == "image":
             times, frames = np.zeros(1), read_image(folder / medium.path)[None]
         else:

@@ -1,3 +1,4 @@
+from . import data as data
 from . import imports as imports
 from . import mlflow as mlflow
 from . import promotion as promotion

@@ -79,9 +79,11 @@ def schema(
 
 
 def _plan(spec: str, seeds: str | None, scales: str | None, pricing: Pricing | None = None, noise: float = 1.0) -> Plan:
+    from ablate.cli.views.data import show_indexing
     from ablate.plan import make_plan
-    from ablate.spec import find_spec, load_spec
+    from ablate.spec import data_folders, find_spec, load_spec
 
     labels = [piece.strip() for piece in scales.split(",")] if scales is not None else None
     spec_of_sweep = load_spec(find_spec(spec), seeds=options.numbers("--seeds", seeds), scales=labels)
+    show_indexing(data_folders(spec_of_sweep))
     return make_plan(spec_of_sweep, pricing, noise)

@@ -1,4 +1,5 @@
 from . import consistency as consistency
+from . import data as data
 from . import imports as imports
 from . import live as live
 from . import mlflow as mlflow

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from ablate.cli.views.out import OUT, print_json, table
+from ablate.cli.views.out import ERR, OUT, print_json, table
 from ablate.paths import runs_root
 
 if TYPE_CHECKING:
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 def show_ranking(study: str, *, metric: str | None, samples: int | None, as_json: bool) -> None:
     """Print the ranking of designs at each scale of a study."""
-    from ablate.study import load_table, rankings
+    from ablate.study import load_study, rankings
 
-    frames = rankings(load_table(study, samples=samples), metric)
+    scores = load_study(study, samples=samples)
+    frames = rankings(scores.table, metric)
     if as_json:
-        return print_json({"study": study, "rankings": [ranking_rows(frame) for frame in frames]})
+        notes = {"notes": [scores.data_note]} if scores.data_note else {}
+        return print_json({"study": study, "rankings": [ranking_rows(frame) for frame in frames], **notes})
     print_rankings(frames)
+    if scores.data_note:
+        ERR.print(f"note: {scores.data_note}", style="yellow")
 
 
 def print_rankings(frames: list[pd.DataFrame]) -> None:

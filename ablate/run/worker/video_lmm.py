@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from models.architecture import VideoLMM
-    from models.data import Corpus
+    from models.data import Corpus, Records
     from models.video import Decoder
 
 
@@ -52,7 +52,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 2. Data; then the model, whose new weights are drawn from the seed.
     yield Progress(phase="preparing", detail="data")
     content = checked_content(config, job)
-    data = data_folder(config.design.data, Path(job.cache))
+    records = _records(config.design.data, Path(job.cache), folder, log)
     yield Progress(phase="preparing", detail="model")
     model, tokenizer = _build(config, content)
     model.to(device)
@@ -61,7 +61,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
     # 3. Frames and features of all media.
     yield Progress(phase="preparing", detail="frames and features")
     with Decoder() as decoder:
-        corpus = _corpus(config, data, decoder, model, tokenizer, content)
+        corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
         # 4. Training through the stages.
         curve = TrainingCurve(folder)
@@ -70,6 +70,7 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
 
         # 5. Answers to the test questions.
         predictions = yield from _evaluate(model, corpus, device, log)
+        log(f"media were read by: {', '.join(f'{name} {n:,} times' for name, n in decoder.readers.most_common())}")
     predictions.to_parquet(folder.path / "predictions.parquet", index=False)
 
     # 6. Scores.
@@ -172,26 +173,54 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
+def _records(data: Data, cache: Path, trial: TrialFolder, log: TrialLog) -> Records:
+    """The records that the trial uses; those that it skips are listed in its folder.
+
+    Args:
+        data: the data of the design.
+        cache: folder of reproducible files.
+        trial: the trial's folder.
+        log: its log.
+
+    Raises:
+        UsageError: other records would be skipped than when the sweep was planned.
+    """
+    from models.data import open_records
+
+    folder = data_folder(data, cache)
+    if not isinstance(data, ManifestData):
+        return open_records(folder, cache, max_bad=0.0)
+    records = open_records(folder, cache, data.max_bad)
+    if records.digest != data.skipped:
+        raise UsageError(
+            f"the media of {folder} were checked since the sweep was planned, and other records would be skipped "
+            f"(list {records.digest or 'empty'}, planned {data.skipped or 'empty'}); run the same sweep command again"
+        )
+    if records.skipped:
+        trial.skipped([asdict(record) for record in records.skipped])
+        log(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
+    return records
+
+
 def _corpus(
     config: TrialConfig,
-    data: Path,
+    records: Records,
     decoder: Decoder,
     model: VideoLMM,
     tokenizer: PreTrainedTokenizerBase,
     content: TrialContent,
 ) -> Corpus:
     """The data as inputs of a design; frames and frozen features of small videos are computed once and stored."""
-    from models.data import Corpus, Prompter, VisualReader, load_test, load_train
+    from models.data import Corpus, Prompter, VisualReader, decode_medium
     from models.encoders import store_features
     from models.video import OnDemand, Source, store_frames
 
-    design, encoders = config.design, model.encoder.encoders
-    records, items = load_train(data), load_test(data)
+    design, encoders, data = config.design, model.encoder.encoders, records.folder
     features: dict[int, Source] = {}
     frames: Source
     if isinstance(design.data, TinyData):
-        media = dict.fromkeys([p for r in records for p in r.media] + [p for i in items for p in i.media])
-        frames = stored = store_frames(data, list(media), decoder)
+        media = dict.fromkeys([*records.train.media(), *records.test.media()])
+        frames = stored = store_frames(data, [decode_medium(one) for one in media], decoder)
         if all(stage.lr.vision == 0 for stage in design.schedule):
             for i in design.image_encoders:
                 features[i] = store_features(
@@ -203,7 +232,7 @@ def _corpus(
     content.check_planned()  # what was checked at the start is what was read
     visual = VisualReader(design, model.encoder, frames, features)
     prompter = Prompter(tokenizer, design.data.scoring, design.data.instruction)
-    corpus = Corpus(prompter, records, items, visual)
+    corpus = Corpus(prompter, records.train, records.test, visual)
     corpus.check()
     return corpus
 

@@ -18,7 +18,7 @@ from filelock import FileLock
 from PIL import Image
 
 from models.design import TinyData
-from models.tiny.files.codec import require_av, write_video
+from models.tiny.files.codec import write_video
 from models.tiny.world import (
     Scene,
     WorldSplit,
@@ -71,15 +71,11 @@ def prepare(data: TinyData, cache: Path, workers: int) -> Path:
 
     Returns:
         Folder with `train.json`, `test.json`, `videos/` and `images/`.
-
-    Raises:
-        RuntimeError: files must be written, but PyAV is not installed.
     """
     name = f"tiny-v{TinyData.VERSION}{_LAYOUT}-w{data.world_seed}-{data.train_videos}-{data.test_videos}"
     folder = cache / name
     if folder.exists():
         return folder
-    require_av()
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f"{name}.lock"):
         if not folder.exists():  # else another process wrote it while this one waited

@@ -18,20 +18,6 @@ depend on the videos that the process encoded before (measured: 1 of 24 videos i
 none)."""
 
 
-def require_av() -> None:
-    """Fail early if PyAV is not installed.
-
-    Raises:
-        RuntimeError: PyAV is not installed.
-    """
-    try:
-        import av  # noqa: F401
-    except ImportError as error:
-        raise RuntimeError(
-            "the embedded study writes its videos with PyAV, which is not installed: pip install 'ablate[tiny]'"
-        ) from error
-
-
 def write_video(frames_THW3: NDArray[np.uint8], target: Path | io.BytesIO) -> None:
     """Encode uint8 RGB frames (T, H, W, 3) as H.264 in MP4, with one thread, so that equal frames give equal bytes."""
     import av

@@ -280,7 +280,22 @@ def test_a_manifest_has_durations_or_its_videos_are_opened(tmp_path: Path):
     del records[0]["duration"]
     (tmp_path / "train.json").write_text(json.dumps(records))
     sizes = sizes_of(data.model_copy(update={"digest": "2"}))
-    assert "no video could be opened: 60 s each is assumed" in sizes.note
+    assert sizes.video_s == (50.5,)
+    assert "durations are those of 1 of 2 videos; 1 video cannot be read: v.mp4 (" in sizes.note
+    del records[1]["duration"]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    note = sizes_of(data.model_copy(update={"digest": "3"})).note
+    assert "no video could be opened: 60 s each is assumed; 2 videos cannot be read: v.mp4 (" in note
+
+
+def test_a_video_of_0_seconds_is_one_frame_and_not_of_unknown_length(tmp_path: Path):
+    (tmp_path / "v.mp4").write_bytes(b"no video")
+    talk = [{"from": "human", "value": "x"}, {"from": "gpt", "value": "y"}]
+    records = [{"video": "v.mp4", "duration": s, "conversations": talk} for s in (0, 4)]
+    (tmp_path / "train.json").write_text(json.dumps(records))
+    sizes = sizes_of(ManifestData(kind="manifest", benchmark="b", folder=str(tmp_path), digest="4"))
+    assert sizes.video_s == (0, 4)
+    assert "opened" not in sizes.note
 
 
 def test_turns_that_max_questions_leaves_out_are_noted(tmp_path: Path):

@@ -11,13 +11,13 @@ import textwrap
 import time
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from models.video import Decoder, VideoError
 from models.video import decoder as decode
 
-av = pytest.importorskip("av")
 pytest.importorskip("decord")
 
 
@@ -56,7 +56,7 @@ def misbehaving(tmp_path, monkeypatch):
     script.write_text(
         textwrap.dedent(
             f"""
-            import ctypes, importlib.util, os, sys
+            import ctypes, importlib.util, os, sys, time
             spec = importlib.util.spec_from_file_location("child", {str(decode.CHILD)!r})
             child = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(child)
@@ -66,10 +66,14 @@ def misbehaving(tmp_path, monkeypatch):
                 if path.name == "crash.mp4":
                     os.abort()
                 if path.name == "modules.mp4":
-                    return sorted(sys.modules)
+                    return "none", sorted(sys.modules)
+                if path.name == "slow.mp4":
+                    for _ in range(8):
+                        time.sleep(0.2)
+                        child.READING.beat()
+                    return "none", [0.0] * 8
                 return times(path)
             times, child.JOBS["times"], child.GRACE_S = child.JOBS["times"], job, 0.2
-            child.check_content = lambda path: None
             child.main()
             """
         )
@@ -102,7 +106,7 @@ def test_a_hanging_file_is_given_up_and_the_next_one_read(misbehaving, video):
         decoder.times(video)
         hung = decoder._child.process
         start = time.monotonic()
-        with pytest.raises(VideoError, match=r"hang.mp4: was not decoded within 0.4 s"):
+        with pytest.raises(VideoError, match=r"hang.mp4: was not decoded further for 0.4 s"):
             decoder.times("hang.mp4")
         assert 0.4 <= time.monotonic() - start < 1
         assert hung.returncode == -signal.SIGKILL  # killed, and no zombie
@@ -134,9 +138,9 @@ def test_an_interrupted_answer_is_not_taken_for_the_next(misbehaving, video):
 
 def test_the_child_is_small_and_silent(misbehaving, video, tmp_path, capfd):
     with Decoder() as decoder:
-        modules = decoder._request("times", "modules.mp4")
-        assert "decord" in modules
-        assert not {"torch", "pydantic", "models", "pandas"} & set(modules)
+        modules = decoder._request("times", "modules.mp4")[1]
+        assert {"decord", "av"} <= set(modules)
+        assert not {"torch", "pydantic", "models.design", "pandas"} & set(modules)
         (tmp_path / "text.mp4").write_text("hello")
         with pytest.raises(VideoError):
             decoder.times(tmp_path / "text.mp4")
@@ -157,13 +161,43 @@ def test_one_child_serves_many_files_and_ends_with_the_decoder(video):
     decoder.close()
 
 
-def test_without_decord_the_error_says_so(tmp_path, monkeypatch, video):
+def test_without_pyav_the_error_says_so(tmp_path, monkeypatch, video):
     script = tmp_path / "child.py"
     real = decode.CHILD.read_text()
-    script.write_text(real.replace("import os\n", "import os, sys\nsys.modules['decord'] = None\n", 1))
+    script.write_text(real.replace("import os\n", "import os, sys\nsys.modules['av'] = None\n", 1))
     monkeypatch.setattr(decode, "CHILD", script)
-    with Decoder() as decoder, pytest.raises(RuntimeError, match=r"ModuleNotFoundError.*pip install decord"):
+    with Decoder() as decoder, pytest.raises(RuntimeError, match=r"ModuleNotFoundError.*pip install av"):
         decoder.times(video)
+
+
+@pytest.mark.slow  # timed, so not beside other tests
+def test_slow_files_that_make_progress_are_read(misbehaving, video):
+    with Decoder(timeout_s=0.8) as decoder:
+        decoder.times(video)
+        start = time.monotonic()
+        assert len(decoder.times("slow.mp4")) == 8
+        assert time.monotonic() - start > 1.5  # longer than the timeout
+
+
+def test_progress_is_reported_while_a_film_is_indexed_and_read(video, monkeypatch):
+    # Each step takes longer than a quarter of the timeout, and all together more than all of it.
+    from models.video import decode_child as child
+
+    sent = []
+
+    class Connection:
+        def send_bytes(self, content):
+            sent.append(pickle.loads(content))
+
+    reading = child.Reading(Connection())
+    monkeypatch.setattr(child, "READING", reading)
+    monkeypatch.setattr(reading, "start", lambda timeout_s: None)
+    reading.timeout_s = 1e-9
+    for job, arguments in (("times", ()), ("read", ([3, 30], None))):
+        sent.clear()
+        assert child.respond(job, video, arguments)[0] == "done"
+        assert len(sent) >= 2
+        assert set(sent) == {("progress", None)}
 
 
 PARENT = """

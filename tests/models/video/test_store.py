@@ -75,7 +75,18 @@ def test_a_broken_file_leaves_nothing_half_made(folder: Path):
         assert len(store_frames(folder, MEDIA, decoder).rows) == 30
         (folder / "b.png").write_text("no picture")
         with pytest.raises(VideoError, match=r"b.png.*not a readable image"):
-            OnDemand(folder, decoder, 32).read("b.png", [0])
+            OnDemand(folder, decoder, 32).read(MEDIA[1], [0])
+
+
+def test_segments_and_folders_of_frames_are_not_stored(folder: Path):
+    with Decoder() as decoder:
+        for medium in (
+            Medium(path="a.mp4", kind="video", start_s=0.5),
+            Medium(path="a.mp4", kind="video", end_s=0.5),
+            Medium(path="frames", kind="video", fps=2),
+        ):
+            with pytest.raises(ValueError, match="only whole files are stored"):
+                store_frames(folder, [medium], decoder)
 
 
 def test_frames_keep_their_shape_and_are_padded_to_a_square(folder: Path):
@@ -84,10 +95,13 @@ def test_frames_keep_their_shape_and_are_padded_to_a_square(folder: Path):
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 30:] = 255
     Image.fromarray(wide).save(folder / "wide.png")
+    image, video = Medium(path="wide.png", kind="image"), Medium(path="wide.mp4", kind="video")
     with Decoder() as decoder:
         live = OnDemand(folder, decoder, 48)
-        assert live.read("wide.mp4", [0, 1]).shape == (2, 48, 48, 3)
-        frame = live.read("wide.png", [0])
+        assert live.read(video, [0, 1]).shape == (2, 32, 32, 3)  # smaller frames keep their size
+        assert OnDemand(folder, decoder, 16).read(video, [0, 1]).shape == (2, 16, 16, 3)
+        frame = live.read(image, [0])
+        assert decoder.readers == {"decord": 2, "pillow": 1}
     assert frame.shape == (1, 16, 48, 3)
     padded = square(frame, (1, 2, 3))
     assert padded.shape == (1, 48, 48, 3)

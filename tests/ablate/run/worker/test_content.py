@@ -20,7 +20,7 @@ from ablate.run import about, job_of
 from ablate.run.worker import run_trial
 from ablate.run.worker.video_lmm import features_name
 from ablate.spec import load_spec
-from models.data import load_train
+from models.data import open_records
 from models.design import Siglip
 from models.encoders import build_encoder, store_features
 from models.video import Stored
@@ -165,12 +165,12 @@ def test_a_manifest_that_is_edited_while_it_is_read_is_refused(study, monkeypatc
     """The digest is that of what was parsed: a new file in the moment between the two is noticed."""
     plan = study.plan("tiny/image-encoder@2")
 
-    def load(folder: Path) -> Any:
+    def edit_and_open(folder: Path, *arguments: Any, **options: Any) -> Any:
         path = folder / "train.json"
         path.write_text(path.read_text().replace("red", "tan"))
-        return load_train(folder)
+        return open_records(folder, *arguments, **options)
 
-    monkeypatch.setattr("models.data.load_train", load)
+    monkeypatch.setattr("models.data.open_records", edit_and_open)
     assert "have changed since this trial was planned" in refusal(run(plan))
 
 
