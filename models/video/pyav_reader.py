@@ -25,10 +25,20 @@ DAMAGED = "is damaged or truncated; copy or download it again"
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An open container. No other file or address is opened: a text file may be a playlist."""
+    """An open container. No other file or address is opened: a text file may be a playlist.
+
+    Raises:
+        RefusedError: the name of the file is not UTF-8.
+        av.error.FFmpegError: it is no video.
+    """
     import av
 
-    with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise RefusedError("has a name that is not UTF-8, which FFmpeg needs; rename it") from None
+    # Titles and the like may be in any encoding; they are not used.
+    with av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="ignore") as container:
         yield container
 
 
