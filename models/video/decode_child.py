@@ -155,16 +155,13 @@ def respond(job: str, path: Path, arguments: tuple[Any, ...]) -> tuple[str, Any]
     """Do one job; return ("done", (reader, result)) or ("refused", reason)."""
     import av
 
-    from models.video.file_checks import RefusedError
-    from models.video.pyav_reader import DAMAGED
+    from models.video.file_checks import DAMAGED, RefusedError
 
     try:
         return "done", JOBS[job](path, *arguments)
     except RefusedError as refusal:
         return "refused", str(refusal)
-    except av.error.InvalidDataError as error:
-        return "refused", invalid(path, error)
-    except av.error.EOFError:
+    except (av.error.InvalidDataError, av.error.EOFError):
         return "refused", DAMAGED
     except OSError as error:
         return "refused", f"cannot be read ({error.strerror or error})"
@@ -173,18 +170,6 @@ def respond(job: str, path: Path, arguments: tuple[Any, ...]) -> tuple[str, Any]
     except Exception as error:  # noqa: BLE001 - native readers raise errors of any type; each is one file's fault
         first = getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0]
         return "refused", f"cannot be decoded: {first.replace(str(path), 'it')}"
-
-
-def invalid(path: Path, error: Exception) -> str:
-    """One sentence for data that FFmpeg calls invalid: where it does not open the file, or within it."""
-    from models.video.pyav_reader import DAMAGED
-
-    if getattr(error, "filename", None) is None:
-        return DAMAGED
-    with path.open("rb") as file:
-        head = file.read(24)
-    begin = repr(head.decode("ascii")) if head.isascii() and any(head) else head[:8].hex(" ")
-    return f"is not a video that FFmpeg can read: it begins with {begin}"
 
 
 def serve(connection: Connection, parent: int) -> None:
