@@ -124,6 +124,12 @@ ROWS = {
     ),
     "MPEG-PS": (lambda f: write(f / "a.mpg", format="mpeg", codec="mpeg2video", rate=25), "pyav", PLAIN * 0.4),
     "AVI": (lambda f: write(f / "a.avi", codec="mpeg4"), "pyav", PLAIN),
+    "FLV": (lambda f: write(f / "a.flv"), "pyav", PLAIN),
+    "key frames next to each other": (
+        lambda f: write(f / "a.mp4", codec_options={"sc_threshold": "40"}),
+        "pyav",
+        PLAIN,
+    ),
     "start at 5 s": (late, "decord", PLAIN),
     "live WebM": (live, "pyav", PLAIN),
     "VP8 in Ogg": (lambda f: write(f / "a.ogv", format="ogg", codec="libvpx"), "pyav", PLAIN),
