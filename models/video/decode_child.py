@@ -105,11 +105,11 @@ def facts(path: Path) -> tuple[str, dict[str, Any]]:
     return index.reader, {"codec": index.codec, "width": width, "height": height, "notes": index.notes}
 
 
-def check(path: Path, indices: list[int]) -> tuple[str, dict[str, Any]]:
-    """Job: decode frames at rising indices, keep none; the reader, and how the file is read."""
+def check(path: Path, indices: list[int]) -> tuple[str, None]:
+    """Job: decode frames at rising indices and keep none; the reader."""
     for _ in _frames(path, indices, SMALL):
         pass
-    return facts(path)
+    return READING.index(path).reader, None
 
 
 def read(path: Path, indices: list[int], size: Size) -> tuple[str, NDArray[np.uint8]]:
@@ -155,35 +155,21 @@ def respond(job: str, path: Path, arguments: tuple[Any, ...]) -> tuple[str, Any]
     """Do one job; return ("done", (reader, result)) or ("refused", reason)."""
     import av
 
-    from models.video.file_checks import RefusedError
+    from models.video.file_checks import DAMAGED, RefusedError
 
     try:
         return "done", JOBS[job](path, *arguments)
     except RefusedError as refusal:
         return "refused", str(refusal)
-    except av.error.InvalidDataError as error:
-        return "refused", invalid(path, error)
+    except (av.error.InvalidDataError, av.error.EOFError):
+        return "refused", DAMAGED
     except OSError as error:
         return "refused", f"cannot be read ({error.strerror or error})"
-    except UnicodeError:
-        return "refused", "has a name that is not UTF-8, which FFmpeg needs; rename it"
     except MemoryError:
         return "refused", "does not fit into memory; request fewer or smaller frames"
     except Exception as error:  # noqa: BLE001 - native readers raise errors of any type; each is one file's fault
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = getattr(error, "strerror", None) or (str(error).strip() or type(error).__name__).splitlines()[0]
         return "refused", f"cannot be decoded: {first.replace(str(path), 'it')}"
-
-
-def invalid(path: Path, error: Exception) -> str:
-    """One sentence for data that FFmpeg calls invalid: where it does not open the file, or within it."""
-    from models.video.pyav_reader import DAMAGED
-
-    if getattr(error, "filename", None) is None:
-        return DAMAGED
-    with path.open("rb") as file:
-        head = file.read(24)
-    begin = repr(head.decode("ascii")) if head.isascii() and any(head) else head[:8].hex(" ")
-    return f"is not a video that FFmpeg can read: it begins with {begin}"
 
 
 def serve(connection: Connection, parent: int) -> None:

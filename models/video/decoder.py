@@ -137,20 +137,21 @@ class Decoder:
             VideoError: the file cannot be read.
             RuntimeError: PyAV is not installed.
         """
-        return self._facts("facts", path, self.times(path))
+        return self._facts(path, self.times(path))
 
     def check(self, path: str | Path, indices: Sequence[int]) -> MediumFacts:
         """Decode frames at rising indices, keep none, and return what `probe` returns for them alone.
 
         Raises:
-            VideoError: one of them cannot be read.
+            VideoError: one of them cannot be read, or is not there.
             RuntimeError: PyAV is not installed.
         """
+        self._request("check", path, list(indices))
         times_N = self.times(path)[list(indices)]
-        return self._facts("check", path, times_N - times_N[0], list(indices))
+        return self._facts(path, times_N - times_N[0])
 
-    def _facts(self, job: str, path: str | Path, times_s: NDArray[np.float64], *arguments: object) -> MediumFacts:
-        reader, facts = self._request(job, path, *arguments)
+    def _facts(self, path: str | Path, times_s: NDArray[np.float64]) -> MediumFacts:
+        reader, facts = self._request("facts", path)
         facts = cast("dict[str, Any]", facts)
         return MediumFacts(reader=reader, frames=len(times_s), duration_s=duration(times_s), **facts)
 

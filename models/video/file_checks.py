@@ -17,6 +17,9 @@ PICTURES = (b"GIF8", b"\x89PNG", b"\xff\xd8\xff")
 """First bytes of the pictures that Pillow reads as videos: GIF, PNG, JPEG. WebP is a RIFF file."""
 
 
+DAMAGED = "is damaged or truncated; copy or download it again"
+
+
 class RefusedError(Exception):
     """The file cannot be read; the message continues after the file's name."""
 
@@ -53,6 +56,16 @@ def check_file(path: Path) -> Kind:
             _check_size(size, int.from_bytes(head[4:8], "little") + 8)
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     return Kind.PICTURE if is_webp or head.startswith(PICTURES) else Kind.OTHER
+
+
+def unreadable(path: Path) -> str:
+    """Why FFmpeg does not open a file: it has the first bytes of a video but is damaged, or is something else."""
+    with path.open("rb") as file:
+        head = file.read(24)
+    if head[4:8] in MP4_BOXES or head.startswith((EBML_HEADER, b"RIFF")):
+        return DAMAGED
+    begin = repr(head.decode("ascii")) if head.isascii() and any(head) else head[:8].hex(" ")
+    return f"is not a video that FFmpeg can read: it begins with {begin}"
 
 
 def fix(path: Path, how: str, before: str = "") -> str:

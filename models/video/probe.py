@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from models.video.animation_reader import index_animation
-from models.video.file_checks import Kind, RefusedError, check_file, fix
+from models.video.file_checks import DAMAGED, Kind, RefusedError, check_file, fix
 from models.video.geometry import MAX_STRETCH, Orientation, square_pixels
 from models.video.key_frames import key_frame
-from models.video.pyav_reader import DAMAGED, opened, opened_stream
+from models.video.pyav_reader import opened, opened_stream
 from models.video.video_index import Beat, KeyFrames, VideoIndex
 
 MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"

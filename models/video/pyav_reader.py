@@ -13,22 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.video.file_checks import RefusedError
+from models.video.file_checks import DAMAGED, RefusedError, unreadable
 from models.video.pictures import BACKGROUND
 from models.video.video_index import Beat, KeyFrames, Size, VideoIndex
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DAMAGED = "is damaged or truncated; copy or download it again"
-
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An open container. No other file or address is opened: a text file may be a playlist."""
+    """An open container. No other file or address is opened: a text file may be a playlist.
+
+    Raises:
+        RefusedError: it is no video, or the name of the file is not UTF-8.
+    """
     import av
 
-    with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise RefusedError("has a name that is not UTF-8, which FFmpeg needs; rename it") from None
+    try:
+        # Titles and the like may be in any encoding; they are not used.
+        container = av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="ignore")
+    except av.error.InvalidDataError:
+        raise RefusedError(unreadable(path)) from None
+    with container:
         yield container
 
 

@@ -30,6 +30,15 @@ def test_sixteen_bits_keep_their_range(tmp_path, name):
     np.testing.assert_array_equal(rgb, EIGHT[..., None].repeat(3, 2))
 
 
+def test_twelve_bits_keep_their_range(tmp_path):
+    # Pillow reads 12 bits, but cannot write them: two pixels, 4095 and 2048, in three bytes.
+    tags = {256: 2, 257: 1, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 1, 279: 3}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    (tmp_path / "a.tif").write_bytes(header + bytes(122 - len(header)) + b"\xff\xf8\x00")
+    assert read_image(tmp_path / "a.tif")[0, :, 0].tolist() == [255, 128]
+
+
 def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path):
     Image.fromarray(RAMP // 64).save(tmp_path / "a.png")  # not stretched to the full range
     assert read_image(tmp_path / "a.png").max() == 4

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -11,6 +13,8 @@ import pytest
 from PIL import Image
 
 from models.video import Decoder, VideoError
+from models.video.probe import index_video
+from models.video.readers import Frames
 from tests.models.video.clips import X265, add_stream, encode, number, numbers, picture, turned, write
 
 ALL = list(range(20))
@@ -120,6 +124,12 @@ ROWS = {
     ),
     "MPEG-PS": (lambda f: write(f / "a.mpg", format="mpeg", codec="mpeg2video", rate=25), "pyav", PLAIN * 0.4),
     "AVI": (lambda f: write(f / "a.avi", codec="mpeg4"), "pyav", PLAIN),
+    "FLV": (lambda f: write(f / "a.flv"), "pyav", PLAIN),
+    "key frames next to each other": (
+        lambda f: write(f / "a.mp4", codec_options={"sc_threshold": "40"}),
+        "pyav",
+        PLAIN,
+    ),
     "start at 5 s": (late, "decord", PLAIN),
     "live WebM": (live, "pyav", PLAIN),
     "VP8 in Ogg": (lambda f: write(f / "a.ogv", format="ogg", codec="libvpx"), "pyav", PLAIN),
@@ -329,3 +339,29 @@ def test_both_readers_return_the_same_pixels(decoder, tmp_path):
     assert decoder.probe(one).reader == "decord"
     for size in (None, 50):
         assert np.abs(decoder.read(one, [2], size).astype(int) - decoder.read(two, [2], size)).max() <= 2
+
+
+@pytest.mark.parametrize("row", ["AV1 in mp4", "edit list", "live WebM", "rotated by 90"])
+def test_pyav_takes_over_where_decord_fails_or_differs(tmp_path, row):
+    path = ROWS[row][0](tmp_path)
+    index = replace(index_video(path, lambda: None, has_decord=True), reader="decord")
+    frames = Frames(path, index, [2, 11, 19], None, lambda: None)
+    assert [number(frame) for frame in frames] == [2, 11, 19]
+    assert frames.index.reader == ("decord" if row == "rotated by 90" else "pyav")
+    assert len(frames.index.notes) == len(index.notes) + (row != "rotated by 90")
+
+
+def test_titles_in_any_encoding(decoder, tmp_path):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "some title"
+        encode(container, add_stream(container, "libx264", 10, picture(0)), [picture(i) for i in ALL])
+    path.write_bytes(path.read_bytes().replace(b"some title", b"s\xf6me title"))
+    assert numbers(decoder.read(path, ALL)) == ALL
+
+
+def test_a_name_that_is_not_utf8_is_refused(decoder, tmp_path):
+    path = write(tmp_path / "a.mp4", 3)
+    renamed = path.rename(tmp_path / os.fsdecode(b"\xf6.mp4"))
+    with pytest.raises(VideoError, match="has a name that is not UTF-8, which FFmpeg needs; rename it"):
+        decoder.times(renamed)
