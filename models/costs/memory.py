@@ -24,6 +24,12 @@ With micro-batches memory does not grow with the batch, rows of similar length n
 activations stay in its cache (a third less time per step at 0.4M). The values determine the order of floating-point
 sums: do not tune them per machine."""
 
+FRAMES_PER_PORTION = 64
+"""Frames that a frozen encoder takes at once (a video encoder: as many clips as they make, at least one).
+
+Memory then does not grow with the frames of a micro-batch, and 64 frames fill a GPU. The value determines the order of
+floating-point sums: do not tune it per machine."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:

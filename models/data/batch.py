@@ -13,11 +13,8 @@ import torch
 from torch import Tensor
 
 from models.data.integration import IMAGE_TOKEN, VIDEO_TOKEN
+from models.encoders import Visual
 from models.video import Clip, Medium
-
-Visual = tuple[Tensor, ...]
-"""The same clips for each encoder: uint8 frames (C, N, height, width, 3), or features (C, T, H, W, V) of a frozen
-encoder."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +48,7 @@ class Batch:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_moved(item, device) for item in value)
-    return value.to(device) if isinstance(value, Tensor) else value
+    return value.to(device) if isinstance(value, Tensor | Visual) else value
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ class InternVideo2Tower(nn.Module):
         in_frame = sizes.side**2
         self.cls_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, sizes.frames * in_frame + 1, sizes.width))
-        self.img_pos_embed = nn.Parameter(torch.zeros(1, in_frame + 1, sizes.width))
+        self.img_pos_embed: nn.Parameter | None = nn.Parameter(torch.zeros(1, in_frame + 1, sizes.width))
         self.patch_embed = PatchEmbed(sizes.width, sizes.patch)
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
 
@@ -131,7 +131,10 @@ class InternVideo2Tower(nn.Module):
             is_image: use the position table of single images, which the study never did.
         """
         patches = self.patch_embed(pixels_BCNHW)
-        positions = self.img_pos_embed if is_image else self.positions(pixels_BCNHW.shape[2])
+        positions = self.positions(pixels_BCNHW.shape[2])
+        if is_image:
+            assert self.img_pos_embed is not None, "encoders drop the table of single images"
+            positions = self.img_pos_embed
         x_BLD = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
         for block in self.blocks:
             x_BLD = block(x_BLD)
@@ -165,6 +168,7 @@ class InternVideo2Encoder(VisionEncoder):
         with torch.device("meta"):
             self.tower = InternVideo2Tower(replace(sizes, depth=blocks))
         load_strictly(self.tower, without_blocks(tensors, "blocks.", blocks), path)
+        self.tower.img_pos_embed = None  # positions of single images: the study ran images as clips
         self.frames, self.width, self.resolution = config.frames, sizes.width, sizes.image
         self.grid = (config.frames, sizes.side, sizes.side)
 

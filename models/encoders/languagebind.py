@@ -136,7 +136,7 @@ class LanguageBindTower(nn.Module):
         self.embeddings = Embeddings(sizes)
         self.pre_layrnorm = nn.LayerNorm(sizes.width, eps=1e-5)  # spelt like this in the files
         self.encoder = Layers(sizes)
-        self.post_layernorm = nn.LayerNorm(sizes.width, eps=1e-5)
+        self.post_layernorm: nn.Module = nn.LayerNorm(sizes.width, eps=1e-5)
 
     def forward(self, pixels_BNCHW: Tensor) -> Tensor:
         """Hidden states (B * N, L, D) after the last block, class token first. There is no final norm."""
@@ -158,6 +158,7 @@ class _LanguageBindEncoder(VisionEncoder):
         with torch.device("meta"):
             self.tower = LanguageBindTower(replace(sizes, depth=blocks))
         load_strictly(self.tower, without_blocks(tensors, "encoder.layers.", blocks), path)
+        self.tower.post_layernorm = nn.Identity()  # of the pooled class token, which no feature needs
         side = sizes.image // sizes.patch
         self.frames, self.grid, self.width = sizes.frames, (sizes.frames, side, side), sizes.width
         self.resolution = sizes.image

@@ -206,8 +206,8 @@ def times(path: Path) -> NDArray[np.float64]:
 
 
 def fitted(sides: tuple[int, int], longer: int) -> tuple[int, int]:
-    """Both sides scaled to `longer` pixels for the longer one, with the aspect ratio unchanged."""
-    factor = longer / max(sides)
+    """Both sides scaled down to at most `longer` pixels, with the aspect ratio unchanged; small frames stay as they are."""
+    factor = min(1.0, longer / max(sides))
     first, second = (max(1, round(side * factor)) for side in sides)
     return first, second
 
