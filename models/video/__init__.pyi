@@ -4,7 +4,6 @@ from .decoder import VideoError as VideoError
 from .grids import largest as largest
 from .grids import pooled_shape as pooled_shape
 from .grids import spread as spread
-from .images import square as square
 from .media import Medium as Medium
 from .sampling import Clip as Clip
 from .sampling import duration as duration

@@ -21,6 +21,7 @@ from models.data import VIDEO_TOKEN, Branch, Row, collate
 from models.design import AdamW, ConvPool, LearningRates, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
 from models.encoders import CombinedEncoder, build_encoder
 from models.training import freeze, make_optimizers
+from tests.models.encoders.clips import visual_of
 
 RESAMPLERS: list[Resampler] = [
     Perceiver(kind="perceiver", tokens_per_frame=2, depth=2, heads=4, head_dim=8, kv_heads=2),
@@ -110,7 +111,8 @@ def test_flops_are_those_that_torch_counts(resampler: Resampler, encoders, learn
     load = Load(clips=clips, visual=clips * model.tokens_per_clip, text=text, targets=targets)
     frames = tuple(torch.zeros(clips, takes, 32, 32, 3, dtype=torch.uint8) for takes in model.takes)
     branch = Branch(tuple(range(text)), tuple((position, position) for position in range(targets)))
-    batch = collate([Row([VIDEO_TOKEN] * int(load.visual), [branch])], clips=frames)
+    visual = visual_of(lmm.encoder, frames)
+    batch = collate([Row([VIDEO_TOKEN] * int(load.visual), [branch])], clips=visual)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         lmm.loss(batch).backward()
     assert training_flops(model, load, Learning.of(rates)) == pytest.approx(counter.get_total_flops(), rel=0.03)

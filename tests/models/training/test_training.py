@@ -225,7 +225,8 @@ def test_only_answers_are_learned(prompter, corpus):
     assert batch.targets_K.tolist() == prompter.answer_ids("two")
     assert batch.is_video_BL.sum() == 3 * 2
     assert batch.clips is not None
-    assert [clips.shape for clips in batch.clips] == [(3, 1, 32, 32, 3)]
+    assert [frames.shape for frames in batch.clips.frames] == [(3, 32, 32, 3)]
+    assert [one.units_CM.tolist() for one in batch.clips.inputs] == [[[0], [1], [2]]]
 
 
 def test_several_images_are_clips_in_their_order(model, prompter, corpus):
@@ -233,7 +234,7 @@ def test_several_images_are_clips_in_their_order(model, prompter, corpus):
     assert row.prefix.count(VIDEO_TOKEN) == 2 * 2
     clips = corpus.collate([row]).clips
     assert clips is not None
-    assert np.array_equal(clips[0][:, 0].numpy(), corpus.visual.frames.rows[8:10])
+    assert np.array_equal(clips.frames[0].numpy(), corpus.visual.frames.rows[8:10])
 
 
 def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
@@ -305,7 +306,7 @@ def test_the_centre_frame_and_text_alone_show_less(corpus, prompter):
     frame, text = corpus.test_row(ITEM, "frame", branches), corpus.test_row(ITEM, "text", branches)
     clips = corpus.collate([frame]).clips
     assert clips is not None
-    assert np.array_equal(clips[0][0, 0].numpy(), corpus.visual.frames.read(CLIP, [4])[0])
+    assert np.array_equal(clips.frames[0].numpy(), corpus.visual.frames.read(CLIP, [4]))
     assert not text.visual
     assert VIDEO_TOKEN not in text.prefix
 

@@ -12,7 +12,7 @@ from PIL import Image
 from models.encoders import build_encoder, store_features
 from models.presets import PRESETS
 from models.tiny.files.codec import write_video
-from models.video import Decoder, Medium, OnDemand, VideoError, square, store_frames
+from models.video import Decoder, Medium, OnDemand, VideoError, store_frames
 
 MEDIA = (
     Medium(path="a.mp4", kind="video"),
@@ -75,10 +75,10 @@ def test_a_broken_file_leaves_nothing_half_made(folder: Path):
         assert len(store_frames(folder, MEDIA, decoder).rows) == 30
         (folder / "b.png").write_text("no picture")
         with pytest.raises(VideoError, match=r"b.png.*not a readable image"):
-            OnDemand(folder, decoder, 32).read("b.png", [0])
+            OnDemand(folder, decoder, 32).read(MEDIA[1], [0])
 
 
-def test_frames_keep_their_shape_and_are_padded_to_a_square(folder: Path):
+def test_frames_keep_their_shape_and_are_never_enlarged(folder: Path):
     rng = np.random.default_rng(0)
     write_video(np.tile(rng.integers(0, 256, (1, 32, 1, 3), np.uint8), (5, 1, 32, 1)), folder / "wide.mp4")
     wide = np.zeros((20, 60, 3), np.uint8)
@@ -86,11 +86,5 @@ def test_frames_keep_their_shape_and_are_padded_to_a_square(folder: Path):
     Image.fromarray(wide).save(folder / "wide.png")
     with Decoder() as decoder:
         live = OnDemand(folder, decoder, 48)
-        assert live.read("wide.mp4", [0, 1]).shape == (2, 48, 48, 3)
-        frame = live.read("wide.png", [0])
-    assert frame.shape == (1, 16, 48, 3)
-    padded = square(frame, (1, 2, 3))
-    assert padded.shape == (1, 48, 48, 3)
-    assert (padded[0, :16] == (1, 2, 3)).all()
-    assert (padded[0, 32:] == (1, 2, 3)).all()
-    np.testing.assert_array_equal(padded[:, 16:32], frame)
+        assert live.read(Medium(path="wide.mp4", kind="video"), [0, 1]).shape == (2, 32, 32, 3)
+        assert live.read(Medium(path="wide.png", kind="image"), [0]).shape == (1, 16, 48, 3)
