@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from models.families import HALF, IMAGENET, Statistics
 
@@ -15,7 +16,7 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
     """Clips -> features. An encoder pads, resizes and normalises frames itself, from the size at which they are read.
 
     A subclass sets the first three attributes below in its `__init__`. Published encoders set `resolution` too, and
-    take the other three from their record in models/families.py.
+    take the other four from their record in models/families.py.
     """
 
     frames: int
@@ -32,6 +33,8 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
     """Interpolation by which frames are resized."""
     antialias: ClassVar[bool] = True
     """Whether frames are smoothed where they shrink."""
+    rounds: ClassVar[bool] = True
+    """Whether resized frames are whole shades from 0 to 255, as Pillow and cv2 return them."""
 
     @abstractmethod
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
@@ -44,10 +47,11 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
         in fp32, as Apollo did.
         """
         frames_FCHW = _square(clips_BNHWC.flatten(0, 1).movedim(-1, 1), pad_rgb(self.normalisation)).float()
-        if frames_FCHW.shape[-2:] != (size, size):
-            frames_FCHW = nn.functional.interpolate(
-                frames_FCHW, size=(size, size), mode=self.interpolation, antialias=self.antialias
-            ).clamp(0, 255)
+        side = frames_FCHW.shape[-1]
+        if side != size:  # first the width, then the height: Pillow rounds and clamps between the two
+            for shape in ((side, size), (size, size)) if self.antialias else ((size, size),):
+                frames_FCHW = interpolate(frames_FCHW, shape, mode=self.interpolation, antialias=self.antialias)
+                frames_FCHW = frames_FCHW.round_().clamp_(0, 255) if self.rounds else frames_FCHW
         if self.normalisation == HALF:
             frames_FCHW = frames_FCHW / 127.5 - 1
         else:

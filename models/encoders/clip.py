@@ -17,7 +17,7 @@ FAMILY = FAMILIES["clip"]
 class ClipEncoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, without the class token."""
 
-    normalisation, interpolation, antialias = FAMILY.pixels
+    normalisation, interpolation, antialias, rounds = FAMILY.pixels
 
     def __init__(self, config: ClipTower) -> None:
         super().__init__()

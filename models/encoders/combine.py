@@ -59,16 +59,18 @@ class CombinedEncoder(nn.Module):
 
 
 def _encoded(encoder: VisionEncoder, frames_FHWC: Tensor, units_UN: Tensor) -> list[Tensor]:
-    """Features (U, T, H, W, D) of units of one size, in portions.
+    """Features (U, T, H, W, D) of units of one size in portions, in the dtype in which the encoder computes.
 
+    Under autocast a tower's residual stream stays in fp32; features of that size would fill twice the memory.
     An encoder that learns takes all at once. A frozen one keeps nothing for the backward pass, so that it needs memory
     for `FRAMES_PER_PORTION` frames only, however many a micro-batch has.
     """
+    dtype = compute_dtype(encoder, frames_FHWC.device)
     if torch.is_grad_enabled() and any(weight.requires_grad for weight in encoder.parameters()):
-        return [encoder(frames_FHWC[units_UN])] if len(units_UN) else []
+        return [encoder(frames_FHWC[units_UN]).to(dtype)] if len(units_UN) else []
     with torch.no_grad():
         portions = units_UN.split(max(1, FRAMES_PER_PORTION // encoder.frames))
-        return [encoder(frames_FHWC[units]) for units in portions if len(units)]
+        return [encoder(frames_FHWC[units]).to(dtype) for units in portions if len(units)]
 
 
 def combine(features: Sequence[Tensor]) -> Tensor:

@@ -25,7 +25,7 @@ FAMILY = FAMILIES["dinov2"]
 class Dinov2Encoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, without the class token."""
 
-    normalisation, interpolation, antialias = FAMILY.pixels
+    normalisation, interpolation, antialias, rounds = FAMILY.pixels
 
     def __init__(self, config: Dinov2) -> None:
         super().__init__()

@@ -157,7 +157,7 @@ class InternVideo2Tower(nn.Module):
 class InternVideo2Encoder(VisionEncoder):
     """uint8 RGB clips -> patches of each frame, of one block, without the class token."""
 
-    normalisation, interpolation, antialias = FAMILIES["internvideo2"].pixels
+    normalisation, interpolation, antialias, rounds = FAMILIES["internvideo2"].pixels
 
     def __init__(self, config: InternVideo2) -> None:
         super().__init__()

@@ -172,7 +172,7 @@ class _LanguageBindEncoder(VisionEncoder):
 class LanguageBindImageEncoder(_LanguageBindEncoder):
     """uint8 RGB frames -> patches of one hidden state."""
 
-    normalisation, interpolation, antialias = FAMILIES["languagebind_image"].pixels
+    normalisation, interpolation, antialias, rounds = FAMILIES["languagebind_image"].pixels
 
     def __init__(self, config: LanguageBindImage) -> None:
         super().__init__(config.weights, config.layer, LANGUAGEBIND_IMAGE)
@@ -183,7 +183,7 @@ class LanguageBindImageEncoder(_LanguageBindEncoder):
 class LanguageBindVideoEncoder(_LanguageBindEncoder):
     """uint8 RGB clips -> patches of each frame, of one hidden state. The weights fix the number of frames."""
 
-    normalisation, interpolation, antialias = FAMILIES["languagebind_video"].pixels
+    normalisation, interpolation, antialias, rounds = FAMILIES["languagebind_video"].pixels
 
     def __init__(self, config: LanguageBindVideo) -> None:
         super().__init__(config.weights, config.layer, LANGUAGEBIND_VIDEO)

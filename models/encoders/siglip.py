@@ -17,7 +17,7 @@ FAMILY = FAMILIES["siglip"]
 class SiglipEncoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state. The pooling head is not used."""
 
-    normalisation, interpolation, antialias = FAMILY.pixels
+    normalisation, interpolation, antialias, rounds = FAMILY.pixels
 
     def __init__(self, config: Siglip) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ FAMILY = FAMILIES["siglip2"]
 class Siglip2Encoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, on the square grid that the positions were learned for."""
 
-    normalisation, interpolation, antialias = FAMILY.pixels
+    normalisation, interpolation, antialias, rounds = FAMILY.pixels
 
     def __init__(self, config: Siglip2) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ FAMILY = FAMILIES["videomae"]
 class VideoMaeEncoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state. Positions are computed, so clips may have any length."""
 
-    normalisation, interpolation, antialias = FAMILY.pixels
+    normalisation, interpolation, antialias, rounds = FAMILY.pixels
 
     def __init__(self, config: VideoMae) -> None:
         super().__init__()

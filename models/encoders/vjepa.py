@@ -118,7 +118,7 @@ class VjepaTower(nn.Module):
 class VjepaEncoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state."""
 
-    normalisation, interpolation, antialias = FAMILIES["vjepa"].pixels
+    normalisation, interpolation, antialias, rounds = FAMILIES["vjepa"].pixels
 
     def __init__(self, config: Vjepa) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ FAMILY = FAMILIES["vjepa2"]
 class Vjepa2Encoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state. Positions are rotary, so clips may have any length."""
 
-    normalisation, interpolation, antialias = FAMILY.pixels
+    normalisation, interpolation, antialias, rounds = FAMILY.pixels
 
     def __init__(self, config: Vjepa2) -> None:
         super().__init__()
