@@ -6,6 +6,8 @@ from .memory import FRAMES_PER_PORTION as FRAMES_PER_PORTION
 from .memory import ON_CPU as ON_CPU
 from .memory import POSITIONS_PER_MICRO_BATCH as POSITIONS_PER_MICRO_BATCH
 from .memory import Memory as Memory
+from .memory import Setting as Setting
 from .memory import TrainingStep as TrainingStep
+from .memory import evaluation_memory as evaluation_memory
 from .memory import on_gpus as on_gpus
 from .memory import training_memory as training_memory

@@ -242,3 +242,7 @@ def _largest_layer(model: Model) -> float:
     card = model.llm
     layer = card.params_without_embeddings / card.layers
     return max(layer, card.vocab * card.hidden)
+
+
+def evaluation_memory(model, load, setting, *, samples):
+    return training_memory(model, load, Learning(vision=False, connector=False, llm=False), setting, TrainingStep(optimizer="adamw", samples=samples))

@@ -102,7 +102,7 @@ class _Frames:
             rows = self.rows[medium]
             by_size[self.sizes[medium]][medium, frames] = [rows[frame] for frame in frames]
         width = len(units_by_clip[0][0][1])
-        return EncoderInput(
+        return EncoderInput.of(
             tuple(torch.tensor(list(units.values()), dtype=torch.int64).view(-1, width) for units in by_size.values()),
             features=None,
             units_CM=_numbered(units_by_clip, chain(*by_size.values())),
@@ -116,7 +116,7 @@ def _stored(source: Source, units_by_clip: Sequence[Sequence[Unit]]) -> EncoderI
         frames.setdefault(medium, {})[frame] = None
     rows = np.concatenate([source.read(medium, list(chosen)) for medium, chosen in frames.items()])
     units = ((medium, (frame,)) for medium, chosen in frames.items() for frame in chosen)
-    return EncoderInput((), torch.from_numpy(rows)[:, None], _numbered(units_by_clip, units))
+    return EncoderInput.of((), torch.from_numpy(rows)[:, None], _numbered(units_by_clip, units))
 
 
 def _numbered(units_by_clip: Sequence[Sequence[Unit]], units: Iterable[Unit]) -> torch.Tensor:

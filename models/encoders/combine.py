@@ -51,11 +51,8 @@ class CombinedEncoder(nn.Module):
             by_unit = portions[0] if len(portions) == 1 else torch.cat(portions)
         else:
             by_unit = one.features.to(compute_dtype(encoder, one.features.device))
-        clips, units = one.units_CM.shape
-        flat = one.units_CM.flatten()
-        if len(flat) == len(by_unit) and torch.equal(flat, torch.arange(len(flat), device=flat.device)):
-            return by_unit.unflatten(0, (clips, units)).flatten(1, 2)  # nothing is repeated: no copy
-        return by_unit[flat].unflatten(0, (clips, units)).flatten(1, 2)
+        in_clips = by_unit if one.is_plain else by_unit[one.units_CM.flatten()]
+        return in_clips.unflatten(0, one.units_CM.shape).flatten(1, 2)
 
 
 def _encoded(encoder: VisionEncoder, frames_FHWC: Tensor, units_UN: Tensor) -> list[Tensor]:

@@ -23,11 +23,25 @@ class EncoderInput:
     units_CM: Tensor
     """Units of each clip, counted through all sizes: one clip of a video encoder, a frame for each instant of an image
     encoder."""
+    is_plain: bool
+    """Whether the units of the clips, one clip after the other, are all units in their order: none is repeated."""
+
+    @classmethod
+    def of(cls, frames_UN: tuple[Tensor, ...], features: Tensor | None, units_CM: Tensor) -> EncoderInput:
+        """The input of these units, on the CPU: whether units repeat is not looked up on a GPU, which would wait."""
+        num_units = sum(len(units) for units in frames_UN) if features is None else len(features)
+        flat = units_CM.flatten()
+        is_plain = len(flat) == num_units and torch.equal(flat, torch.arange(num_units))
+        return cls(frames_UN, features, units_CM, is_plain)
 
     def to(self, device: torch.device) -> EncoderInput:
         """The same on a device."""
-        features = None if self.features is None else self.features.to(device)
-        return EncoderInput(tuple(one.to(device) for one in self.frames_UN), features, self.units_CM.to(device))
+        return replace(
+            self,
+            frames_UN=tuple(one.to(device) for one in self.frames_UN),
+            features=None if self.features is None else self.features.to(device),
+            units_CM=self.units_CM.to(device),
+        )
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ def visual_of(encoder: CombinedEncoder, clips: Sequence[Tensor]) -> Visual:
         units = one.shape[1] // tower.frames
         units_CM = torch.arange(len(one) * units).view(len(one), units)
         if one.dtype != torch.uint8:
-            inputs.append(EncoderInput((), one.flatten(0, 1)[:, None], units_CM))
+            inputs.append(EncoderInput.of((), one.flatten(0, 1)[:, None], units_CM))
             continue
         frames_UN = [torch.zeros(0, tower.frames, dtype=torch.int64) for _ in frames]
         frames_UN[size] = torch.arange(len(frames[size])).view(-1, tower.frames)
-        inputs.append(EncoderInput(tuple(frames_UN), None, units_CM))
+        inputs.append(EncoderInput.of(tuple(frames_UN), None, units_CM))
         size += 1
     return Visual(frames, tuple(inputs))
