@@ -21,7 +21,6 @@ from models.design import AdamW, LearningRates, Perceiver
 from models.video import largest
 
 if TYPE_CHECKING:
-    from torch import nn
     from torch.distributed._tools.mem_tracker import MemTracker
 
     from models.architecture import VideoLMM
@@ -114,7 +113,7 @@ def predicted(case: Case) -> Memory:
     """Memory by the formula."""
     model, load, learning = planned(case)
     if not case.learns:
-        return evaluation_memory(model, load, BF16, samples=case.batch)
+        return evaluation_memory(model, load, learning, BF16, case.batch)
     step = TrainingStep(optimizer="adamw", samples=case.batch, checkpointing=case.checkpointing)
     return training_memory(model, load, learning, BF16, step)
 
@@ -130,7 +129,6 @@ def tracked_bytes(case: Case) -> int:
     """Peak bytes of two optimiser steps, or of an evaluation, of the real classes with fake weights."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.distributed._tools.mem_tracker import MemTracker
     from transformers.initialization import no_init_weights
 
     from models.training import freeze, make_optimizers, train_mode
@@ -144,8 +142,7 @@ def tracked_bytes(case: Case) -> int:
         ):
             model, batch = build(case)
             freeze(model, rates(case))
-            tracker = MemTracker()
-            leave_frozen_alone(tracker, model)
+            tracker = total_tracker()
             if not case.learns:
                 tracker.track_external(model)
                 with tracker, torch.no_grad():
@@ -158,29 +155,33 @@ def tracked_bytes(case: Case) -> int:
                     model.llm.enable_input_require_grads()
                 tracker.track_external(model, *optimizers)
                 with tracker:
-                    for _ in range(2):
-                        tracker.reset_mod_stats()
-                        model.loss(batch).backward()
-                        for one in optimizers:
-                            one.step()
-                            one.zero_grad(set_to_none=True)
+                    for one in optimizers:  # from the second step on, states are in memory in the forward pass
+                        for weight in model.trainable():
+                            weight.grad = torch.zeros_like(weight)
+                        one.step()
+                        one.zero_grad(set_to_none=True)
+                    model.loss(batch).backward()
             (by_device,) = tracker.get_tracker_snapshot("peak").values()
             return int(by_device["Total"])
     finally:
         torch.set_default_dtype(before)
 
 
-class _NoHandle:
-    """A hook that was not registered."""
+def total_tracker() -> MemTracker:
+    """torch's tracker without its statistics of single modules.
 
-    def remove(self) -> None: ...
+    These take minutes for each case, since every operation updates those of thousands of modules, and they register
+    hooks for gradients, which torch refuses for frozen weights. The total does not need them.
+    """
+    from torch.distributed._tools.mem_tracker import MemTracker
 
+    class TotalTracker(MemTracker):
+        def _pre_fw_hook(self, *_: object) -> None: ...
+        def _post_fw_hook(self, *_: object) -> None: ...
+        def _pre_bw_hook(self, *_: object) -> None: ...
+        def _post_bw_hook(self, *_: object) -> None: ...
 
-def leave_frozen_alone(tracker: MemTracker, model: nn.Module) -> None:
-    """Let the tracker pass over frozen weights where it would register hooks for gradients, which torch refuses."""
-    for weight in model.parameters():
-        if not weight.requires_grad:
-            tracker._param_to_grad_hook_handles[weight] = (_NoHandle(), _NoHandle())
+    return TotalTracker()
 
 
 def _fill_unchecked(embeddings_BLD, where_BL, tokens_CRD):
