@@ -2,6 +2,7 @@ from .flops import Learning as Learning
 from .flops import Load as Load
 from .flops import Model as Model
 from .flops import training_flops as training_flops
+from .memory import FRAMES_PER_MICRO_BATCH as FRAMES_PER_MICRO_BATCH
 from .memory import FRAMES_PER_PORTION as FRAMES_PER_PORTION
 from .memory import ON_CPU as ON_CPU
 from .memory import POSITIONS_PER_MICRO_BATCH as POSITIONS_PER_MICRO_BATCH

@@ -24,6 +24,10 @@ With micro-batches memory does not grow with the batch, rows of similar length n
 activations stay in its cache (a third less time per step at 0.4M). The values determine the order of floating-point
 sums: do not tune them per machine."""
 
+FRAMES_PER_MICRO_BATCH = 1024
+"""Frames of a micro-batch (or one sample, if it has more). Positions do not bound them where a frame has few tokens,
+and the features of all frames are in memory at once: 1024 frames of InternVideo2 and SigLIP have 4 GiB in bf16."""
+
 FRAMES_PER_PORTION = 64
 """Frames that a frozen encoder takes at once (a video encoder: as many clips as they make, at least one).
 

@@ -84,6 +84,11 @@ class Row:
         return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
 
     @property
+    def num_frames(self) -> int:
+        """Number of frames of its media, an image being one."""
+        return sum(len(set(clip.frames)) for one in self.visual for clip in one.clips)
+
+    @property
     def num_targets(self) -> int:
         """Number of target tokens."""
         return sum(len(branch.targets) for branch in self.branches)
