@@ -419,6 +419,10 @@ def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
         torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
     assert len(micro_batches(rows, 1)) == len(rows)
     assert len(micro_batches(rows, 10**6)) == 1
+    most = max(row.num_frames for row in rows)
+    bounded = micro_batches(rows, 10**6, most)
+    assert all(sum(row.num_frames for row in group) <= most for group in bounded)
+    assert sorted(row.length for group in bounded for row in group) == sorted(row.length for row in rows)
 
 
 def started(model: VideoLMM, corpus: Corpus, design: Design, seed: int = 0) -> tuple[list[Step], VideoLMM]:
