@@ -1,10 +1,10 @@
 """The plan's memory at real widths against torch's memory tracker: `python -m benchmarks.budget`.
 
-Models of real sizes are built of fake tensors, which have shapes but no values: two optimiser steps of a 3B model take
-seconds and no memory. torch's `MemTracker` follows every allocation of the real forward and backward passes. Weights,
-gradients, states and activations are in bf16, on one device without FSDP. The constants of models/costs/memory.py were
-fitted on `FITTED`; `JUDGED` has another encoder, other numbers of frames and other LLMs. The exit code is 1 if a case is
-off by more than 15%.
+Models of real sizes are built of fake tensors, which have shapes but no values: a training step of a 3B model takes half
+a minute and no memory. torch's `MemTracker` follows every allocation of the real forward and backward passes. Weights,
+gradients, states and activations are in bf16, on one device without FSDP. The formula of models/costs/memory.py was
+fitted on `FITTED`; `JUDGED` has another encoder, other numbers of frames and other LLMs. The exit code is 1 if a case
+is off by more than 15%.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from models.video import largest
 
 if TYPE_CHECKING:
     from torch.distributed._tools.mem_tracker import MemTracker
+    from torch.optim import Optimizer
 
     from models.architecture import VideoLMM
     from models.data import Batch
@@ -63,7 +64,9 @@ FITTED = (
 )
 JUDGED = (
     Case("DINOv2-L, 64 frames, 1.5B, connector and LLM", (DINOV2,), "Qwen/Qwen2.5-1.5B-Instruct", 64, "cl"),
-    Case("SigLIP, 96 frames, 1.5B, checkpointed", (SIGLIP,), "Qwen/Qwen2.5-1.5B-Instruct", 96, "cl", checkpointing=True),
+    Case(
+        "SigLIP, 96 frames, 1.5B, checkpointed", (SIGLIP,), "Qwen/Qwen2.5-1.5B-Instruct", 96, "cl", checkpointing=True
+    ),
     Case("InternVideo2 + SigLIP, 400 frames, 7B, connector", PAIR, "Qwen/Qwen2.5-7B-Instruct", 400, "c"),
 )
 """Judged: none of them was looked at when the constants were fitted."""
@@ -103,9 +106,7 @@ def planned(case: Case) -> tuple[Model, Load, Learning]:
         llm=llm_card(case.llm),
     )
     clips = case.frames // clip_frames
-    load = Load(
-        clips=clips, visual=clips * model.tokens_per_clip, text=case.text, targets=int(case.text * TARGETS)
-    )
+    load = Load(clips=clips, visual=clips * model.tokens_per_clip, text=case.text, targets=int(case.text * TARGETS))
     return model, load, Learning.of(rates(case))
 
 
@@ -126,7 +127,7 @@ def rates(case: Case) -> LearningRates:
 
 
 def tracked_bytes(case: Case) -> int:
-    """Peak bytes of two optimiser steps, or of an evaluation, of the real classes with fake weights."""
+    """Peak bytes of a training step with optimiser states, or of an evaluation, of the real classes with fake weights."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers.initialization import no_init_weights
@@ -137,8 +138,10 @@ def tracked_bytes(case: Case) -> int:
     torch.set_default_dtype(torch.bfloat16)
     try:
         # Reading values, to check the number of visual tokens, is what fake tensors cannot do.
-        with FakeTensorMode(allow_non_fake_inputs=True), no_init_weights(), patch(
-            "models.architecture.video_lmm._fill", _fill_unchecked
+        with (
+            FakeTensorMode(allow_non_fake_inputs=True),
+            no_init_weights(),
+            patch("models.architecture.video_lmm._fill", _fill_unchecked),
         ):
             model, batch = build(case)
             freeze(model, rates(case))
@@ -155,11 +158,7 @@ def tracked_bytes(case: Case) -> int:
                     model.llm.enable_input_require_grads()
                 tracker.track_external(model, *optimizers)
                 with tracker:
-                    for one in optimizers:  # from the second step on, states are in memory in the forward pass
-                        for weight in model.trainable():
-                            weight.grad = torch.zeros_like(weight)
-                        one.step()
-                        one.zero_grad(set_to_none=True)
+                    allocate_states(model, optimizers)
                     model.loss(batch).backward()
             (by_device,) = tracker.get_tracker_snapshot("peak").values()
             return int(by_device["Total"])
@@ -167,8 +166,19 @@ def tracked_bytes(case: Case) -> int:
         torch.set_default_dtype(before)
 
 
+def allocate_states(model: VideoLMM, optimizers: list[Optimizer]) -> None:
+    """A step without gradients: from the second step on, states are in memory in the forward pass."""
+    import torch
+
+    for one in optimizers:
+        for weight in model.trainable():
+            weight.grad = torch.zeros_like(weight)
+        one.step()
+        one.zero_grad(set_to_none=True)
+
+
 def total_tracker() -> MemTracker:
-    """torch's tracker without its statistics of single modules.
+    """Torch's tracker without its statistics of single modules.
 
     These take minutes for each case, since every operation updates those of thousands of modules, and they register
     hooks for gradients, which torch refuses for frozen weights. The total does not need them.
@@ -190,7 +200,6 @@ def _fill_unchecked(embeddings_BLD, where_BL, tokens_CRD):
 
 def build(case: Case) -> tuple[VideoLMM, Batch]:
     """The model without weights' values, and a batch of one kind of rows."""
-    import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     from models.architecture import VideoLMM, build_resampler
@@ -238,7 +247,6 @@ def visual_of(encoder: CombinedEncoder, num_frames: int) -> Visual:
 
 def tower(name: str, card: EncoderCard) -> VisionEncoder:
     """An encoder as its class builds it, but for the weights."""
-    import torch
     from transformers import Dinov2Config, Dinov2Model, SiglipVisionConfig, SiglipVisionModel
 
     from models.encoders.dinov2 import Dinov2Encoder

@@ -276,7 +276,7 @@ def build(case: Case, torch):
 
     from models.architecture import VideoLMM, build_resampler
     from models.data import VIDEO_TOKEN, Branch, Row, collate
-    from models.encoders import CombinedEncoder, EncoderInput, Visual, build_encoder
+    from models.encoders import CombinedEncoder, build_encoder
 
     with tempfile.TemporaryDirectory() as folder:
         SiglipVisionModel(SiglipVisionConfig(**vision_config("siglip"))).save_pretrained(f"{folder}/siglip")
@@ -296,14 +296,22 @@ def build(case: Case, torch):
     model = VideoLMM(encoder, connector, Qwen2ForCausalLM(config))
     text = torch.arange(case.text) % case.vocab
     targets = tuple((position, int(text[position])) for position in range(int(case.text * TARGETS)))
+    row = Row([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)])
+    return model, collate([row] * case.batch, clips=visual_of(case, encoder))
+
+
+def visual_of(case: Case, encoder):
+    """Empty frames of 224 x 224, none of which is another's copy."""
+    import torch
+
+    from models.encoders import EncoderInput, Visual
+
     clips, inputs = case.clips * case.batch, []
     for index, one in enumerate(encoder.encoders):
         units = encoder.takes(index) // one.frames
         frames_UN = torch.arange(clips * units * one.frames).view(-1, one.frames)
         inputs.append(EncoderInput.of((frames_UN,), None, torch.arange(clips * units).view(clips, units)))
-    frames = torch.zeros(clips * clip_frames(case), 224, 224, 3, dtype=torch.uint8)
-    row = Row([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)])
-    return model, collate([row] * case.batch, clips=Visual((frames,), tuple(inputs)))
+    return Visual((torch.zeros(clips * clip_frames(case), 224, 224, 3, dtype=torch.uint8),), tuple(inputs))
 
 
 if __name__ == "__main__":

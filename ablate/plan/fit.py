@@ -117,7 +117,7 @@ def _min_gpus(config: TrialConfig, model: Model, gpu: Gpu, most: int) -> int | N
 
 
 def _peak_memory(config: TrialConfig, model: Model, devices: int, *, checkpointing: bool) -> Memory:
-    """Memory of each GPU at the stage and kind of sample with the highest peak, or of the evaluation if that is higher."""
+    """Memory of each GPU at the stage and kind of sample with the highest peak, or in the evaluation."""
     design, setting = config.design, on_gpus(devices)
     memories = [
         training_memory(

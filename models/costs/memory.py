@@ -68,7 +68,7 @@ class Memory:
     gradients: float
     optimizer: float
     encoding: float
-    """Values while encoders run and their features are joined: the features, and those of a frozen encoder's portion."""
+    """Frames, features, and values of a frozen encoder's portion, while encoders run and features are joined."""
     activations: float
     """Frames, and values that autograd saves in the forward pass for the backward pass."""
     last_backward: float
@@ -87,8 +87,8 @@ class Memory:
         """Peak memory after the first step, in bytes.
 
         The encoders run before anything of the LLM is saved. During the backward pass activations are freed while
-        gradients are allocated, so the peak is there, at the start of the backward pass, when it has left the LLM, or at
-        its end.
+        gradients are allocated, so the peak is there, at the start of the backward pass, when it has left the LLM, or
+        at its end.
         """
         forward = self.activations + self.working + self.head_gradient + self.accumulated
         encoding = self.encoding + self.accumulated
@@ -343,4 +343,3 @@ def _largest_layer(model: Model) -> float:
     card = model.llm
     layer = card.params_without_embeddings / card.layers
     return max(layer, card.vocab * card.hidden)
-

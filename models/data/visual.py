@@ -55,7 +55,9 @@ class VisualReader:
         encoders: Sequence[int] = self.design.image_encoders if is_split else range(len(self.design.encoders))
         units = {i: self._units(i, media, is_split=is_split) for i in encoders}
         frames = _Frames(self.frames, [unit for i in encoders if i not in self.features for unit in chain(*units[i])])
-        inputs = (_stored(self.features[i], units[i]) if i in self.features else frames.input(units[i]) for i in encoders)
+        inputs = (
+            _stored(self.features[i], units[i]) if i in self.features else frames.input(units[i]) for i in encoders
+        )
         return Visual(tuple(frames.arrays.values()), tuple(inputs))
 
     def _units(self, encoder: int, media: Sequence[Sampled], *, is_split: bool) -> list[list[Unit]]:

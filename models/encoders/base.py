@@ -26,7 +26,7 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
     width: int
     """Width of the features: D."""
     resolution: int
-    """Side in pixels of the squares to which a published encoder resizes frames. It does not change how they are read."""
+    """Side in pixels of the squares to which a published encoder resizes frames; they are read at another size."""
     normalisation: ClassVar[Statistics] = IMAGENET
     """Mean and standard deviation of RGB in [0, 1]."""
     interpolation: ClassVar[Literal["bicubic", "bilinear"]] = "bicubic"

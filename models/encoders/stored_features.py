@@ -69,9 +69,9 @@ def _refuse_infinite(features: np.ndarray, frames: Stored, start: int) -> None:
     row = start + int(finite.argmin())
     path, first = next((path, first) for path, (first, count) in frames.index.items() if first <= row < first + count)
     raise ValueError(
-        f"{path}, frame {row - first}: the encoder's features are not finite in float16 (largest value "
-        f"{np.finfo(np.float16).max:.0f}), so they cannot be stored; read an earlier hidden state (`layer`), or let the "
-        "encoder learn in one stage, which computes features anew for each sample"
+        f"{path}, frame {row - first}: the encoder's features are NaN, infinite or above {np.finfo(np.float16).max:.0f}, "
+        "the largest float16, so they cannot be stored; set `layer` to an earlier hidden state, or let the encoder learn "
+        "in a stage, which computes its features in each step"
     )
 
 

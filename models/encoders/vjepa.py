@@ -94,7 +94,7 @@ class VjepaTower(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(sizes.grid), sizes.width))
         self.patch_embed = PatchEmbed(sizes.width, sizes.tubelet, sizes.patch)
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
-        self.norm = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.norm: nn.Module = nn.LayerNorm(sizes.width, eps=1e-6)
 
     def forward(self, pixels_BCNHW: Tensor) -> Tensor:
         """Pixels (B, C, N, H, W) -> tokens (B, L, D) after the last block and the final norm."""

@@ -206,7 +206,7 @@ def times(path: Path) -> NDArray[np.float64]:
 
 
 def fitted(sides: tuple[int, int], longer: int) -> tuple[int, int]:
-    """Both sides scaled down to at most `longer` pixels, with the aspect ratio unchanged; small frames stay as they are."""
+    """Both sides scaled down to at most `longer` pixels with the aspect ratio unchanged; never enlarged."""
     factor = min(1.0, longer / max(sides))
     first, second = (max(1, round(side * factor)) for side in sides)
     return first, second

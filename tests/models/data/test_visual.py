@@ -96,7 +96,9 @@ def test_what_an_encoder_sees_does_not_depend_on_its_companion(height, width, ma
 
 def test_repeated_frames_are_read_and_encoded_once():
     rng = np.random.default_rng(0)
-    source = Arrays({"v": rng.integers(0, 256, (6, 10, 20, 3), np.uint8), "i": rng.integers(0, 256, (1, 16, 12, 3), np.uint8)})
+    source = Arrays(
+        {"v": rng.integers(0, 256, (6, 10, 20, 3), np.uint8), "i": rng.integers(0, 256, (1, 16, 12, 3), np.uint8)}
+    )
     image_encoder, video_encoder = Patches(1, 1, 8), Patches(4, 2, 4)
     video, image = Medium(path="v", kind="video"), Medium(path="i", kind="image")
     media = [
@@ -122,7 +124,10 @@ def test_repeated_frames_are_read_and_encoded_once():
 
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_order_of_clips_is_kept_across_sizes(repeats: int):
-    shades = {name: np.full((1, side, side, 3), shade, np.uint8) for name, side, shade in (("a", 8, 10), ("b", 6, 90), ("c", 8, 200))}
+    shades = {
+        name: np.full((1, side, side, 3), shade, np.uint8)
+        for name, side, shade in (("a", 8, 10), ("b", 6, 90), ("c", 8, 200))
+    }
     media = [Sampled(Medium(path=name, kind="image"), (image_clip(1),)) for name in "abcab" * repeats]
     features, visual = read(Arrays(shades), [Patches(1, 1, 4)], media)
     assert len(visual.frames) == 2

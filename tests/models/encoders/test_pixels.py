@@ -89,7 +89,9 @@ def test_frames_shrink_as_the_tower_was_run(family, normalised, interpolation, a
     edge[:, :, :, 6:] = 255
     low, high, row = (encoder.pixels(frame, 2)[0, 0, :, 0] for frame in (black, white, edge))
     shades = 255 * (row - low) / (high - low)
-    expected = torch.tensor(RESIZED[interpolation, antialias]).round() if encoder.rounds else torch.tensor(BICUBIC_FLOAT)
+    expected = (
+        torch.tensor(RESIZED[interpolation, antialias]).round() if encoder.rounds else torch.tensor(BICUBIC_FLOAT)
+    )
     torch.testing.assert_close(shades, expected.expand(3, 2), atol=1e-3, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""Pixels before each tower against those of the reference's own code, from native frames (tests/models/goldens/pixels.py)."""
+"""Pixels before each tower against those of the reference's own code (tests/models/goldens/pixels.py)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.models.goldens.frames import SIZES, frame
 SIDES = {"siglip": 384, "siglip2": 256, "dinov2": 256, "vjepa": 384, "vjepa2": 256}
 """Side of the square before a crop; 224 for the other kinds."""
 RMS_IN_SHADES = {True: 0.25, False: 0.4}
-"""Largest root mean square difference in shades of 255, by `antialias`. Measured: at most 0.23 where Pillow or torchvision
-resizes (0.05 in most cases), at most 0.37 where cv2 does, whose weights have 11 bits."""
+"""Largest root mean square difference in shades of 255, by `antialias`. Measured: at most 0.23 where Pillow or
+torchvision resizes (0.05 in most cases), at most 0.37 where cv2 does, whose weights have 11 bits."""
 MOST_SHADES = 1.1
 """Largest single difference: one shade where a half is rounded the other way, and the golden's float16."""
 
@@ -42,7 +42,9 @@ def sampled(pixels: Tensor) -> Tensor:
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_pixels_are_those_of_the_references_code(kind: str, height: int, width: int):
     stored = golden("pixels")
-    expected = torch.cat([stored[f"{kind}.{height}x{width}.{part}"].float().flatten(1) for part in ("every", "middle")], 1)
+    expected = torch.cat(
+        [stored[f"{kind}.{height}x{width}.{part}"].float().flatten(1) for part in ("every", "middle")], 1
+    )
     shades = 255 * torch.tensor(FAMILIES[kind].pixels.normalisation[1])[:, None]
     difference = (sampled(tower_pixels(kind, frame(height, width))) - expected) * shades
     assert difference.abs().max() < MOST_SHADES
