@@ -1,10 +1,10 @@
 """The plan's memory at real widths against torch's memory tracker: `python -m benchmarks.budget`.
 
-Models of real sizes are built of fake tensors, which have shapes but no values: a training step of a 3B model takes half
-a minute and no memory. torch's `MemTracker` follows every allocation of the real forward and backward passes. Weights,
-gradients, states and activations are in bf16, on one device without FSDP. The formula of models/costs/memory.py was
-fitted on `FITTED`; `JUDGED` has another encoder, other numbers of frames and other LLMs. The exit code is 1 if a case
-is off by more than 15%.
+Models of real sizes are built of fake tensors, which have shapes but no values: a training step of a 3B model takes
+half a minute and no memory. torch's `MemTracker` follows every allocation of the real forward and backward passes.
+Weights, gradients, states and activations are in bf16, on one device without FSDP. The formula of
+models/costs/memory.py was fitted on `FITTED`; `JUDGED` has another encoder, other numbers of frames and other LLMs.
+The exit code is 1 if a case is off by more than 15%.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def rates(case: Case) -> LearningRates:
 
 
 def tracked_bytes(case: Case) -> int:
-    """Peak bytes of a training step with optimiser states, or of an evaluation, of the real classes with fake weights."""
+    """Peak bytes of a training step with optimiser states, or of an evaluation, of the real classes."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from transformers.initialization import no_init_weights
@@ -246,7 +246,7 @@ def visual_of(encoder: CombinedEncoder, num_frames: int) -> Visual:
 
 
 def tower(name: str, card: EncoderCard) -> VisionEncoder:
-    """An encoder as its class builds it, but for the weights."""
+    """An encoder as its class builds it, except for the weights."""
     from transformers import Dinov2Config, Dinov2Model, SiglipVisionConfig, SiglipVisionModel
 
     from models.encoders.dinov2 import Dinov2Encoder

@@ -1,8 +1,8 @@
 """What reading frames at 720 pixels changes in what towers see: `python -m benchmarks.read_size`.
 
 Two synthetic frames for each native size: noise with an amplitude of 1/f, as photographs have, and the same with
-stripes 3 pixels wide on a third of the frame. Root mean square difference, in shades of 255, between a tower's pixels from the
-native frame and from the frame scaled to a longer side of 720 by Pillow's bicubic filter.
+stripes 3 pixels wide on a third of the frame. Root mean square difference, in shades of 255, between a tower's pixels
+from the native frame and from the frame scaled to a longer side of 720 by Pillow's bicubic filter.
 """
 
 from __future__ import annotations

@@ -156,8 +156,8 @@ def _longest_samples(design: Design, stage: Stage) -> list[Load]:
 def _longest_item(design: Design) -> Load:
     """A test video of the longest duration with as much text as a training sample of the last stage."""
     data = sizes_of(design.data)
-    tested = design.model_copy(update={"sampling": design.test_sampling or design.sampling})
-    return sample_load(tested, data, "video", max(data.video_s), design.schedule[-1])
+    test_design = design.model_copy(update={"sampling": design.test_sampling or design.sampling})
+    return sample_load(test_design, data, "video", max(data.video_s), design.schedule[-1])
 
 
 def _too_large(config: TrialConfig, label: str, model: Model, pricing: Pricing) -> InfeasibleError:

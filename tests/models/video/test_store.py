@@ -88,3 +88,20 @@ def test_frames_keep_their_shape_and_are_never_enlarged(folder: Path):
         live = OnDemand(folder, decoder, 48)
         assert live.read(Medium(path="wide.mp4", kind="video"), [0, 1]).shape == (2, 32, 32, 3)
         assert live.read(Medium(path="wide.png", kind="image"), [0]).shape == (1, 16, 48, 3)
+
+
+def test_features_too_large_for_float16_are_refused_by_file_and_frame(folder: Path):
+    encoder = build_encoder(PRESETS["tiny"].design.encoders[0])
+    with Decoder() as decoder:
+        frames = store_frames(folder, MEDIA, decoder)
+    forward = encoder.forward
+
+    def overflowing(clips_BNHWC: torch.Tensor) -> torch.Tensor:
+        features = forward(clips_BNHWC)
+        features[12, ..., 3] = 70_000  # of 9 frames of a.mp4, 1 of b.png, then c.mp4
+        return features
+
+    encoder.forward = overflowing
+    with pytest.raises(ValueError, match=r"^c\.mp4, frame 2: .*above 65504 .*cannot be stored; set `layer`"):
+        store_features(folder, frames, encoder, "large")
+    assert not [path for path in folder.glob(".grids-*") if path.is_dir()]
