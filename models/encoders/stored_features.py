@@ -68,10 +68,11 @@ def _refuse_infinite(features: np.ndarray, frames: Stored, start: int) -> None:
         return
     row = start + int(finite.argmin())
     path, first = next((path, first) for path, (first, count) in frames.index.items() if first <= row < first + count)
+    largest = np.finfo(np.float16).max
     raise ValueError(
-        f"{path}, frame {row - first}: the encoder's features are NaN, infinite or above "
-        f"{np.finfo(np.float16).max:.0f} (the largest float16), so they cannot be stored; set `layer` to an earlier hidden state, or let the encoder "
-        "learn in a stage, which computes its features in each step"
+        f"{path}, frame {row - first}: the encoder's features are NaN, infinite or above {largest:.0f} (the largest "
+        "float16), so they cannot be stored; set `layer` to an earlier hidden state, or let the encoder learn in a "
+        "stage, which computes its features in each step"
     )
 
 
