@@ -53,11 +53,6 @@ class Visual:
     inputs: tuple[EncoderInput, ...]
     """One for each encoder that takes the clips, in the design's order."""
 
-    @property
-    def num_clips(self) -> int:
-        """Number of clips."""
-        return len(self.inputs[0].units_CM)
-
     def to(self, device: torch.device) -> Visual:
         """The same on a device."""
         return replace(
