@@ -157,6 +157,7 @@ def planned(case: Case) -> tuple[Model, Load, Learning]:
         visual=case.clips * case.tokens,
         text=case.text,
         targets=int(case.text * TARGETS),
+        frame_side=224,
     )
     return model, load, Learning.of(rates(case))
 
@@ -295,12 +296,22 @@ def build(case: Case, torch):
     model = VideoLMM(encoder, connector, Qwen2ForCausalLM(config))
     text = torch.arange(case.text) % case.vocab
     targets = tuple((position, int(text[position])) for position in range(int(case.text * TARGETS)))
-    clips = tuple(
-        torch.zeros(case.clips * case.batch, encoder.takes(i), 224, 224, 3, dtype=torch.uint8)
-        for i in range(len(case.encoders))
-    )
     row = Row([VIDEO_TOKEN] * (case.clips * case.tokens), [Branch(tuple(text.tolist()), targets)])
-    return model, collate([row] * case.batch, clips=clips)
+    return model, collate([row] * case.batch, clips=visual_of(case, encoder))
+
+
+def visual_of(case: Case, encoder):
+    """Empty frames of 224 x 224, none of which is another's copy."""
+    import torch
+
+    from models.encoders import EncoderInput, Visual
+
+    clips, inputs = case.clips * case.batch, []
+    for index, one in enumerate(encoder.encoders):
+        units = encoder.takes(index) // one.frames
+        frames_UN = torch.arange(clips * units * one.frames).view(-1, one.frames)
+        inputs.append(EncoderInput.of((frames_UN,), None, torch.arange(clips * units).view(clips, units)))
+    return Visual((torch.zeros(clips * clip_frames(case), 224, 224, 3, dtype=torch.uint8),), tuple(inputs))
 
 
 if __name__ == "__main__":

@@ -43,6 +43,9 @@ class Pixels(NamedTuple):
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     antialias: bool = True
     """Whether frames are smoothed where they shrink: Apollo ran its video towers without (cv2's linear)."""
+    rounds: bool = True
+    """Whether resized frames are whole shades from 0 to 255, as Pillow and cv2 return them. LanguageBind's images are
+    resized as floats, which may leave that range."""
 
 
 class Crop(NamedTuple):
@@ -217,7 +220,7 @@ FAMILIES: dict[str, Family] = {
         Family(
             config=LanguageBindImage,
             encoder="models.encoders.languagebind:LanguageBindImageEncoder",
-            pixels=Pixels(CLIP_NORMALISATION),
+            pixels=Pixels(CLIP_NORMALISATION, rounds=False),
             class_token=True,
             patch_bias=False,
             norm_before_blocks=True,

@@ -11,12 +11,14 @@ from ablate.plan.data_sizes import KINDS, sizes_of
 from ablate.plan.gpus import Gpu, gpus
 from ablate.plan.load import StagePlan, sample_load
 from models.costs import (
+    FRAMES_PER_MICRO_BATCH,
     POSITIONS_PER_MICRO_BATCH,
     Learning,
     Load,
     Memory,
     Model,
     TrainingStep,
+    evaluation_memory,
     on_gpus,
     training_memory,
 )
@@ -115,29 +117,33 @@ def _min_gpus(config: TrialConfig, model: Model, gpu: Gpu, most: int) -> int | N
 
 
 def _peak_memory(config: TrialConfig, model: Model, devices: int, *, checkpointing: bool) -> Memory:
-    """Memory of each GPU at the stage and kind of sample with the highest peak."""
+    """Memory of each GPU at the stage and kind of sample with the highest peak, or in the evaluation."""
+    design, setting = config.design, on_gpus(devices)
     memories = [
         training_memory(
             model,
             load,
             Learning.of(stage.lr),
-            on_gpus(devices),
+            setting,
             TrainingStep(
-                optimizer=config.design.optimizer.kind,
-                samples=_samples_per_micro_batch(load),
-                accumulates=stage.batch > _samples_per_micro_batch(load) * devices,
+                optimizer=design.optimizer.kind,
+                samples=_samples_per_micro_batch(model, load),
+                accumulates=stage.batch > _samples_per_micro_batch(model, load) * devices,
                 checkpointing=checkpointing,
             ),
         )
-        for stage in config.design.schedule
-        for load in _longest_samples(config.design, stage)
+        for stage in design.schedule
+        for load in _longest_samples(design, stage)
     ]
+    test, last = _longest_item(design), Learning.of(design.schedule[-1].lr)
+    memories.append(evaluation_memory(model, test, last, setting, _samples_per_micro_batch(model, test)))
     return max(memories, key=lambda memory: memory.peak)
 
 
-def _samples_per_micro_batch(load: Load) -> int:
+def _samples_per_micro_batch(model: Model, load: Load) -> int:
     """Samples that a GPU processes at once; gradients are accumulated over the rest of a batch."""
-    return max(1, int(POSITIONS_PER_MICRO_BATCH["cuda"] // max(1, load.length)))
+    by_positions = POSITIONS_PER_MICRO_BATCH["cuda"] // max(1, load.length)
+    return max(1, int(min(by_positions, FRAMES_PER_MICRO_BATCH // max(1, model.frames(load)))))
 
 
 def _longest_samples(design: Design, stage: Stage) -> list[Load]:
@@ -145,6 +151,13 @@ def _longest_samples(design: Design, stage: Stage) -> list[Load]:
     data = sizes_of(design.data)
     mix = design.mix_of(stage)
     return [sample_load(design, data, kind, max(data.video_s), stage) for kind in KINDS if getattr(mix, kind)]
+
+
+def _longest_item(design: Design) -> Load:
+    """A test video of the longest duration with as much text as a training sample of the last stage."""
+    data = sizes_of(design.data)
+    test_design = design.model_copy(update={"sampling": design.test_sampling or design.sampling})
+    return sample_load(test_design, data, "video", max(data.video_s), design.schedule[-1])
 
 
 def _too_large(config: TrialConfig, label: str, model: Model, pricing: Pricing) -> InfeasibleError:

@@ -9,12 +9,16 @@ from ablate.plan.data_sizes import KINDS, Sizes
 from models.cards import encoder_card, llm_card
 from models.costs import Learning, Load, Model, training_flops
 from models.data import Kind
-from models.design import Design, Mix, Perceiver, Split, Stage, TrialConfig, warmup_steps
+from models.design import Design, ManifestData, Mix, Perceiver, Split, Stage, TinyData, TrialConfig, warmup_steps
 from models.ladder import rates_of, scale_card_of
 from models.video import largest, num_clips, pooled_shape
 
 SEPARATORS_PER_CLIP = 2
 """`<vid_start>` and `<vid_end>` are one token each."""
+NATIVE_SIDE = 1920
+"""Longer side in pixels of frames that are read as they are. Assumed: 1080p."""
+TINY_SIDE = 32
+"""Side in pixels of the embedded study's frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ class StagePlan:
     mix: dict[str, float]
     """Kind of sample -> its share."""
     frames: float
-    """Frames and images that the encoders process in the whole stage."""
+    """Frames and images that are read in the whole stage, each once for a sample."""
     visual_tokens: float
     text_tokens: float
     flops: float
@@ -82,21 +86,43 @@ def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: 
     turns = data.turns[kind] if stage.max_questions is None else min(stage.max_questions, data.turns[kind])
     text, targets = turns * tokens, turns * target_tokens
     extra = SEPARATORS_PER_CLIP * design.integration.separators
+    side = _frame_side(design)
     if kind == "text":
-        return Load(clips=0, visual=0, text=text, targets=targets)
+        return Load(clips=0, visual=0, text=text, targets=targets, frame_side=side)
     if kind == "video":
         clips = num_clips(seconds, design.sampling, design.clip_frames)
         extra += data.timestamp_tokens * design.integration.timestamps
-        return Load(clips=clips, visual=clips * design.tokens_per_clip, text=text + clips * extra, targets=targets)
+        return Load(
+            clips=clips,
+            visual=clips * design.tokens_per_clip,
+            text=text + clips * extra,
+            targets=targets,
+            frame_side=side,
+        )
     count = data.images if kind == "multi_image" else 1
     has_image_path = isinstance(design.image_path, Split)
     return Load(
         clips=0 if has_image_path else count,
+        stills=0 if has_image_path else count,
         images=count if has_image_path else 0,
         visual=count * design.tokens_per_image,
         text=text + count * extra,
         targets=targets,
+        frame_side=side,
     )
+
+
+def _frame_side(design: Design) -> int:
+    """Pixels of the longer side at which frames are read."""
+    match design.data:
+        case ManifestData(max_side=None):
+            return NATIVE_SIDE
+        case ManifestData(max_side=int(side)):
+            return side
+        case TinyData():
+            return TINY_SIDE
+        case _:
+            return Load.frame_side
 
 
 def stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> StagePlan:
@@ -122,7 +148,7 @@ def stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> 
         warmup_steps=warmup_steps(steps, design.optimizer.warmup),
         lr=rates_of(config, stage).model_dump(),
         mix=_shares(mix),
-        frames=total(lambda load: load.clips * design.clip_frames + load.images),
+        frames=total(model.frames),
         visual_tokens=total(lambda load: load.visual),
         text_tokens=total(lambda load: load.text),
         flops=total(lambda load: training_flops(model, load, learning)),

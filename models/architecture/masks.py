@@ -15,6 +15,12 @@ from models.data import Batch
 def attention_masks(llm: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
     """Additive attention masks (B, 1, L, L); one per layer type where some layers have a sliding window.
 
+    Args:
+        llm: whose layers get the masks.
+        batch: which positions attend to which.
+        dtype: that of the attention's queries. Autocast would cast a mask of another dtype in every layer, and every
+            layer would keep its copy for the backward pass.
+
     transformers does not apply the window to a mask that it gets, so it is applied here: by token positions, since
     packed branches all start behind their prefix.
     """

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from models.architecture.masks import attention_masks
 from models.data import Batch
-from models.encoders import CombinedEncoder
+from models.encoders import CombinedEncoder, compute_dtype
 
 
 class ImagePath(nn.Module):
@@ -84,7 +84,7 @@ class VideoLMM(nn.Module):
                 embeddings = torch.where(where_BL[..., None], embedding_D, embeddings)
         hidden = self.llm.base_model(
             inputs_embeds=embeddings,
-            attention_mask=attention_masks(self.llm, batch, embeddings.dtype),
+            attention_mask=attention_masks(self.llm, batch, compute_dtype(self.llm, embeddings.device)),
             position_ids=batch.positions_BL,
             use_cache=False,
         ).last_hidden_state

@@ -2,9 +2,13 @@ from .flops import Learning as Learning
 from .flops import Load as Load
 from .flops import Model as Model
 from .flops import training_flops as training_flops
+from .memory import FRAMES_PER_MICRO_BATCH as FRAMES_PER_MICRO_BATCH
+from .memory import FRAMES_PER_PORTION as FRAMES_PER_PORTION
 from .memory import ON_CPU as ON_CPU
 from .memory import POSITIONS_PER_MICRO_BATCH as POSITIONS_PER_MICRO_BATCH
 from .memory import Memory as Memory
+from .memory import Setting as Setting
 from .memory import TrainingStep as TrainingStep
+from .memory import evaluation_memory as evaluation_memory
 from .memory import on_gpus as on_gpus
 from .memory import training_memory as training_memory

@@ -41,6 +41,8 @@ class Load:
 
     clips: float
     """Clips on the video path."""
+    stills: float = 0
+    """Those of the clips that are images: an image encoder encodes their one frame once."""
     images: float = 0
     """Images on a separate image path."""
     visual: float
@@ -49,6 +51,8 @@ class Load:
     """Other tokens in the LLM's sequence."""
     targets: float
     """Target tokens."""
+    frame_side: int = 720
+    """Pixels of the longer side at which frames are read (`data.max_side`)."""
 
     @property
     def length(self) -> float:
@@ -210,12 +214,21 @@ class Model:
             "llm": self.llm.params,
         }
 
+    def inputs(self, load: Load) -> list[tuple[EncoderCard, float]]:
+        """Encoders, and the number of inputs that each encodes: clips, or single frames; an image's frame once."""
+        video = [
+            (card, (load.clips - load.stills) * takes + load.stills if card.frames == 1 else load.clips)
+            for card, takes in zip(self.encoders, self.takes, strict=True)
+        ]
+        return video + [(self.encoders[index], load.images) for index in self.image_encoders]
+
+    def frames(self, load: Load) -> float:
+        """Frames that are read, each once: those of videos, and images."""
+        return (load.clips - load.stills) * max(self.takes) + load.stills + load.images
+
     def forward(self, load: Load) -> dict[str, Forward]:
         """FLOPs of a sample's forward pass, by part: `vision`, `connector`, `llm`, `head`."""
-        vision = [
-            encoder_forward(card).times(load.clips * (takes if card.frames == 1 else 1))
-            for card, takes in zip(self.encoders, self.takes, strict=True)
-        ] + [encoder_forward(self.encoders[index]).times(load.images) for index in self.image_encoders]
+        vision = [encoder_forward(card).times(inputs) for card, inputs in self.inputs(load)]
         h = self.llm.hidden
         connector = [
             resampler_forward(self.resampler, self.features, h, self.tokens_per_clip, self.grid).times(load.clips)

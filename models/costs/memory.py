@@ -24,6 +24,16 @@ With micro-batches memory does not grow with the batch, rows of similar length n
 activations stay in its cache (a third less time per step at 0.4M). The values determine the order of floating-point
 sums: do not tune them per machine."""
 
+FRAMES_PER_MICRO_BATCH = 1024
+"""Frames of a micro-batch (or one sample, if it has more). Positions do not bound them where a frame has few tokens,
+and the features of all frames are in memory at once: 1024 frames of InternVideo2 and SigLIP have 4 GiB in bf16."""
+
+FRAMES_PER_PORTION = 64
+"""Frames that a frozen encoder takes at once (a video encoder: as many clips as they make, at least one).
+
+Memory then does not grow with the frames of a micro-batch, and 64 frames fill a GPU. The value determines the order of
+floating-point sums: do not tune it per machine."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -57,8 +67,12 @@ class Memory:
     weights: float
     gradients: float
     optimizer: float
+    encoding: float
+    """Frames, features, and values of a frozen encoder's portion, while encoders run and features are joined."""
     activations: float
-    """Values that autograd saves in the forward pass for the backward pass."""
+    """Frames, and values that autograd saves in the forward pass for the backward pass."""
+    last_backward: float
+    """The LLM's gradients together with frames and activations of encoders and resamplers, which are freed last."""
     working: float
     """Temporary values: logits, a layer's gathered weights."""
     head_gradient: float
@@ -72,11 +86,14 @@ class Memory:
     def peak(self) -> float:
         """Peak memory after the first step, in bytes.
 
-        During the backward pass activations are freed while gradients are allocated, so the peak is at its start or
-        its end.
+        The encoders run before anything of the LLM is saved. During the backward pass activations are freed while
+        gradients are allocated, so the peak is there, at the start of the backward pass, when it has left the LLM, or
+        at its end.
         """
         forward = self.activations + self.working + self.head_gradient + self.accumulated
-        return self.weights + self.optimizer + max(forward, self.gradients + self.tied_gradient)
+        encoding = self.encoding + self.accumulated
+        end = max(self.last_backward, self.gradients + self.tied_gradient)
+        return self.weights + self.optimizer + max(encoding, forward, end)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +123,9 @@ def training_memory(model: Model, load: Load, learning: Learning, setting: Setti
     """
     learned = sum(count for name, count in model.params.items() if getattr(learning, name))
     frozen = sum(model.params.values()) - learned
-    saved = sum(_activations(model, load, learning, checkpointing=step.checkpointing).values()) * step.samples
+    values = _activations(model, load, learning, checkpointing=step.checkpointing)
+    saved = {name: count * step.samples * setting.compute_bytes for name, count in values.items()}
+    frames = _frame_bytes(model, load) * step.samples
     gradients = learned * setting.master_bytes / setting.devices
     mask = load.length**2 * (1 + setting.compute_bytes)  # the boolean attention mask and its additive form
     head_gradient = _head_gradient(model, learning, setting)
@@ -114,11 +133,51 @@ def training_memory(model: Model, load: Load, learning: Learning, setting: Setti
         weights=(learned * setting.master_bytes + frozen * setting.frozen_bytes) / setting.devices,
         gradients=gradients,
         optimizer=_optimizer_states(model, learning, step, learned) * setting.master_bytes / setting.devices,
-        activations=saved * setting.compute_bytes + mask * step.samples,
+        encoding=_encoding_bytes(model, load, setting, step.samples),
+        activations=sum(saved.values()) + mask * step.samples + frames,
+        last_backward=model.params["llm"] * learning.llm * setting.master_bytes / setting.devices
+        + sum(saved.values())
+        - saved["llm"]
+        + frames
+        + _connector_working(model, load, setting, step.samples) * (learning.vision or learning.connector),
         working=_working(model, load, learning, setting, step),
         head_gradient=head_gradient,
         tied_gradient=2 * head_gradient * model.llm.tied,
         accumulated=gradients * step.accumulates,
+    )
+
+
+def evaluation_memory(model: Model, load: Load, learning: Learning, setting: Setting, samples: int) -> Memory:
+    """Memory of scoring test items, in bytes on each device: nothing is saved, and gradients and states are gone.
+
+    Args:
+        model: sizes of the model.
+        load: one item.
+        learning: which parts learned, and are in memory in the optimiser's precision.
+        setting: bytes of each value, and sharding.
+        samples: number of items of a micro-batch.
+    """
+    learned = sum(count for name, count in model.params.items() if getattr(learning, name))
+    frozen = sum(model.params.values()) - learned
+    card = model.llm
+    mask = load.length**2 * (1 + setting.compute_bytes)
+    layer = load.length * (3 * card.mlp + 4 * card.hidden)  # gate, up and their product; the residual and its norms
+    gathered = 2 * setting.compute_bytes * _largest_layer(model) if setting.is_gathered else 0.0
+    return Memory(
+        weights=(learned * setting.master_bytes + frozen * setting.frozen_bytes) / setting.devices,
+        gradients=0.0,
+        optimizer=0.0,
+        encoding=max(
+            _encoding_bytes(model, load, setting, samples),
+            (_joined_values(model, load) * setting.compute_bytes + _frame_bytes(model, load)) * samples
+            + _connector_working(model, load, setting, samples),
+        ),
+        activations=(_frame_bytes(model, load) + mask) * samples,
+        last_backward=0.0,
+        working=gathered + (layer * setting.compute_bytes + _head_values(card, load) * 4.0) * samples,
+        head_gradient=0.0,
+        tied_gradient=0.0,
+        accumulated=0.0,
     )
 
 
@@ -144,6 +203,64 @@ def _head_gradient(model: Model, learning: Learning, setting: Setting) -> float:
     return model.llm.vocab * model.llm.hidden * learning.llm * bytes_per_value
 
 
+# --- values while encoders run --------------------------------------------------------------------------
+
+FRAME_ASPECT = 9 / 16
+"""Shorter side of a frame over the longer one. Assumed."""
+
+
+def _frame_bytes(model: Model, load: Load) -> float:
+    """Bytes of a sample's uint8 frames, as they are read."""
+    return model.frames(load) * 3 * load.frame_side**2 * FRAME_ASPECT
+
+
+def _encoding_bytes(model: Model, load: Load, setting: Setting, samples: int) -> float:
+    """Peak bytes while the encoders of a micro-batch run one after the other, and their features are joined."""
+    finished, peak, resized = 0.0, 0.0, 0.0
+    for card, inputs in model.inputs(load):
+        if not inputs:
+            continue
+        portion = min(inputs * samples, max(1, FRAMES_PER_PORTION // card.frames))
+        features = inputs * samples * math.prod(card.grid) * card.width * setting.compute_bytes
+        copies = 2 if inputs * samples > portion else 1  # the portions' features are joined
+        running = features + _portion_bytes(card, portion, load.frame_side, setting)
+        peak = max(peak, finished + running, finished + copies * features)
+        finished += features
+        if card.grid[1:] != model.grid[1:] and len(model.encoders) > 1:
+            resized += features * math.prod(model.grid[1:]) / math.prod(card.grid[1:])
+    joined = _joined_values(model, load) * samples * setting.compute_bytes
+    is_joined = max(len(model.encoders) if load.clips else 0, len(model.image_encoders) if load.images else 0) > 1
+    return max(peak, finished + resized + joined * is_joined) + _frame_bytes(model, load) * samples
+
+
+def _portion_bytes(card: EncoderCard, inputs: float, frame_side: int, setting: Setting) -> float:
+    """Bytes of the values of a portion of clips or frames in an encoder, without what autograd saves.
+
+    Either pixels, padded to squares as bytes and as floats and resized along one side; or one block: the residual, its
+    norm, and the MLP before and after its activation, or queries, keys, values and the norms' fp32 copies.
+    """
+    side, resized = frame_side, card.resolution
+    pixels = inputs * card.frames * 3 * (side**2 * (FRAME_ASPECT + 1 + 4) + 4 * side * resized)
+    per_token = max(2 * card.width + 2 * card.mlp, 8 * card.width)
+    return max(pixels, inputs * card.sequences * card.tokens_run * per_token * setting.compute_bytes)
+
+
+def _connector_working(model: Model, load: Load, setting: Setting, samples: int) -> float:
+    """Bytes of temporary values of the resampler, in the forward pass or as gradients: four for each feature.
+
+    Projection, norm, scaled norm and their join with the latents; or the gradients of these.
+    """
+    features = load.clips * math.prod(model.grid)
+    features += load.images * math.prod(model.image_grid) if model.image_encoders else 0.0
+    return 4 * features * model.llm.hidden * samples * setting.compute_bytes
+
+
+def _joined_values(model: Model, load: Load) -> float:
+    """Combined features of a sample, the input of the resamplers."""
+    images = load.images * math.prod(model.image_grid) * model.image_features if model.image_encoders else 0.0
+    return load.clips * math.prod(model.grid) * model.features + images
+
+
 # --- values that autograd saves, of one sample ----------------------------------------------------------
 
 
@@ -151,26 +268,16 @@ def _activations(model: Model, load: Load, learning: Learning, *, checkpointing:
     has_gradient = learning.vision or learning.connector
     vision = sum(
         (_block_inputs(card) if checkpointing else card.blocks_run * _block_values(card)) * runs
-        for card, runs in _runs(model, load)
+        for card, runs in model.inputs(load)
     )
     per_layer = _layer_values(model.llm, load.length, learns=learning.llm)
     layers = model.llm.layers * (load.length * model.llm.hidden if checkpointing else per_layer)
     return {
         "vision": vision if learning.vision else 0.0,
-        "features": load.clips * math.prod(model.grid) * model.features * (1 + (len(model.encoders) > 1))
-        + (load.images * math.prod(model.image_grid) * model.image_features if model.image_encoders else 0.0),
+        "features": _joined_values(model, load),
         "connector": _resampler_values(model, load) if has_gradient else 0.0,
         "llm": layers if learning.anything else 0.0,
     }
-
-
-def _runs(model: Model, load: Load) -> list[tuple[EncoderCard, float]]:
-    """Encoders, and the number of inputs of each: clips, or single frames and images."""
-    video = [
-        (card, load.clips * (takes if card.frames == 1 else 1))
-        for card, takes in zip(model.encoders, model.takes, strict=True)
-    ]
-    return video + [(model.encoders[index], load.images) for index in model.image_encoders]
 
 
 def _layer_working_values(model: Model, load: Load, learning: Learning, *, checkpointing: bool) -> float:
@@ -180,7 +287,7 @@ def _layer_working_values(model: Model, load: Load, learning: Learning, *, check
     """
     if checkpointing and learning.anything:
         recomputed = _layer_values(model.llm, load.length, learns=learning.llm)
-        blocks = [_block_values(card) * runs for card, runs in _runs(model, load)] if learning.vision else []
+        blocks = [_block_values(card) * runs for card, runs in model.inputs(load)] if learning.vision else []
         return max([recomputed, *blocks])
     return 2 * load.length * max(model.llm.mlp, model.llm.hidden)
 
@@ -219,7 +326,7 @@ def _values_of_clip(model: Model, features: int, tokens: int) -> float:
     match model.resampler:
         case Perceiver() as config:
             inner, kv_inner = config.heads * config.head_dim, config.kv_heads * config.head_dim
-            context = features * 2 * h + (features + tokens) * (h + 2 * kv_inner + 2 * inner)
+            context = features * h + (features + tokens) * (h + 2 * kv_inner)
             latents = tokens * (8 * h + 2 * inner + 16 * h)
             return features * h + config.depth * (context + latents)
         case MlpPool() | ConvPool():

@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from models.data.integration import END_TOKEN, IMAGE_TOKEN, START_TOKEN, VIDEO_TOKEN
+from models.encoders import Visual
 from models.video import Clip, Medium
 
 PADDING = -1
 """Segment of padding."""
-Visual = tuple[Tensor, ...]
-"""The same clips for each encoder: uint8 frames (C, N, height, width, 3), or features (C, T, H, W, V) of a frozen
-encoder."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,7 @@ class Batch:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_moved(item, device) for item in value)
-    return value.to(device) if isinstance(value, Tensor) else value
+    return value.to(device) if isinstance(value, Tensor | Visual) else value
 
 
 @dataclass(frozen=True)
@@ -98,6 +94,11 @@ class Row:
     def length(self) -> int:
         """Number of positions."""
         return len(self.prefix) + sum(len(branch.ids) for branch in self.branches)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames of its media, an image being one."""
+        return sum(len(set(clip.frames)) for one in self.visual for clip in one.clips)
 
     @property
     def num_targets(self) -> int:

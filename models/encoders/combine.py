@@ -1,6 +1,7 @@
 """Several encoders on one clip: grids are resized to the largest, channels are joined (Apollo, section 4.2).
 
-Shapes: B clip, N frame, T, H, W cell of the grid, D width of features.
+Shapes: B clip, U unit (a frame or a clip, models/encoders/inputs.py), M units of a clip, N frame, T, H, W cell of the
+grid, D width of features.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from models.encoders.base import VisionEncoder
+from models.costs import FRAMES_PER_PORTION
+from models.encoders.base import VisionEncoder, compute_dtype
+from models.encoders.inputs import EncoderInput, Visual
 from models.video import largest
 
 
@@ -31,34 +34,47 @@ class CombinedEncoder(nn.Module):
         frames = self.encoders[index].frames
         return self.grid[0] if frames == 1 else frames
 
-    def features(self, index: int, clips_BNHWC: Tensor) -> Tensor:
-        """One encoder's features (B, T, H, W, D) of clips of `takes(index)` frames."""
-        encoder = self.encoders[index]
-        if encoder.frames > 1:
-            return encoder(clips_BNHWC)
-        by_frame = encoder(clips_BNHWC.flatten(0, 1)[:, None])
-        return by_frame[:, 0].unflatten(0, clips_BNHWC.shape[:2])
+    def forward(self, visual: Visual) -> Tensor:
+        """Combined features (B, T, H, W, D) of the same clips, sampled for each encoder."""
+        return self.of_images(range(len(self.encoders)), visual)
 
-    def forward(self, clips: Sequence[Tensor]) -> Tensor:
-        """Combined features (B, T, H, W, D) of the same clips, sampled for each encoder.
+    def of_images(self, indices: Sequence[int], visual: Visual) -> Tensor:
+        """Combined features (B, T, H, W, D) by the encoders of these indices alone, whose inputs `visual` has."""
+        pairs = zip(indices, visual.inputs, strict=True)
+        return combine([self._features(self.encoders[index], one, visual.frames) for index, one in pairs])
 
-        Args:
-            clips: for each encoder in turn, uint8 frames (B, N, height, width, 3) or stored features.
-        """
-        return combine([self._features(index, one) for index, one in enumerate(clips)])
+    def _features(self, encoder: VisionEncoder, one: EncoderInput, frames: Sequence[Tensor]) -> Tensor:
+        """One encoder's features (B, T, H, W, D): its units are encoded once, then gathered for each clip."""
+        if one.features is None:
+            sizes = zip(frames, one.frames_UN, strict=True)
+            portions = [part for same, units_UN in sizes for part in _encoded(encoder, same, units_UN)]
+            by_unit = portions[0] if len(portions) == 1 else torch.cat(portions)
+        else:
+            by_unit = one.features.to(compute_dtype(encoder, one.features.device))
+        in_clips = by_unit if one.is_plain else by_unit[one.units_CM.flatten()]
+        return in_clips.unflatten(0, one.units_CM.shape).flatten(1, 2)
 
-    def of_images(self, indices: Sequence[int], images: Sequence[Tensor]) -> Tensor:
-        """Combined features (B, 1, H, W, D) of images, by the image encoders of these indices alone."""
-        return combine([self._features(index, image) for index, image in zip(indices, images, strict=True)])
 
-    def _features(self, index: int, clips: Tensor) -> Tensor:
-        return (self.features(index, clips) if clips.dtype == torch.uint8 else clips).float()
+def _encoded(encoder: VisionEncoder, frames_FHWC: Tensor, units_UN: Tensor) -> list[Tensor]:
+    """Features (U, T, H, W, D) of units of one size in portions, in the dtype in which the encoder computes.
+
+    Under autocast a tower's residual stream stays in fp32; features of that size would fill twice the memory.
+    An encoder that learns takes all at once. A frozen one keeps nothing for the backward pass, so that it needs memory
+    for `FRAMES_PER_PORTION` frames only, however many a micro-batch has.
+    """
+    dtype = compute_dtype(encoder, frames_FHWC.device)
+    if torch.is_grad_enabled() and any(weight.requires_grad for weight in encoder.parameters()):
+        return [encoder(frames_FHWC[units_UN]).to(dtype)] if len(units_UN) else []
+    with torch.no_grad():
+        portions = units_UN.split(max(1, FRAMES_PER_PORTION // encoder.frames))
+        return [encoder(frames_FHWC[units]).to(dtype) for units in portions if len(units)]
 
 
 def combine(features: Sequence[Tensor]) -> Tensor:
     """Resize (B, T, H, W, D) grids to the largest by trilinear interpolation in fp32 and join their channels.
 
-    Corners are not aligned; a grid of that size is left unchanged (Apollo's released code).
+    Corners are not aligned; a grid of that size is left unchanged (Apollo's released code). The result has the dtype of
+    the features.
     """
     if len(features) == 1:
         return features[0]
@@ -70,4 +86,5 @@ def _resized(features_BTHWD: Tensor, size: tuple[int, int, int]) -> Tensor:
     if features_BTHWD.shape[1:4] == size:
         return features_BTHWD
     channels_first = features_BTHWD.float().movedim(-1, 1)
-    return interpolate(channels_first, size=size, mode="trilinear", align_corners=False).movedim(1, -1)
+    resized = interpolate(channels_first, size=size, mode="trilinear", align_corners=False)
+    return resized.to(features_BTHWD.dtype).movedim(1, -1)

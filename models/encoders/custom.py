@@ -33,8 +33,6 @@ def load_custom(config: CustomEncoder) -> VisionEncoder:
     except TypeError as error:
         raise ValueError(f"encoder {config.path} does not take `options` {config.options}: {error}") from None
     encoder = kind(**config.options)
-    if not isinstance(getattr(encoder, "resolution", None), int):
-        raise ValueError(f"encoder {config.path} does not set `resolution`, the pixels at which frames are read")
     for name in ("frames", "grid", "width"):
         declared, built = getattr(config, name), getattr(encoder, name, None)
         built = tuple(built) if isinstance(built, list) else built

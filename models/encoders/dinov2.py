@@ -15,7 +15,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 from models.design import Dinov2
 from models.encoders.base import VisionEncoder
-from models.encoders.transformers_towers import load_tower, read_config
+from models.encoders.transformers_towers import load_tower, read_block_output, read_config
 from models.families import FAMILIES
 from models.weights import blocks_read
 
@@ -25,13 +25,13 @@ FAMILY = FAMILIES["dinov2"]
 class Dinov2Encoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, without the class token."""
 
-    normalisation, interpolation, antialias = FAMILY.pixels
+    normalisation, interpolation, antialias, rounds = FAMILY.pixels
 
     def __init__(self, config: Dinov2) -> None:
         super().__init__()
         sizes: Dinov2Config = read_config(Dinov2Model, config.weights, FAMILY)
-        self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
-        sizes.num_hidden_layers = max(1, self.blocks)
+        blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
+        sizes.num_hidden_layers = max(1, blocks)
         self.tower = load_tower(
             Dinov2Model,
             sizes,
@@ -39,6 +39,8 @@ class Dinov2Encoder(VisionEncoder):
             foreign=("classifier.",),
             blocks=("encoder.layer.", "dinov2.encoder.layer."),
         )
+        read_block_output(self.tower, self.tower.encoder.layer, blocks, norm="layernorm")
+        self.tower.embeddings.mask_token = None  # for training by masked patches only
         assert FAMILY.crop is not None
         self.resolution, self.size = FAMILY.crop
         side = self.size // sizes.patch_size
@@ -51,7 +53,7 @@ class Dinov2Encoder(VisionEncoder):
         start = (self.resolution - self.size) // 2
         middle = slice(start, start + self.size)
         pixels = self.pixels(clips_BNHWC, self.resolution)[:, 0, :, middle, middle]
-        states = self.tower(pixel_values=pixels, output_hidden_states=True).hidden_states[self.blocks]
+        states = self.tower(pixel_values=pixels).last_hidden_state
         return states[:, 1:].unflatten(1, self.grid[1:])[:, None]
 
 

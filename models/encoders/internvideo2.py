@@ -123,7 +123,7 @@ class InternVideo2Tower(nn.Module):
         in_frame = sizes.side**2
         self.cls_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, sizes.frames * in_frame + 1, sizes.width))
-        self.img_pos_embed = nn.Parameter(torch.zeros(1, in_frame + 1, sizes.width))
+        self.img_pos_embed: nn.Parameter | None = nn.Parameter(torch.zeros(1, in_frame + 1, sizes.width))
         self.patch_embed = PatchEmbed(sizes.width, sizes.patch)
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
 
@@ -135,7 +135,10 @@ class InternVideo2Tower(nn.Module):
             is_image: use the position table of single images, which the study never did.
         """
         patches = self.patch_embed(pixels_BCNHW)
-        positions = self.img_pos_embed if is_image else self.positions(pixels_BCNHW.shape[2])
+        positions = self.positions(pixels_BCNHW.shape[2])
+        if is_image:
+            assert self.img_pos_embed is not None, "encoders drop the table of single images"
+            positions = self.img_pos_embed
         x_BLD = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1) + positions
         for block in self.blocks:
             x_BLD = block(x_BLD)
@@ -158,7 +161,7 @@ class InternVideo2Tower(nn.Module):
 class InternVideo2Encoder(VisionEncoder):
     """uint8 RGB clips -> patches of each frame, of one block, without the class token."""
 
-    normalisation, interpolation, antialias = FAMILIES["internvideo2"].pixels
+    normalisation, interpolation, antialias, rounds = FAMILIES["internvideo2"].pixels
 
     def __init__(self, config: InternVideo2) -> None:
         super().__init__()
@@ -169,6 +172,7 @@ class InternVideo2Encoder(VisionEncoder):
         with torch.device("meta"):
             self.tower = InternVideo2Tower(replace(sizes, depth=blocks))
         load_strictly(self.tower, without_blocks(tensors, "blocks.", blocks), path)
+        self.tower.img_pos_embed = None  # positions of single images: the study ran images as clips
         self.frames, self.width, self.resolution = config.frames, sizes.width, sizes.image
         self.grid = (config.frames, sizes.side, sizes.side)
 

@@ -136,7 +136,7 @@ class LanguageBindTower(nn.Module):
         self.embeddings = Embeddings(sizes)
         self.pre_layrnorm = nn.LayerNorm(sizes.width, eps=1e-5)  # spelt like this in the files
         self.encoder = Layers(sizes)
-        self.post_layernorm = nn.LayerNorm(sizes.width, eps=1e-5)
+        self.post_layernorm: nn.Module = nn.LayerNorm(sizes.width, eps=1e-5)
 
     def forward(self, pixels_BNCHW: Tensor) -> Tensor:
         """Hidden states (B * N, L, D) after the last block, class token first. There is no final norm."""
@@ -158,6 +158,7 @@ class _LanguageBindEncoder(VisionEncoder):
         with torch.device("meta"):
             self.tower = LanguageBindTower(replace(sizes, depth=blocks))
         load_strictly(self.tower, without_blocks(tensors, "encoder.layers.", blocks), path)
+        self.tower.post_layernorm = nn.Identity()  # of the pooled class token, which no feature needs
         side = sizes.image // sizes.patch
         self.frames, self.grid, self.width = sizes.frames, (sizes.frames, side, side), sizes.width
         self.resolution = sizes.image
@@ -171,7 +172,7 @@ class _LanguageBindEncoder(VisionEncoder):
 class LanguageBindImageEncoder(_LanguageBindEncoder):
     """uint8 RGB frames -> patches of one hidden state."""
 
-    normalisation, interpolation, antialias = FAMILIES["languagebind_image"].pixels
+    normalisation, interpolation, antialias, rounds = FAMILIES["languagebind_image"].pixels
 
     def __init__(self, config: LanguageBindImage) -> None:
         super().__init__(config.weights, config.layer, LANGUAGEBIND_IMAGE)
@@ -182,7 +183,7 @@ class LanguageBindImageEncoder(_LanguageBindEncoder):
 class LanguageBindVideoEncoder(_LanguageBindEncoder):
     """uint8 RGB clips -> patches of each frame, of one hidden state. The weights fix the number of frames."""
 
-    normalisation, interpolation, antialias = FAMILIES["languagebind_video"].pixels
+    normalisation, interpolation, antialias, rounds = FAMILIES["languagebind_video"].pixels
 
     def __init__(self, config: LanguageBindVideo) -> None:
         super().__init__(config.weights, config.layer, LANGUAGEBIND_VIDEO)

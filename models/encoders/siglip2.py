@@ -8,7 +8,7 @@ from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
 from models.design import Siglip2
 from models.encoders.base import VisionEncoder
-from models.encoders.transformers_towers import load_tower, read_config
+from models.encoders.transformers_towers import load_tower, read_block_output, read_config
 from models.families import FAMILIES
 from models.weights import blocks_read
 
@@ -18,13 +18,13 @@ FAMILY = FAMILIES["siglip2"]
 class Siglip2Encoder(VisionEncoder):
     """uint8 RGB frames -> patches of one hidden state, on the square grid that the positions were learned for."""
 
-    normalisation, interpolation, antialias = FAMILY.pixels
+    normalisation, interpolation, antialias, rounds = FAMILY.pixels
 
     def __init__(self, config: Siglip2) -> None:
         super().__init__()
         sizes: Siglip2VisionConfig = read_config(Siglip2VisionModel, config.weights, FAMILY)
-        self.blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
-        sizes.num_hidden_layers = max(1, self.blocks)
+        blocks = blocks_read(config.layer, sizes.num_hidden_layers, config.weights)
+        sizes.num_hidden_layers = max(1, blocks)
         sizes.vision_use_head = False
         self.tower = load_tower(
             Siglip2VisionModel,
@@ -34,6 +34,7 @@ class Siglip2Encoder(VisionEncoder):
             unused=("vision_model.head.", "head."),
             blocks=("vision_model.encoder.layers.", "encoder.layers."),
         )
+        read_block_output(self.tower, self.tower.encoder.layers, blocks, norm="post_layernorm")
         side = FAMILY.stored_side(sizes.to_dict())
         self.patch = sizes.patch_size
         self.frames, self.grid, self.width = 1, (1, side, side), sizes.hidden_size
@@ -48,7 +49,5 @@ class Siglip2Encoder(VisionEncoder):
         rows = patches.reshape(len(pixels), height * width, -1)
         shapes = torch.tensor([[height, width]], device=rows.device).expand(len(rows), 2)
         mask = torch.ones(rows.shape[:2], dtype=torch.int64, device=rows.device)
-        output = self.tower(
-            pixel_values=rows, pixel_attention_mask=mask, spatial_shapes=shapes, output_hidden_states=True
-        )
-        return output.hidden_states[self.blocks].unflatten(1, (height, width))[:, None]
+        output = self.tower(pixel_values=rows, pixel_attention_mask=mask, spatial_shapes=shapes)
+        return output.last_hidden_state.unflatten(1, (height, width))[:, None]

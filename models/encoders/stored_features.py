@@ -31,6 +31,9 @@ def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: s
 
     Returns:
         Features float16 (frames, H, W, D), with the index and times of the frames.
+
+    Raises:
+        ValueError: a feature is NaN or infinite, or too large for float16; the message names file and frame.
     """
     device = next(encoder.parameters()).device.type  # a GPU's sums differ in the last bits
     digest = hashlib.sha256(f"{name} {device}".encode()).hexdigest()[:8]
@@ -50,11 +53,27 @@ def _encode(frames: Stored, encoder: VisionEncoder, path: Path) -> None:
     for start in range(0, len(frames.rows), FRAMES_AT_ONCE):
         portion = torch.from_numpy(np.array(frames.rows[start : start + FRAMES_AT_ONCE]))
         encoded = encoder(portion.to(device)[:, None])[:, 0].half().cpu().numpy()
+        _refuse_infinite(encoded, frames, start)
         if features is None:
             features = open_memmap(path, "w+", np.float16, (len(frames.rows), *encoded.shape[1:]))
         features[start : start + FRAMES_AT_ONCE] = encoded
     assert features is not None, "a data folder has frames"
     features.flush()
+
+
+def _refuse_infinite(features: np.ndarray, frames: Stored, start: int) -> None:
+    """Refuse float16 features (F, H, W, D) of the frames from row `start` on if one is not finite."""
+    finite = np.isfinite(features).all(axis=(1, 2, 3))
+    if finite.all():
+        return
+    row = start + int(finite.argmin())
+    path, first = next((path, first) for path, (first, count) in frames.index.items() if first <= row < first + count)
+    largest = np.finfo(np.float16).max
+    raise ValueError(
+        f"{path}, frame {row - first}: the encoder's features are NaN, infinite or above {largest:.0f} (the largest "
+        "float16), so they cannot be stored; set `layer` to an earlier hidden state, or let the encoder learn in a "
+        "stage, which computes its features in each step"
+    )
 
 
 @contextmanager

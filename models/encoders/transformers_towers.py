@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from models.families import Family
@@ -81,6 +82,27 @@ def load_tower(
     if problem:
         raise CheckpointError(f"{weights} is no checkpoint of this encoder: it {problem}")
     return tower.eval()
+
+
+def read_block_output(tower: nn.Module, layers: nn.ModuleList, blocks: int, *, norm: str) -> None:
+    """Cut a tower so that its `last_hidden_state` is the output of a block.
+
+    `output_hidden_states` would keep the output of every block until the tower returns: 26 states that nobody reads,
+    two thirds of the memory of a frozen SigLIP-SO400M. The final norm, which comes behind the block, becomes an
+    identity; its weights would be unused, which data-parallel training refuses.
+
+    Args:
+        tower: the tower, changed in place.
+        layers: its blocks; none is left if the feature is the input of the first.
+        blocks: number of blocks that are run.
+        norm: name of the tower's final norm.
+
+    Raises:
+        AttributeError: the installed transformers names the norm differently.
+    """
+    del layers[blocks:]
+    if getattr(tower, norm) is not None:
+        setattr(tower, norm, nn.Identity())
 
 
 def _is_behind(key: str, blocks: tuple[str, ...], keep: int) -> bool:

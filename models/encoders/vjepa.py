@@ -98,16 +98,16 @@ class VjepaTower(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, math.prod(sizes.grid), sizes.width))
         self.patch_embed = PatchEmbed(sizes.width, sizes.tubelet, sizes.patch)
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.depth))
-        self.norm = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.norm: nn.Module = nn.LayerNorm(sizes.width, eps=1e-6)
 
-    def forward(self, pixels_BCNHW: Tensor, *, is_normed: bool = True) -> Tensor:
-        """Pixels (B, C, N, H, W) -> tokens (B, L, D) after the last block, normed if `is_normed`."""
+    def forward(self, pixels_BCNHW: Tensor) -> Tensor:
+        """Pixels (B, C, N, H, W) -> tokens (B, L, D) after the last block and the final norm."""
         grid_BDTHW = self.patch_embed(pixels_BCNHW)
         time, height, width = grid_BDTHW.shape[2:]
         x_BLD = grid_BDTHW.flatten(2).transpose(1, 2) + self.positions((time, height, width))
         for block in self.blocks:
             x_BLD = block(x_BLD)
-        return self.norm(x_BLD) if is_normed else x_BLD
+        return self.norm(x_BLD)
 
     def positions(self, grid: tuple[int, int, int]) -> Tensor:
         """Stored positions, resized to `grid` by trilinear interpolation: (1, L, D)."""
@@ -122,7 +122,7 @@ class VjepaTower(nn.Module):
 class VjepaEncoder(VisionEncoder):
     """uint8 RGB clips -> tubelets of one hidden state."""
 
-    normalisation, interpolation, antialias = FAMILIES["vjepa"].pixels
+    normalisation, interpolation, antialias, rounds = FAMILIES["vjepa"].pixels
 
     def __init__(self, config: Vjepa) -> None:
         super().__init__()
@@ -131,15 +131,15 @@ class VjepaEncoder(VisionEncoder):
         sizes = vjepa_sizes(shapes_of(tensors), config.weights)
         tubelets = tubelets_read(config.frames, sizes.tubelet, config.weights)
         blocks = blocks_read(config.layer, sizes.depth, config.weights)
-        self.is_normed = blocks == sizes.depth
-        """Whether the feature is the last block's output: only that goes through the final norm."""
         with torch.device("meta"):
             self.tower = VjepaTower(replace(sizes, depth=blocks))
         load_strictly(self.tower, without_blocks(tensors, "blocks.", blocks), path)
+        if blocks < sizes.depth:
+            self.tower.norm = nn.Identity()  # only the last block's output goes through the final norm
         self.frames, self.width, self.resolution = config.frames, sizes.width, sizes.image
         self.grid = (tubelets, *sizes.grid[1:])
 
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
         """See `VisionEncoder`."""
         pixels = self.pixels(clips_BNHWC, self.resolution).transpose(1, 2)
-        return self.tower(pixels, is_normed=self.is_normed).unflatten(1, self.grid)
+        return self.tower(pixels).unflatten(1, self.grid)

@@ -4,7 +4,6 @@ from .geometry import fitted as fitted
 from .grids import largest as largest
 from .grids import pooled_shape as pooled_shape
 from .grids import spread as spread
-from .images import square as square
 from .inspection import inspect_medium as inspect_medium
 from .media import Medium as Medium
 from .media import MediumFacts as MediumFacts

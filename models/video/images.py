@@ -107,16 +107,3 @@ def read_frame_files(files: list[Path], indices: list[int], longer: int | None) 
             )
         frames.append(read_image(files[index], longer))
     return np.stack(frames)[positions]
-
-
-def square(frames_NHW3: np.ndarray, rgb: tuple[int, int, int]) -> np.ndarray:
-    """Frames (N, H, W, 3) padded with a colour on both sides of the shorter dimension to squares (N, S, S, 3)."""
-    height, width = frames_NHW3.shape[1:3]
-    side = max(height, width)
-    if height == width:
-        return frames_NHW3
-    padded = np.empty((len(frames_NHW3), side, side, 3), np.uint8)
-    padded[:] = rgb
-    top, left = (side - height) // 2, (side - width) // 2
-    padded[:, top : top + height, left : left + width] = frames_NHW3
-    return padded

@@ -29,7 +29,7 @@ def test_the_record_names_a_class_that_prepares_pixels_by_it(kind: str):
     family = FAMILIES[kind]
     encoder = tower(family)
     assert issubclass(encoder, VisionEncoder)
-    assert (encoder.normalisation, encoder.interpolation, encoder.antialias) == family.pixels
+    assert (encoder.normalisation, encoder.interpolation, encoder.antialias, encoder.rounds) == family.pixels
 
 
 @pytest.mark.parametrize("kind", FAMILIES)

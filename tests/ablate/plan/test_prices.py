@@ -83,7 +83,7 @@ def test_gpu_hours_are_flops_over_speed():
     again = sum(stage.flops_checkpointed for stage in tight.stages)
     assert tight.on_gpu.hours == pytest.approx(again / (989e12 * 0.4) / 3600)
     assert again > tight.flops
-    assert price(trial("7B"), "t", H100).on_gpu.gpus == 4
+    assert price(trial("7B"), "t", H100).on_gpu.gpus == 2
 
 
 def test_what_cannot_fit_is_refused_with_both_numbers_and_the_fix():

@@ -19,8 +19,9 @@ from models.costs import ON_CPU, Learning, Load, Model, TrainingStep, on_gpus, t
 from models.costs.flops import encoder_forward, resampler_params
 from models.data import VIDEO_TOKEN, Branch, Row, collate
 from models.design import AdamW, ConvPool, LearningRates, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
-from models.encoders import CombinedEncoder, build_encoder
+from models.encoders import CombinedEncoder, EncoderInput, Visual, build_encoder
 from models.training import freeze, make_optimizers
+from tests.models.encoders.clips import visual_of
 
 RESAMPLERS: list[Resampler] = [
     Perceiver(kind="perceiver", tokens_per_frame=2, depth=2, heads=4, head_dim=8, kv_heads=2),
@@ -110,11 +111,35 @@ def test_flops_are_those_that_torch_counts(resampler: Resampler, encoders, learn
     load = Load(clips=clips, visual=clips * model.tokens_per_clip, text=text, targets=targets)
     frames = tuple(torch.zeros(clips, takes, 32, 32, 3, dtype=torch.uint8) for takes in model.takes)
     branch = Branch(tuple(range(text)), tuple((position, position) for position in range(targets)))
-    batch = collate([Row([VIDEO_TOKEN] * int(load.visual), [branch])], clips=frames)
+    visual = visual_of(lmm.encoder, frames)
+    batch = collate([Row([VIDEO_TOKEN] * int(load.visual), [branch])], clips=visual)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         lmm.loss(batch).backward()
     assert training_flops(model, load, Learning.of(rates)) == pytest.approx(counter.get_total_flops(), rel=0.03)
     assert model.params["connector"] == sum(p.numel() for p in lmm.resampler.parameters())
+
+
+def test_an_image_is_encoded_once_by_image_encoders():
+    """Three images, as clips of four frames, by an image and a video encoder: as torch counts, and as frames count."""
+    encoders = (VIDEO, IMAGE)
+    model = planned(RESAMPLERS[0], encoders)
+    lmm = real(model, encoders)
+    lmm.encoder.requires_grad_(False)
+    load = Load(clips=3, stills=3, visual=0, text=0, targets=0)
+    repeated = Visual(
+        (torch.zeros(3, 32, 32, 3, dtype=torch.uint8),),
+        (
+            EncoderInput.of((torch.arange(3)[:, None].expand(3, 4),), None, torch.arange(3)[:, None]),
+            EncoderInput.of((torch.arange(3)[:, None],), None, torch.arange(3)[:, None].expand(3, model.takes[1])),
+        ),
+    )
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        lmm.encoder(repeated)
+    assert model.forward(load)["vision"].total == pytest.approx(counter.get_total_flops(), rel=0.03)
+    assert model.frames(load) == 3
+    video = dataclasses.replace(load, stills=0)
+    assert model.frames(video) == 12
+    assert model.forward(video)["vision"].total > 1.2 * model.forward(load)["vision"].total
 
 
 def apollo(frames: int = 4) -> Model:

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.encoders import CombinedEncoder, VisionEncoder, pad_rgb
 from models.encoders.combine import combine
 from models.video import spread
+from tests.models.encoders.clips import visual_of
 
 
 class Marker(VisionEncoder):
@@ -55,7 +56,7 @@ def test_an_image_encoder_takes_a_frame_for_each_instant_of_the_grid():
     both = CombinedEncoder([Marker(8, (4, 2, 2), 3), Marker(1, (1, 6, 6), 5)])
     assert (both.grid, both.width, both.takes(0), both.takes(1)) == ((4, 6, 6), 8, 8, 4)
     video = clips([[0, 2, 4, 6, 8, 10, 12, 14]])
-    features = both([video, video[:, spread(8, 4)]])
+    features = both(visual_of(both, [video, video[:, spread(8, 4)]]))
     assert features.shape == (1, 4, 6, 6, 8)
     assert features[0, :, 0, 0, 0].tolist() == [3001, 3005, 3009, 3013]
     assert features[0, :, 0, 0, 7].tolist() == [5002, 5006, 5010, 5014]
@@ -64,9 +65,10 @@ def test_an_image_encoder_takes_a_frame_for_each_instant_of_the_grid():
 def test_stored_features_are_used_unchanged():
     both = CombinedEncoder([Marker(2, (2, 2, 2), 3), Marker(1, (1, 2, 2), 5)])
     video = clips([[1, 2], [3, 4]])
-    before = [both.features(place, video) for place in (0, 1)]
-    torch.testing.assert_close(both([video, before[1].half()]), both(before), atol=4, rtol=0)
-    assert torch.equal(both(before), both([video, video]))
+    stored = both.encoders[1](video.flatten(0, 1)[:, None])[:, 0].unflatten(0, (2, 2))
+    live = both(visual_of(both, [video, video]))
+    assert torch.equal(both(visual_of(both, [video, stored])), live)
+    torch.testing.assert_close(both(visual_of(both, [video, stored.half()])), live, atol=4, rtol=0)
 
 
 def test_grids_meet_at_the_largest_by_trilinear_interpolation():

@@ -123,12 +123,14 @@ def sincos_positions(sizes: VjepaSizes) -> Tensor:
 def test_vjepa_reproduces_the_reference():
     g, tower = golden("vjepa"), filled(VjepaTower(SMALL_VJEPA))
     torch.testing.assert_close(tower(g["input"]), g["output"], **CLOSE)
-    torch.testing.assert_close(tower(g["input"], is_normed=False), g["last_prenorm"], **CLOSE)
     torch.testing.assert_close(tower(g["input_interp"]), g["output_interp"], **CLOSE)
     torch.testing.assert_close(sincos_positions(SMALL_VJEPA), g["init_pos_embed_uniform_power"], **CLOSE)
     tower.pos_embed.copy_(sincos_positions(SMALL_VJEPA))
     torch.testing.assert_close(tower(g["input"]), g["output_with_sincos_pos"], **CLOSE)
-    before = up_to(filled(VjepaTower(SMALL_VJEPA)), "blocks", 2)(g["input"], is_normed=False)
+    unnormed = filled(VjepaTower(SMALL_VJEPA))
+    unnormed.norm = torch.nn.Identity()
+    torch.testing.assert_close(unnormed(g["input"]), g["last_prenorm"], **CLOSE)
+    before = up_to(unnormed, "blocks", 2)(g["input"])
     torch.testing.assert_close(before, g["penultimate_prenorm"], **CLOSE)
 
 
@@ -294,7 +296,8 @@ def test_the_container_that_stands_last_here_is_the_one_read(name: str, containe
     encoder = build_encoder(config(str(where)).model_copy(update={"layer": 3}))
     assert encoder.grid == grid
     own = encoder.tower.state_dict()
-    assert all(torch.equal(own[key], tensor) for key, tensor in tower.state_dict().items())
+    loaded = {key: tensor for key, tensor in tower.state_dict().items() if key != "img_pos_embed"}
+    assert all(torch.equal(own[key], tensor) for key, tensor in loaded.items())
     assert encoder_card(config(str(where))).depth == 3
 
 

@@ -63,17 +63,17 @@ SMALLER = {  # dimensions of the published files -> those of the same file with 
     "videomae": {1024: 16, 4096: 24, 512: 8, 2048: 12, 1536: 10},
 }
 NARROW = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2}
-CASES: dict[str, tuple[str, str, Any, Any, list[tuple[str, str]]]] = {
+CASES: dict[str, tuple[str, tuple[str, ...], Any, Any, list[tuple[str, str]]]] = {
     "siglip": (
         "siglip-so400m-patch14-384",
-        "vision_model.head.",
+        ("vision_model.head.", "vision_model.post_layernorm."),
         SiglipVisionConfig(**NARROW, num_hidden_layers=27, image_size=42, patch_size=14),
         lambda weights: Siglip(kind="siglip", weights=weights, layer=-1),
         PREFIXED,
     ),
     "videomae": (
         "videomae-large",
-        "none",
+        ("videomae.layernorm.",),
         VideoMAEConfig(**NARROW, num_hidden_layers=24, image_size=32, patch_size=16, use_mean_pooling=False),
         lambda weights: VideoMae(kind="videomae", weights=weights, layer=-1),
         VIDEOMAE,

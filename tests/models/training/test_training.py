@@ -161,7 +161,8 @@ def test_only_answers_are_learned(prompter, corpus):
     assert batch.targets_K.tolist() == prompter.answer_ids("two")
     assert batch.is_video_BL.sum() == 3 * 2
     assert batch.clips is not None
-    assert [clips.shape for clips in batch.clips] == [(3, 1, 32, 32, 3)]
+    assert [frames.shape for frames in batch.clips.frames] == [(3, 32, 32, 3)]
+    assert [one.units_CM.tolist() for one in batch.clips.inputs] == [[[0], [1], [2]]]
 
 
 def test_several_images_are_clips_in_their_order(model, prompter, corpus):
@@ -169,7 +170,7 @@ def test_several_images_are_clips_in_their_order(model, prompter, corpus):
     assert row.prefix.count(VIDEO_TOKEN) == 2 * 2
     clips = corpus.collate([row]).clips
     assert clips is not None
-    assert np.array_equal(clips[0][:, 0].numpy(), corpus.visual.frames.rows[8:10])
+    assert np.array_equal(clips.frames[0].numpy(), corpus.visual.frames.rows[8:10])
 
 
 def test_split_images_take_a_path_of_their_own(model, prompter, corpus):
@@ -326,6 +327,10 @@ def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
         torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
     assert len(micro_batches(rows, 1)) == len(rows)
     assert len(micro_batches(rows, 10**6)) == 1
+    most = max(row.num_frames for row in rows)
+    bounded = micro_batches(rows, 10**6, most)
+    assert all(sum(row.num_frames for row in group) <= most for group in bounded)
+    assert sorted(row.length for group in bounded for row in group) == sorted(row.length for row in rows)
 
 
 def started(model: VideoLMM, corpus: Corpus, design: Design, seed: int = 0) -> tuple[list[Step], VideoLMM]:

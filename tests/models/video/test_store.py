@@ -12,7 +12,7 @@ from PIL import Image
 from models.encoders import build_encoder, store_features
 from models.presets import PRESETS
 from models.tiny.files.codec import write_video
-from models.video import Decoder, Medium, OnDemand, VideoError, square, store_frames
+from models.video import Decoder, Medium, OnDemand, VideoError, store_frames
 
 MEDIA = (
     Medium(path="a.mp4", kind="video"),
@@ -89,7 +89,7 @@ def test_segments_and_folders_of_frames_are_not_stored(folder: Path):
                 store_frames(folder, [medium], decoder)
 
 
-def test_frames_keep_their_shape_and_are_padded_to_a_square(folder: Path):
+def test_frames_keep_their_shape_and_are_never_enlarged(folder: Path):
     rng = np.random.default_rng(0)
     write_video(np.tile(rng.integers(0, 256, (1, 32, 1, 3), np.uint8), (5, 1, 32, 1)), folder / "wide.mp4")
     wide = np.zeros((20, 60, 3), np.uint8)
@@ -103,8 +103,20 @@ def test_frames_keep_their_shape_and_are_padded_to_a_square(folder: Path):
         frame = live.read(image, [0])
         assert decoder.readers == {"decord": 2, "pillow": 1}
     assert frame.shape == (1, 16, 48, 3)
-    padded = square(frame, (1, 2, 3))
-    assert padded.shape == (1, 48, 48, 3)
-    assert (padded[0, :16] == (1, 2, 3)).all()
-    assert (padded[0, 32:] == (1, 2, 3)).all()
-    np.testing.assert_array_equal(padded[:, 16:32], frame)
+
+
+def test_features_too_large_for_float16_are_refused_by_file_and_frame(folder: Path):
+    encoder = build_encoder(PRESETS["tiny"].design.encoders[0])
+    with Decoder() as decoder:
+        frames = store_frames(folder, MEDIA, decoder)
+    forward = encoder.forward
+
+    def overflowing(clips_BNHWC: torch.Tensor) -> torch.Tensor:
+        features = forward(clips_BNHWC)
+        features[12, ..., 3] = 70_000  # of 9 frames of a.mp4, 1 of b.png, then c.mp4
+        return features
+
+    encoder.forward = overflowing
+    with pytest.raises(ValueError, match=r"^c\.mp4, frame 2: .*above 65504 .*cannot be stored; set `layer`"):
+        store_features(folder, frames, encoder, "large")
+    assert not [path for path in folder.glob(".grids-*") if path.is_dir()]
