@@ -63,7 +63,7 @@ class Corpus:
             ManifestError: more options than letters, options of the same tokens, or a system message that the chat
                 template does not take.
         """
-        for position in _with_system_message(self.train):
+        for position in _doubtful(self.train):
             self.prompter.check(self.train[position])
         for question in (question for item in self.test for question in item.questions):
             self.prompter.option_branches(question, without_media(question.question), lambda _: [])
@@ -164,8 +164,13 @@ class Corpus:
                 )
 
 
-def _with_system_message(samples: Sequence[TrainingSample]) -> list[int]:
-    """Positions of the samples with a system message; an index need not be parsed for this."""
+def _doubtful(samples: Sequence[TrainingSample]) -> Sequence[int]:
+    """Positions of the samples that prompts may be unable to show.
+
+    Of a manifest these are only those with a system message: its parser refuses too many options. So a large index
+    need not be parsed.
+    """
     if isinstance(samples, ManifestIndex):
-        return np.flatnonzero(samples.column("system")).tolist()
-    return [position for position, sample in enumerate(samples) if sample.system is not None]
+        positions: list[int] = np.flatnonzero(samples.column("system")).tolist()
+        return positions
+    return range(len(samples))

@@ -106,5 +106,9 @@ def segment(medium: Medium, folder: Path, times_T: Times) -> slice:
 
 
 def relative(times_N: Times, medium: Medium) -> Times:
-    """Times of a segment's frames from its start; the first is on display since before it."""
-    return np.maximum(times_N - medium.start_s, 0.0) if medium.start_s else times_N
+    """Times of a segment's frames from its start, at which the first is on display: it began before, or just then."""
+    if not medium.start_s:
+        return times_N
+    own = np.maximum(times_N - medium.start_s, 0.0)
+    own[0] = 0.0
+    return own

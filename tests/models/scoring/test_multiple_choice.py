@@ -33,7 +33,7 @@ from models.data import (
 )
 from models.data.integration import IMAGE_TOKEN
 from models.design import Design, ManifestData, Perceiver, Uniform
-from models.encoders import CombinedEncoder
+from models.encoders import CombinedEncoder, Visual
 from models.encoders.siglip import SiglipEncoder
 from models.presets import PRESETS
 from models.scoring import MODALITIES, evaluate, letter_shares, scores
@@ -308,6 +308,12 @@ def test_swapped_places_swap_what_the_model_sees(model: VideoLMM):
     assert likelihoods((LEFT, RIGHT), (0, 1, "Is  redder than ?")) != pytest.approx(one, abs=1e-4)
 
 
+def pixels(visual: Visual) -> np.ndarray:
+    """Frames (C, height, width, 3) that an image encoder gets, one a clip; all of one size."""
+    (frames,), (units,) = visual.frames, visual.inputs[0].frames_UN
+    return frames[units[visual.inputs[0].units_CM[:, 0]][:, 0]].numpy()
+
+
 def test_training_reads_media_in_every_turn_at_their_places(model: VideoLMM):
     corpus = corpus_of(model, [])
     turns = (Turn((0, "Is ", 1, " red?"), "yes"), Turn(("And ", 0, "?"), "no"))
@@ -319,7 +325,7 @@ def test_training_reads_media_in_every_turn_at_their_places(model: VideoLMM):
     assert batch.clips is not None
     frames = corpus.visual.frames
     pictures = [frames.read(medium, [0])[0] for medium in (LEFT, RIGHT, LEFT)]
-    assert all(np.array_equal(clip[0].numpy(), one) for clip, one in zip(batch.clips[0], pictures, strict=True))
+    assert np.array_equal(pixels(batch.clips), np.stack(pictures))
     cut = corpus.training_row(replace(sample, turns=turns[:1]), 9, np.random.default_rng(0))
     assert [one.medium for one in cut.visual] == [LEFT, RIGHT]
 
@@ -335,8 +341,8 @@ def test_a_split_image_path_keeps_the_places_too(model: VideoLMM):
     batch = corpus.collate([row])
     assert batch.clips is not None
     assert batch.images is not None
-    assert (len(batch.clips[0]), len(batch.images[0])) == (6, 1)
-    assert np.array_equal(batch.images[0][0, 0].numpy(), corpus.visual.frames.read(LEFT, [0])[0])
+    assert len(pixels(batch.clips)) == 6
+    assert np.array_equal(pixels(batch.images), corpus.visual.frames.read(LEFT, [0]))
 
 
 def test_data_that_the_prompts_cannot_show_are_refused_as_a_whole(model: VideoLMM):
@@ -355,7 +361,7 @@ def test_the_centre_frame_and_text_alone_show_less(model: VideoLMM):
     (frame,), (text,) = (corpus.scored_rows(ITEMS[0], modality, 10**6) for modality in ("frame", "text"))
     clips = corpus.collate([frame.row]).clips
     assert clips is not None
-    assert np.array_equal(clips[0][0, 0].numpy(), corpus.visual.frames.read(CLIP, [4])[0])
+    assert np.array_equal(pixels(clips), corpus.visual.frames.read(CLIP, [4]))
     assert not text.row.visual
     assert text.row.count(VIDEO_TOKEN) == 0
     (pair,) = corpus.scored_rows(ITEMS[1], "text", 10**6)

@@ -52,7 +52,7 @@ class Study:
             "study": study,
             "base": "tiny",
             "set": {
-                "data": {"kind": "manifest", "benchmark": "b", "folder": "data"},
+                "data": {"kind": "manifest", "benchmark": "b", "folder": "data", "scoring": "text"},
                 "encoders": [{"kind": "siglip", "weights": str(encoder)}],
                 "schedule": [STAGE],
             },

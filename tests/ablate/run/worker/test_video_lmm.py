@@ -15,9 +15,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from ablate.record import TrialFolder
 from ablate.run.job import Job, Progress
 from ablate.run.worker.video_lmm import run_video_lmm
-from models.data import ManifestError
+from models.data import ManifestError, data_digest
 from models.design import ManifestData, Mix, TrialConfig
 from models.presets import PRESETS
+from models.weights import combined_digest, llm_files
 from tests.models.data.families import tokenizer_of
 
 
@@ -43,13 +44,16 @@ def manifest(folder: Path, options: list[str]) -> Path:
     return folder
 
 
-def run(llm: str, data: Path, folder: Path) -> list[Progress]:
+def run(llm: str | None, data: Path, folder: Path) -> list[Progress]:
     folder.mkdir()
     preset = PRESETS["tiny"].design
     stage = preset.schedule[0].model_copy(update={"share": 1.0, "batch": 1, "mix": Mix(image=1.0)})
-    mine = ManifestData(kind="manifest", benchmark="mine", folder=str(data))
+    digest = data_digest(data, folder)
+    mine = ManifestData(kind="manifest", benchmark="mine", folder=str(data), digest=digest)
     design = preset.model_copy(update={"data": mine, "schedule": (stage,)})
-    config = TrialConfig(design=design, scale="mine", llm=llm, seed=0, samples=1)
+    content = combined_digest(llm_files(llm), folder) if llm else None
+    scale = "mine" if llm else "0.05M"
+    config = TrialConfig(design=design, scale=scale, llm=llm, llm_digest=content, seed=0, samples=1)
     job = Job(
         key="k",
         label="one",
@@ -75,8 +79,8 @@ def test_the_log_has_the_share_of_each_letter(llm: str, tmp_path: Path):
     assert log.count("letters chosen with modality") == 3
 
 
-def test_questions_that_the_prompt_cannot_show_are_refused_before_training(llm: str, tmp_path: Path):
-    data = manifest(tmp_path / "data", [str(number) for number in range(27)])
-    with pytest.raises(ManifestError, match="'Which color.' has 27 options, but there are 26 letters"):
-        run(llm, data, tmp_path / "trial")
+def test_letters_that_the_tokenizer_does_not_tell_apart_are_refused_before_training(tmp_path: Path):
+    data = manifest(tmp_path / "data", ["red", "blue"])
+    with pytest.raises(ManifestError, match="encodes 'B' and 'C' alike.*set `data.scoring: text`"):
+        run(None, data, tmp_path / "trial")
     assert not (tmp_path / "trial" / "events.jsonl").exists()
