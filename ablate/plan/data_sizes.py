@@ -126,8 +126,8 @@ def _characters(index: TrainingIndex, data: ManifestData) -> tuple[NDArray[np.in
         return questions, answers
     choices = index.column("choices")
     listed = letters_characters(index.column("options"), choices, data.instruction)
-    shown = questions + index.column("option_characters") + listed
-    return shown, answers - index.column("chosen_characters") + choices
+    questions = questions + index.column("option_characters") + listed
+    return questions, answers - index.column("chosen_characters") + choices
 
 
 def _quantiles(seconds: NDArray[np.float64]) -> tuple[float, ...]:
