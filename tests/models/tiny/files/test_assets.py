@@ -99,9 +99,3 @@ def test_a_killed_build_leaves_no_partial_folder(tmp_path):
     folder = assets.prepare(DATA, tmp_path, workers=1)
     assert (folder / "train.json").is_file()
     assert not list(tmp_path.glob(f"{folder.name}.part-*"))
-
-
-def test_without_pyav_the_error_names_the_fix(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(RuntimeError, match=r"pip install 'ablate\[tiny\]'"):
-        assets.prepare(DATA, tmp_path, workers=1)
