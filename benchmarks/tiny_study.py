@@ -69,9 +69,11 @@ PAIRS = (
 
 
 def _paired(study: str) -> None:
+    table = load_table(study).select(own_metric(study))
+    if not {design for pair in PAIRS for design in pair} <= set(table.frame["design"]):
+        return
     print("### Time against count: difference of the overall score, seed by seed, points\n")
     rows: list[list[object]] = [["scale", "designs", "each seed", "mean", "standard error"]]
-    table = load_table(study).select(own_metric(study))
     for scale in table.scales:
         scores = table.per_seed(scale)
         for by_time, by_count in PAIRS:
