@@ -44,6 +44,8 @@ class Sizes:
     """Kind -> questions per sample."""
     images: float
     """Images per sample of kind `multi_image`."""
+    videos: float = 1.0
+    """Videos per sample of kind `video`."""
     dialogues: Mapping[Kind, Mapping[int, int]] = field(default_factory=dict)
     """Kind -> number of turns -> number of conversations whose turns are not independent."""
     timestamp_tokens: int = 16
@@ -107,13 +109,15 @@ def _sizes_of_manifest(data: ManifestData, _checked: tuple[int, ...]) -> Sizes:
         answer_tokens = answer / max(1.0, num_turns) / CHARACTERS_PER_TOKEN + 1
         text_tokens[kind] = (question / max(1.0, num_turns) / CHARACTERS_PER_TOKEN + answer_tokens, answer_tokens)
         turns[kind] = num_turns / max(1, len(of_kind))
-    albums = np.bincount(index.media_of_records()[0], minlength=len(index))[index.of_kind("multi_image")]
+    num_media = np.bincount(index.media_of_records()[0], minlength=len(index))
+    albums, videos = (num_media[index.of_kind(kind)] for kind in ("multi_image", "video"))
     durations, how = video_durations(index, load_facts(folder, cache))
     return Sizes(
         video_s=_quantiles(durations),
         text_tokens=text_tokens,
         turns=turns,
         images=float(albums.mean()) if len(albums) else 0.0,
+        videos=float(videos.mean()) if len(videos) else 1.0,
         dialogues=dialogue_lengths(index),
         note=f"{folder.name}: text tokens are estimated at {CHARACTERS_PER_TOKEN:g} characters each{how}",
     )

@@ -79,7 +79,7 @@ def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: 
         design: the design.
         data: sizes of the data.
         kind: the kind of sample.
-        seconds: duration of a video; not used for other kinds.
+        seconds: duration of each of its videos; not used for other kinds.
         stage: limits the questions per sample.
     """
     tokens, target_tokens = data.text_tokens[kind]
@@ -90,7 +90,7 @@ def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: 
     if kind == "text":
         return Load(clips=0, visual=0, text=text, targets=targets, frame_side=side)
     if kind == "video":
-        clips = num_clips(seconds, design.sampling, design.clip_frames)
+        clips = data.videos * num_clips(seconds, design.sampling, design.clip_frames)
         extra += data.timestamp_tokens * design.integration.timestamps
         return Load(
             clips=clips,

@@ -20,6 +20,8 @@ MAX_REASONS = 3
 def video_durations(index: TrainingIndex, facts: MediaFacts | None) -> tuple[NDArray[np.float64], str]:
     """Durations of training videos in seconds, and a note on their source, which is empty if all are exact.
 
+    A record of several videos counts as their mean duration.
+
     Args:
         index: the training samples.
         facts: results of the last check of the media; a measured duration counts before one that the record states.
@@ -64,16 +66,15 @@ def _bad(index: TrainingIndex, facts: MediaFacts | None) -> NDArray[np.int64]:
 
 
 def _measured(index: TrainingIndex, facts: MediaFacts) -> NDArray[np.float64]:
-    """Duration of each record, summed over several videos; NaN without media, or if one was not measured."""
+    """Duration of each record, the mean of several videos; NaN without media, or if one was not measured."""
     positions, media = index.media_of_records()
-    seconds = np.full(len(index), np.nan)
-    seconds[np.unique(positions)] = 0.0
-    np.add.at(seconds, positions, facts.durations(media))
-    return seconds
+    counts = np.bincount(positions, minlength=len(index))
+    sums = np.bincount(positions, weights=facts.durations(media), minlength=len(index))
+    return np.divide(sums, counts, out=np.full(len(index), np.nan), where=counts > 0)
 
 
 def _open(index: TrainingIndex, positions: list[int]) -> tuple[dict[int, float], list[str]]:
-    """Durations of the videos of some records, and why others could not be opened."""
+    """Durations of the videos of some records (their mean), and why others could not be opened."""
     from models.video import Decoder, OnDemand, VideoError, duration
 
     opened: dict[int, float] = {}
@@ -84,7 +85,7 @@ def _open(index: TrainingIndex, positions: list[int]) -> tuple[dict[int, float],
         source = OnDemand(index.manifest.parent, decoder, None)
         for position in positions:
             try:
-                opened[position] = sum(duration(source.times(medium)) for medium in index[position].media)
+                opened[position] = float(np.mean([duration(source.times(one)) for one in index[position].media]))
             except VideoError as error:
                 bad.append(f"{error.path.relative_to(index.manifest.parent)} ({error.reason})")
             except RuntimeError as error:  # no decoder here; trials may run on another machine

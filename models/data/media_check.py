@@ -154,10 +154,10 @@ def _results(folder: Path, changed: Sequence[tuple[str, Signature]], workers: in
 
 def _check(folder: Path, encoded: str, signature: Signature, decoder: Decoder) -> CheckedMedium:
     medium = decode_medium(encoded)
-    path, (size, mtime_ns) = medium.path, signature
+    path, (size, changed_ns) = medium.path, signature
 
     def unreadable(reason: str) -> CheckedMedium:
-        return CheckedMedium(medium=encoded, path=path, size=size, mtime_ns=mtime_ns, reason=reason)
+        return CheckedMedium(medium=encoded, path=path, size=size, changed_ns=changed_ns, reason=reason)
 
     if signature == ABSENT:
         return unreadable("does not exist")
@@ -168,4 +168,4 @@ def _check(folder: Path, encoded: str, signature: Signature, decoder: Decoder) -
     except OSError as error:
         return unreadable(error.strerror or str(error))
     columns = {name: facts[name] for name in ("reader", "frames", "duration_s", "width", "height", "codec")}
-    return CheckedMedium(medium=encoded, path=path, size=size, mtime_ns=mtime_ns, reason=None, **columns)
+    return CheckedMedium(medium=encoded, path=path, size=size, changed_ns=changed_ns, reason=None, **columns)

@@ -35,7 +35,7 @@ class Signature(NamedTuple):
 
     size: int
     """Bytes; for a folder of frames their sum."""
-    mtime_ns: int
+    changed_ns: int
     """For a folder of frames that of the latest."""
 
 
@@ -48,7 +48,7 @@ class CheckedMedium:
     path: str
     """Path relative to the data folder, for people who read the table."""
     size: int
-    mtime_ns: int
+    changed_ns: int
     reason: str | None
     """Why it cannot be read; None if it can."""
     reader: str | None = None
@@ -61,10 +61,10 @@ class CheckedMedium:
     @property
     def signature(self) -> Signature:
         """Signature of the content that was read."""
-        return Signature(self.size, self.mtime_ns)
+        return Signature(self.size, self.changed_ns)
 
 
-_TYPES = {"size": pa.int64(), "mtime_ns": pa.int64(), "frames": pa.int64(), "width": pa.int32(), "height": pa.int32()}
+_TYPES = {"size": pa.int64(), "changed_ns": pa.int64(), "frames": pa.int64(), "width": pa.int32(), "height": pa.int32()}
 _SCHEMA = pa.schema(
     [
         (field.name, pa.float64() if field.name == "duration_s" else _TYPES.get(field.name, pa.large_string()))
@@ -81,7 +81,7 @@ def signature_of(folder: Path, medium: Medium) -> Signature:
         stats = [one.stat() for one in paths]
     except OSError:
         return Signature(*ABSENT)
-    latest = max((stat.st_mtime_ns for stat in stats), default=0)
+    latest = max((max(stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats), default=0)
     return Signature(sum(stat.st_size for stat in stats), latest)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
 
@@ -21,6 +21,10 @@ Scoring = Literal["letters", "text"]
 own text with the end of the turn."""
 Reduce = Literal["sum", "mean"]
 """Which log-likelihood of an option's text decides: summed over its tokens, or their mean."""
+
+
+DEFAULT_INSTRUCTION = "Answer with the option's letter from the given choices directly."
+"""The line after the options that LLaVA and lmms-eval write."""
 
 
 class TinyData(Part):
@@ -61,7 +65,7 @@ class ManifestData(Part):
     """How options are scored: by their letters, after a list of all options, or by their own text."""
     reduce: Reduce = "sum"
     """With `scoring: text`, whether the sum over an option's tokens decides or their mean."""
-    instruction: str = "Answer with the option's letter from the given choices directly."
+    instruction: str = DEFAULT_INSTRUCTION
     """With `scoring: letters`, the line after the list of options (that of LLaVA and lmms-eval); no line if empty."""
     max_side: int | None = Field(default=720, ge=16)
     """Pixels of the longer side at which frames are read: larger ones are scaled down, and every encoder resizes from
@@ -76,12 +80,14 @@ class ManifestData(Part):
     @classmethod
     def _read_percent(cls, data: Any) -> Any:
         """`max_bad` may be written as a percentage, which YAML reads as text."""
-        text = data.get("max_bad") if isinstance(data, Mapping) else None
-        if not isinstance(text, str):
-            return data
-        if (match := _PERCENT.fullmatch(text)) is None:
-            raise ValueError(f"max_bad must be a percentage such as 0.5% or a share such as 0.005, not {text!r}")
-        return {**data, "max_bad": float(Decimal(match[1]) / 100)}
+
+    @model_validator(mode="after")
+    def _refuse_keys_without_effect(self) -> Self:
+        if self.scoring == "letters" and self.reduce != "sum":
+            raise ValueError("`reduce: mean` needs `scoring: text`: a letter has one score, which nothing reduces")
+        if self.scoring == "text" and self.instruction not in ("", DEFAULT_INSTRUCTION):
+            raise ValueError("`instruction` needs `scoring: letters`: with `text` no options and no instruction are shown")
+        return self
 
 
 class AssumedData(Part):

@@ -48,7 +48,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
-        return Image.fromarray(_scaled(image)).convert("RGB")
+        gray = _scaled(image)
+        if (transparent := image.info.get("transparency")) is not None:  # one value of gray, which Pillow passes over
+            gray[np.asarray(image) == transparent] = BACKGROUND[0]
+        return Image.fromarray(gray).convert("RGB")
     if image.mode in ("I", "F"):
         raise RefusedError("has pixels of 32 bits, whose range is not defined; save it with 8 or 16 bits")
     if image.has_transparency_data:

@@ -24,6 +24,10 @@ def abbreviated(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
+WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes that DistributedDataParallel and torch.compile put before all names."""
+
+
 def misfit(*, missing: Sequence[str], mismatched: Sequence[str], unexpected: Sequence[str]) -> str | None:
     """What is wrong with the tensors of a file, after "the file ..."; None if nothing is.
 
@@ -32,6 +36,10 @@ def misfit(*, missing: Sequence[str], mismatched: Sequence[str], unexpected: Seq
         mismatched: names with both shapes, where they differ.
         unexpected: names of the file that the model does not have.
     """
+    if missing and unexpected:
+        wrapper = next((one for one in WRAPPERS if all(name.startswith(one) for name in unexpected)), None)
+        fix = f"; save it without {wrapper!r} before its names" if wrapper else ""
+        return f"lacks {abbreviated(missing)}, and has {abbreviated(unexpected)} instead{fix}"
     for what, names in (
         ("lacks", missing),
         ("has another shape for", mismatched),

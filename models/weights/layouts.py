@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from models.weights.errors import CheckpointError
+from models.weights.errors import WRAPPERS, CheckpointError
 from models.weights.locations import locate
 
 Entry = TypeVar("Entry")
@@ -81,6 +81,8 @@ def find_local(weights: str, layout: Layout) -> Path | None:
 def tower_part(content: Mapping[str, Any], layout: Layout, kind: type[Entry], path: Path) -> dict[str, Entry]:
     """The tower's part of a file's content, under the tower's own names.
 
+    Weights under `state_dict`, and names that all begin with a wrapper's prefix, are those of a training script.
+
     Args:
         content: the file's content.
         layout: the family's layout.
@@ -90,15 +92,19 @@ def tower_part(content: Mapping[str, Any], layout: Layout, kind: type[Entry], pa
     Raises:
         CheckpointError: nothing in it belongs to such a tower.
     """
-    for name in layout.containers:
+    for name in ("state_dict", *layout.containers):
         if isinstance(content.get(name), Mapping):
             content = content[name]
             break
     tensors = {key: value for key, value in content.items() if isinstance(value, kind)}
+    for wrapper in WRAPPERS:
+        if tensors and all(key.startswith(wrapper) for key in tensors):
+            tensors = {key.removeprefix(wrapper): value for key, value in tensors.items()}
     prefix = next((p for p in layout.prefixes if any(key.startswith(p) for key in tensors)), None)
     if prefix is None:
-        names = ", ".join(sorted(tensors)[:3]) or "no tensor"
-        raise CheckpointError(f"{path} has nothing under {' or '.join(layout.prefixes)}; it has {names}")
+        names = ", ".join(sorted(tensors)[:3]) or f"no tensor under {', '.join(sorted(content)[:3]) or 'any name'}"
+        expected = " or ".join(repr(one) for one in layout.prefixes if one)
+        raise CheckpointError(f"{path} has no name that begins with {expected}; it has {names}")
     own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     return {
         key: value
