@@ -113,7 +113,8 @@ def accumulate(
     for rows in batch:
         micro_batch = corpus.collate(rows)
         loss = model.loss(micro_batch.to(device)) * (len(micro_batch.targets_K) / targets)
-        loss.backward()
+        if loss.requires_grad:  # not with the LLM frozen, if `max_questions` leaves out the turns with all media
+            loss.backward()
         total += loss.item()
         positions += micro_batch.ids_BL.numel()
         padding += micro_batch.padding * micro_batch.ids_BL.numel()

@@ -214,6 +214,22 @@ def test_max_questions_draws_independent_questions_again_and_takes_the_first_of_
     assert len(set(drawn)) == 12, "every pair in every order"
 
 
+def test_a_video_in_a_turn_that_max_questions_leaves_out_is_in_no_row(model, corpus):
+    late = TrainingSample("l", "video", (CLIP,), (Turn((FIRST,), "two"), Turn((0, LAST), "four")), False)
+    stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3), max_questions=1)
+    trial = config(design=DESIGN.model_copy(update={"schedule": (stage,)}), samples=2)
+    (step,) = train(model, trial, with_design(replace(corpus, train=[late]), trial.design), CPU)
+    assert np.isfinite(step.loss)
+
+
+def test_several_videos_of_a_sample_are_trained_on(model, corpus):
+    pair = TrainingSample("p", "video", (CLIP, CLIP), (Turn((0, FIRST, 1, LAST), "two"),), False)
+    stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3))
+    trial = config(design=DESIGN.model_copy(update={"schedule": (stage,)}), samples=2)
+    (step,) = train(model, trial, with_design(replace(corpus, train=[pair]), trial.design), CPU)
+    assert np.isfinite(step.loss)
+
+
 def test_what_max_questions_leaves_out_of_dialogues_is_counted():
     lengths = dialogue_lengths([TEXT, TEXT, replace(TEXT, turns=TEXT.turns * 3), VIDEO, PAIR])
 
