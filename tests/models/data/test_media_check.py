@@ -207,6 +207,17 @@ def test_test_items_have_the_same_limit(folder: Path):
     assert [item.media[0].path for item in open_records(folder, cache, 0.34).test] == ["v0.mp4", "v1.mp4"]
 
 
+def test_a_damaged_table_is_written_anew_by_the_next_check(folder: Path):
+    check(folder)
+    cache = folder.parent / "cache"
+    facts = load_facts(folder, cache)
+    facts.file.write_bytes(facts.file.read_bytes()[:100])
+    with pytest.raises(ManifestError, match="have not been read yet; type: ablate check"):
+        open_records(folder, cache, 0.2)
+    check(folder)
+    assert open_records(folder, cache, 0.2).digest != ""
+
+
 def test_a_limit_that_is_just_reached_holds_in_spite_of_rounding(folder: Path):
     write_test(folder, ["v2.mp4"] * 29 + ["v0.mp4"] * 71)  # 0.29 * 100 < 29
     check(folder)
