@@ -149,17 +149,21 @@ class Corpus:
         return collate(rows, clips=self.visual.read(clips), images=self.visual.read(images))
 
     def _check_declared(self, samples: list[TrainingSample], rows: list[Row]) -> None:
-        """Check that rows have as many clips and visual tokens as the plan computes from the config."""
+        """Check that rows have as many clips and visual tokens as the plan computes from the config.
+
+        Media in turns that `max_questions` leaves out are in no row.
+        """
         for training_sample, row in zip(samples, rows, strict=True):
             if training_sample.kind != "video":
                 continue
-            duration_s = duration(self.visual.frames.times(training_sample.media[0]))
-            declared = num_clips(duration_s, self.design.sampling, self.design.clip_frames)
+            durations = [duration(self.visual.frames.times(one.medium)) for one in row.visual]
+            declared = sum(num_clips(one, self.design.sampling, self.design.clip_frames) for one in durations)
             tokens = declared * self.design.tokens_per_clip
             observed = (sum(len(one.clips) for one in row.visual), row.count(VIDEO_TOKEN))
             if observed != (declared, tokens):
+                paths = ", ".join(one.medium.path for one in row.visual)
                 raise ValueError(
-                    f"{training_sample.media[0].path}: declared {declared} clips and {tokens} video tokens, "
+                    f"{paths}: declared {declared} clips and {tokens} video tokens, "
                     f"observed {observed[0]} and {observed[1]}"
                 )
 

@@ -121,13 +121,16 @@ class MediaFacts:
 
 
 def load_facts(folder: Path, cache: Path) -> MediaFacts | None:
-    """The newest facts about a data folder; None before its first check."""
+    """The newest facts about a data folder; None before its first check, or if their file is damaged."""
     files = [store / _name("parquet") for store in _stores(folder, cache)]
     files = [file for file in files if file.is_file()]
     if not files:
         return None
     newest = max(files, key=lambda file: file.stat().st_mtime_ns)
-    return MediaFacts(folder, newest, pq.read_table(newest, schema=_SCHEMA))
+    try:
+        return MediaFacts(folder, newest, pq.read_table(newest, schema=_SCHEMA))
+    except pa.ArrowInvalid:  # such as a copy that was cut short; the next check writes it anew
+        return None
 
 
 def facts_stamp(folder: Path, cache: Path) -> tuple[int, ...]:

@@ -30,6 +30,9 @@ from models.data.manifest import ManifestError
 from models.data.media_facts import MediaFacts, facts_stamp, load_facts
 from models.data.presence import refuse_missing
 
+ROUNDING = 1e-6
+"""Records by which rounding may lower the limit: 29% of 100 records are 28.999999999999996 in floating point."""
+
 
 @dataclass(frozen=True)
 class BadRecord:
@@ -86,7 +89,8 @@ def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad:
         max_bad: largest share of the training samples, and of the test items, that may be skipped.
 
     Raises:
-        ManifestError: media have not been checked, have changed since, or more records use bad media than allowed.
+        ManifestError: media have not been checked, have changed since, or more records use bad media than allowed, or
+            all records do.
     """
     folder = train.manifest.parent
     command = f"ablate check {folder}"
@@ -108,13 +112,22 @@ def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad:
                 f"{decode_medium(changed[0]).path}; type: {command}"
             )
         skipped = tuple(sorted({int(index.numbers[position]) for position in positions}))
-        if len(skipped) > max_bad * len(index):
-            raise ManifestError(
-                f"{len(skipped)} of {len(index)} records ({_percent(len(skipped) / len(index))}) of {index.manifest} "
-                f"use media that cannot be read, but max_bad is {_percent(max_bad)}; {command} lists them"
-            )
+        _check_limit(index, len(skipped), max_bad, command)
         numbers.append(skipped)
     return Skipped(*numbers)
+
+
+def _check_limit(index: ManifestIndex[Any], number: int, max_bad: float, command: str) -> None:
+    """Refuse to skip all records of a manifest, or more than the limit allows."""
+    if number == len(index):
+        raise ManifestError(
+            f"all {number} records of {index.manifest} use media that cannot be read; {command} lists them"
+        )
+    if number > max_bad * len(index) + ROUNDING:
+        raise ManifestError(
+            f"{number} of {len(index)} records ({_percent(number / len(index))}) of {index.manifest} "
+            f"use media that cannot be read, but max_bad is {_percent(max_bad)}; {command} lists them"
+        )
 
 
 @lru_cache(maxsize=64)

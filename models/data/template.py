@@ -74,6 +74,7 @@ class Prompter:
         # A space at the end belongs to the answer: " A" is one token of most tokenizers, and " ", "A" never in a text.
         self._lead = closing[len(closing.rstrip(" ")) :]
         self._closing = self._text.template(closing.rstrip(" "))
+        self._continues = self._text.continues(closing.rstrip(" "), self._lead + LETTERS[0])
         self._end = self._text.template(end)
         if not end:
             self._refuse("puts nothing behind an answer, so its end can be neither learned nor scored")
@@ -184,7 +185,7 @@ class Prompter:
 
     def answer_ids(self, answer: str) -> list[int]:
         """Token ids of an answer, including the end of the assistant's turn."""
-        return self._text.user_then(self._lead + answer.strip(), self._end)
+        return self._text.user_then(self._lead + answer.strip(), self._end, continues=self._continues)
 
     def training_branches(self, sample: TrainingSample, turns: Sequence[int], media: Media) -> list[Branch]:
         """Branches of a conversation: one for each turn if turns are independent, else one for all turns.

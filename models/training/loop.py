@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from models.architecture import VideoLMM
 from models.costs import POSITIONS_PER_MICRO_BATCH
 from models.data import Corpus, Row
-from models.design import TrialConfig
+from models.design import LearningRates, Stage, TrialConfig
 from models.ladder import rates_of
 from models.training.optimizers import make_optimizers, warmup_cosine
 from models.training.parts import freeze, train_mode
@@ -41,7 +41,10 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
     Raises:
         DivergedError: the loss is NaN or infinite.
         ManifestError: a stage's mix has a share of a kind of sample that the data do not contain.
+        ValueError: Muon does not know the matrices of a fused layer that learns in some stage.
     """
+    for stage in config.design.schedule:  # what a later stage would refuse is refused before the first step
+        _frozen_with_optimizers(model, config, stage)
     total = sum(stage.steps(config.samples) for stage in config.design.schedule)
     for index in range(len(config.design.schedule)):
         key = START_CACHE.key(config, index, device)
@@ -65,9 +68,7 @@ def _train_stage(
     stage, counts = schedule[index], [stage.steps(config.samples) for stage in schedule]
     done = sum(counts[:index])
     samples = sum(steps * earlier.batch for steps, earlier in zip(counts[:index], schedule, strict=False))
-    lr = rates_of(config, stage)
-    freeze(model, lr)
-    optimizers = make_optimizers(model, optimizer_config, lr)
+    lr, optimizers = _frozen_with_optimizers(model, config, stage)
     schedulers = [warmup_cosine(o, counts[index], optimizer_config.warmup) for o in optimizers]
     rng = np.random.default_rng([config.seed, index])
     batches = corpus.batches(stage, counts[index], rng, POSITIONS_PER_MICRO_BATCH[device.type])
@@ -93,6 +94,15 @@ def _train_stage(
         )
 
 
+def _frozen_with_optimizers(
+    model: VideoLMM, config: TrialConfig, stage: Stage
+) -> tuple[LearningRates, list[torch.optim.Optimizer]]:
+    """Freeze the parts that do not learn in a stage; its learning rates, and the optimizers of the others."""
+    lr = rates_of(config, stage)
+    freeze(model, lr)
+    return lr, make_optimizers(model, config.design.optimizer, lr)
+
+
 def _update(optimizers: list[torch.optim.Optimizer], schedulers: list[LambdaLR]) -> None:
     for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
         optimizer.step()
@@ -113,7 +123,8 @@ def accumulate(
     for rows in batch:
         micro_batch = corpus.collate(rows)
         loss = model.loss(micro_batch.to(device)) * (len(micro_batch.targets_K) / targets)
-        loss.backward()
+        if loss.requires_grad:  # not with the LLM frozen, if `max_questions` leaves out the turns with all media
+            loss.backward()
         total += loss.item()
         positions += micro_batch.ids_BL.numel()
         padding += micro_batch.padding * micro_batch.ids_BL.numel()

@@ -207,6 +207,30 @@ def test_test_items_have_the_same_limit(folder: Path):
     assert [item.media[0].path for item in open_records(folder, cache, 0.34).test] == ["v0.mp4", "v1.mp4"]
 
 
+def test_a_damaged_table_is_written_anew_by_the_next_check(folder: Path):
+    check(folder)
+    cache = folder.parent / "cache"
+    facts = load_facts(folder, cache)
+    facts.file.write_bytes(facts.file.read_bytes()[:100])
+    with pytest.raises(ManifestError, match="have not been read yet; type: ablate check"):
+        open_records(folder, cache, 0.2)
+    check(folder)
+    assert open_records(folder, cache, 0.2).digest != ""
+
+
+def test_a_limit_that_is_just_reached_holds_in_spite_of_rounding(folder: Path):
+    write_test(folder, ["v2.mp4"] * 29 + ["v0.mp4"] * 71)  # 0.29 * 100 < 29
+    check(folder)
+    assert len(open_records(folder, folder.parent / "cache", 0.29).test) == 71
+
+
+def test_a_manifest_of_bad_records_alone_is_refused_under_any_limit(folder: Path):
+    write_test(folder, ["v2.mp4", "v2.mp4"])
+    check(folder)
+    with pytest.raises(ManifestError, match=r"all 2 records of .*test\.json use media that cannot be read"):
+        open_records(folder, folder.parent / "cache", 1.0)
+
+
 def test_the_list_changes_with_the_media_and_with_nothing_else(folder: Path):
     cache = folder.parent / "cache"
     check(folder)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    FalconConfig,
     GPT2Config,
     LlamaConfig,
     Qwen2Config,
@@ -214,6 +215,22 @@ def test_max_questions_draws_independent_questions_again_and_takes_the_first_of_
     assert len(set(drawn)) == 12, "every pair in every order"
 
 
+def test_a_video_in_a_turn_that_max_questions_leaves_out_is_in_no_row(model, corpus):
+    late = TrainingSample("l", "video", (CLIP,), (Turn((FIRST,), "two"), Turn((0, LAST), "four")), False)
+    stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3), max_questions=1)
+    trial = config(design=DESIGN.model_copy(update={"schedule": (stage,)}), samples=2)
+    (step,) = train(model, trial, with_design(replace(corpus, train=[late]), trial.design), CPU)
+    assert np.isfinite(step.loss)
+
+
+def test_several_videos_of_a_sample_are_trained_on(model, corpus):
+    pair = TrainingSample("p", "video", (CLIP, CLIP), (Turn((0, FIRST, 1, LAST), "two"),), False)
+    stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3))
+    trial = config(design=DESIGN.model_copy(update={"schedule": (stage,)}), samples=2)
+    (step,) = train(model, trial, with_design(replace(corpus, train=[pair]), trial.design), CPU)
+    assert np.isfinite(step.loss)
+
+
 def test_what_max_questions_leaves_out_of_dialogues_is_counted():
     lengths = dialogue_lengths([TEXT, TEXT, replace(TEXT, turns=TEXT.turns * 3), VIDEO, PAIR])
 
@@ -295,6 +312,16 @@ def test_muon_trains_a_connector_of_convolutions(model, corpus):
     list(train(model, config(design=design, samples=2), with_design(corpus, design), CPU))
     update = (model.resampler.rise.weight - before).square().mean().sqrt() / 1e-2
     assert 0.1 < update < 0.25, "AdamW's first update would have a root mean square of 1"
+
+
+def test_what_muon_refuses_in_a_later_stage_is_refused_before_the_first_step(model, corpus):
+    falcon = FalconConfig(vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2)
+    model.llm = AutoModelForCausalLM.from_config(falcon)
+    first = Stage(name="a", share=0.5, batch=2, mix=Mix(image=1.0), lr=LearningRates(connector=1e-3))
+    second = first.model_copy(update={"name": "b", "lr": LearningRates(llm=1e-3)})
+    design = DESIGN.model_copy(update={"schedule": (first, second), "optimizer": Muon(kind="muon")})
+    with pytest.raises(ValueError, match="query_key_value.*take `optimizer: {kind: adamw}`"):
+        next(train(model, config(design=design, samples=4), with_design(corpus, design), CPU))
 
 
 def test_a_frozen_part_computes_as_in_evaluation(model):
