@@ -13,7 +13,7 @@ from ablate.spec import SweepSpec, Trial
 from models.data import ManifestError, decode_medium, load_facts, open_records, open_test, open_training
 from models.design import CustomEncoder, ManifestData
 from models.ladder import scale_card_of
-from models.weights import UncountedError, locate
+from models.weights import UncountedError, is_shipped, locate
 
 MAX_NAMES = 3
 """Most media that a warning names."""
@@ -52,7 +52,8 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
 
     Raises:
         UsageError: a manifest is missing or wrong.
-        SpecError: a stage's mix has a kind of sample that the manifest lacks.
+        SpecError: a stage's mix has a kind of sample that the manifest lacks, or the embedded LLMs are to choose among
+            letters, which their tokenizer does not have.
     """
     kinds: dict[ManifestData, set[str]] = {}
     for trial in trials:
@@ -65,6 +66,12 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
                 kinds[data] = _kinds_of(data)
         except ManifestError as error:
             raise UsageError(str(error)) from None
+        if data.scoring == "letters" and is_shipped(scale_card_of(trial.config).llm):
+            raise spec.source.error(
+                (),
+                f"{trial.label}: the embedded LLMs know no letters to choose among: set `data.scoring: text` (with their "
+                "hundred words), or take another LLM as a scale",
+            )
         for stage in design.schedule:
             mix_kinds = {kind for kind, share in design.mix_of(stage).model_dump().items() if share}
             if lacking := sorted(mix_kinds - kinds[data]):

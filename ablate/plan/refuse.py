@@ -44,5 +44,19 @@ def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -
         )
 
 
+def refuse_several_gpus(plan: Plan) -> None:
+    """Refuse to run trials on several GPUs, which this version would reserve and not use.
+
+    Raises:
+        UsageError: the message names the fix.
+    """
+    several = next((p for p in plan.missing if p.gpus > 1), None)
+    if several is not None:
+        raise UsageError(
+            f"{several.trial.label} asks for {several.gpus:g} GPUs, but `ablate sweep` so far trains each trial on one: "
+            f"set `resources: {{gpus: 1}}` in {plan.spec.source.path}"
+        )
+
+
 def _listed(resources: dict[str, float]) -> str:
     return ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())

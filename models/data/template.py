@@ -219,6 +219,15 @@ class Prompter:
             ids += answer_ids
         return Branch(tuple(ids), tuple(targets))
 
+    def _scored_ids(self, option: str) -> list[int]:
+        """Token ids of an option up to the token that ends the turn.
+
+        What a template writes behind that token, mostly a line break, is near certain and would raise the mean of short
+        options most.
+        """
+        ids = self.answer_ids(option)
+        return ids[: len(ids) - max(0, len(self._end.ids) - 1)]
+
     def option_branches(self, question: Question, text: Text, media: Media) -> Options:
         """The options of a question: their letters, or their texts with the end of the assistant's turn.
 
@@ -237,7 +246,7 @@ class Prompter:
             text = with_options(text, question.options, self._instruction)
             answers = [self.answer_ids(letter) for letter in LETTERS[: len(question.options)]]
         else:
-            answers = [self.answer_ids(option) for option in question.options]
+            answers = [self._scored_ids(option) for option in question.options]
             self._refuse_equal(question.options, answers, f"question {question.id}")
         ids = tuple(self.question_ids(text, media))
         if self._scoring == "letters" and _differ_in_first(answers):

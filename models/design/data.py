@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
@@ -86,7 +84,9 @@ class ManifestData(Part):
         if self.scoring == "letters" and self.reduce != "sum":
             raise ValueError("`reduce: mean` needs `scoring: text`: a letter has one score, which nothing reduces")
         if self.scoring == "text" and self.instruction not in ("", DEFAULT_INSTRUCTION):
-            raise ValueError("`instruction` needs `scoring: letters`: with `text` no options and no instruction are shown")
+            raise ValueError(
+                "`instruction` needs `scoring: letters`: with `text` no options and no instruction are shown"
+            )
         return self
 
 

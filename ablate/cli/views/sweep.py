@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ablate.cli.views.out import ERR, OUT, print_json
 from ablate.cli.views.plan import counts
 from ablate.cli.views.ranking import print_rankings, ranking_rows
-from ablate.plan import Plan, refuse_assumed, refuse_infeasible
+from ablate.plan import Plan, refuse_assumed, refuse_infeasible, refuse_several_gpus
 
 if TYPE_CHECKING:
     from ablate.run import Outcome
@@ -28,6 +28,7 @@ def run_and_show(
     refuse_assumed(plan)
     if address is None:
         refuse_infeasible(plan)
+    refuse_several_gpus(plan)
     ERR.print(counts(plan))
     for warning in plan.warnings:
         ERR.print(f"note: {warning}", style="yellow")

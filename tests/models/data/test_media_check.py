@@ -82,6 +82,7 @@ def test_all_media_are_read_and_all_bad_ones_are_named(folder: Path):
     facts, number = check(folder, progress.append)
     assert number == 6
     assert (progress[-1].done, progress[-1].total, progress[-1].bad, progress[-1].seconds_left) == (6, 6, 2, 0)
+    assert all(one.seconds_left > 0 for one in progress if 0 < one.done < one.total)
     rows = {row.path: row for row in facts.rows()}
     assert sorted(path for path, row in rows.items() if row.reason) == ["no.png", "v2.mp4"]
     assert "truncated" in rows["v2.mp4"].reason

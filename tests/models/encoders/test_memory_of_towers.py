@@ -96,8 +96,9 @@ def test_portions_do_not_change_features(frames: int, tmp_path: Path):
     torch.testing.assert_close(portioned, whole.detach(), atol=1e-5, rtol=1e-5)
 
 
-def test_features_keep_the_dtype_of_the_tower(tmp_path: Path):
-    combined = CombinedEncoder([deep_siglip(tmp_path, 3), deep_siglip(tmp_path, 4)])
+@pytest.mark.parametrize("learns", [True, False], ids=["learns", "frozen"])
+def test_features_keep_the_dtype_of_the_tower(learns: bool, tmp_path: Path):
+    combined = CombinedEncoder([deep_siglip(tmp_path, 3), deep_siglip(tmp_path, 4)]).requires_grad_(learns)
     visual = visual_of(combined, [torch.zeros(2, 1, 20, 30, 3, dtype=torch.uint8)] * 2)
     assert combined(visual).dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):

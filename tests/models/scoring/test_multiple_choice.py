@@ -138,7 +138,7 @@ def by_hand(text: str, answer: str) -> list[float]:
 
 def test_an_options_text_is_scored_with_the_end_of_its_turn():
     outcome = answered(COLORS)
-    expected = [by_hand("Which color?", f"{option}<|im_end|>\n") for option in COLORS]
+    expected = [by_hand("Which color?", f"{option}<|im_end|>") for option in COLORS]
     assert outcome["log_likelihoods"] == pytest.approx([sum(one) for one in expected], abs=1e-3)
     assert outcome["num_tokens"] == [len(one) for one in expected]
     assert outcome["predicted"] == int(np.argmax([sum(one) for one in expected]))

@@ -49,6 +49,7 @@ from models.encoders.siglip import SiglipEncoder
 from models.presets import PRESETS
 from models.training import DivergedError, freeze, make_optimizers, train, train_mode
 from models.training.loop import accumulate
+from models.training.optimizers import warmup_cosine
 from models.training.shared_starts import StartCache, Step
 from models.video import Medium, Stored
 from models.weights import locate_tokenizer
@@ -449,3 +450,33 @@ def test_a_handful_of_samples_is_of_kinds_that_have_a_share(count: int, seed: in
 def test_a_mix_with_a_kind_that_the_data_do_not_contain_is_refused():
     with pytest.raises(ManifestError, match="asks for 20% image, but train.json has no image record"):
         draw([VIDEO, TEXT], Mix(text=0.1, image=0.2, video=0.7), 10, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup", "rates"), [(4, 0.5, [0.5, 1.0, 1.0, 0.5]), (5, 0.0, [1, 1, 0.854, 0.5, 0.146])]
+)
+def test_the_learning_rate_rises_and_falls_as_a_cosine(steps: int, warmup: float, rates: list[float]):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = warmup_cosine(optimizer, steps, warmup)
+    observed = []
+    for _ in range(steps):
+        observed.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert observed == pytest.approx(rates, abs=1e-3)
+
+
+def test_the_gradient_of_all_parameters_together_is_clipped(model, corpus, monkeypatch):
+    norms: list[float] = []
+
+    def observed(optimizers: list[torch.optim.Optimizer], schedulers: object) -> None:
+        gradients = [
+            p.grad for o in optimizers for group in o.param_groups for p in group["params"] if p.grad is not None
+        ]
+        norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+
+    monkeypatch.setattr("models.training.loop._update", observed)
+    design = DESIGN.model_copy(update={"optimizer": AdamW(kind="adamw", grad_clip=1e-3)})
+    list(train(model, config(design=design, samples=32), with_design(corpus, design), CPU))
+    assert norms
+    assert norms == pytest.approx([1e-3] * len(norms), rel=1e-3)

@@ -86,6 +86,14 @@ def test_a_transparent_colour_of_a_png(tmp_path):
     assert (read_image(tmp_path / "a.png") == 255).all()
 
 
+def test_a_transparent_value_of_16_bit_gray(tmp_path):
+    gray = np.full((4, 4), 60_000, np.uint16)
+    gray[:, :2] = 1234
+    Image.fromarray(gray).save(tmp_path / "a.png", transparency=1234)
+    assert (read_image(tmp_path / "a.png")[:, :2] == 255).all()
+    assert (read_image(tmp_path / "a.png")[:, 2:] == 233).all()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("mode", ["RGB", "I;16"])
 def test_exif_orientation(tmp_path, orientation, mode):
