@@ -125,6 +125,14 @@ def test_an_index_is_made_once_for_each_content(tmp_path: Path):
     assert [sample.kind for sample in open_training(folder, cache)] == ["text", "video"]
 
 
+def test_an_index_is_of_the_content_that_the_key_has(tmp_path: Path):
+    folder, cache = write(tmp_path, ["video", "text"]), tmp_path / "cache"
+    for kinds in (["video", "text"], ["text", "video"]):  # the same size
+        write(folder, kinds)
+        os.utime(folder / "train.json", ns=(1, 1))  # as `cp -p` and `rsync -t` do
+        assert [sample.kind for sample in open_training(folder, cache)] == kinds
+
+
 def test_an_open_index_is_not_affected_by_a_new_manifest(tmp_path: Path):
     folder = write(tmp_path, ["video", "text"])
     samples = open_training(folder, tmp_path / "cache")
