@@ -25,8 +25,6 @@ from .manifest import TestItem as TestItem
 from .manifest import Text as Text
 from .manifest import TrainingSample as TrainingSample
 from .manifest import Turn as Turn
-from .manifest import load_test as load_test
-from .manifest import load_train as load_train
 from .media_check import CheckProgress as CheckProgress
 from .media_check import check_media as check_media
 from .media_facts import CheckedMedium as CheckedMedium

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from models.data.json_stream import JsonRecord, JsonStream
 from models.data.manifest import (
     Kind,
+    ManifestError,
     TestItem,
     TrainingSample,
-    check_ids,
     manifest_file,
     parse_item,
     parse_training,
@@ -158,8 +158,27 @@ def open_test(folder: Path, cache: Path, progress: Progress = lambda *_: None) -
         ManifestError: also if two items have the same id.
     """
     items = _open(manifest_file(folder, "test"), cache, parse_item, _test_row, progress)
-    check_ids(items.manifest, items.table["id"].to_pylist())
+    _check_ids(items.manifest, items.table["id"].to_pylist())
     return items
+
+
+def _check_ids(file: Path, ids: Iterable[str]) -> None:
+    """Check that test items have different ids: outcomes are counted by item.
+
+    Args:
+        file: the manifest, for messages.
+        ids: the ids of its items, in order.
+
+    Raises:
+        ManifestError: two items have the same id.
+    """
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(ids):
+        if (earlier := numbers.setdefault(name, number)) != number:
+            raise ManifestError(
+                f"{file}: record {number} has the id of record {earlier}, {name!r:.60}: give each item its own id, or "
+                "put all questions about a video into one item"
+            )
 
 
 def _training_row(sample: TrainingSample) -> dict[str, Any]:
