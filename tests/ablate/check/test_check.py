@@ -24,7 +24,7 @@ TALK = [{"from": "human", "value": "what"}, {"from": "gpt", "value": "a dog"}]
 SPEC = """study: mine
 base: tiny
 set:
-  data: {kind: manifest, benchmark: b, folder: data%s}
+  data: {kind: manifest, benchmark: b, folder: data, scoring: text%s}
   schedule: [{name: v, share: 1.0, batch: 4, mix: {video: 1.0}, lr: {connector: 1e-3}}]
 axes: {sampling.frames: [4, 8]}
 scales: [0.05M]
@@ -50,7 +50,7 @@ def study(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     shutil.copytree(videos, tmp_path / "data")
     records = [{"id": f"r{i}", "video": f"v{i}.mp4", "conversations": TALK} for i in range(10)]
     (tmp_path / "data/train.json").write_text(json.dumps(records))
-    question = {"question": "what", "options": ["dog", "cat"], "answer": 0, "category": "c"}
+    question = {"question": "what", "options": ["red", "blue"], "answer": 0, "category": "c"}
     (tmp_path / "data/test.json").write_text(json.dumps([{"video": "v0.mp4", "questions": [question]}]))
     write_spec(tmp_path, "")
     monkeypatch.chdir(tmp_path)
