@@ -7,7 +7,6 @@ trial is not affected if the manifest is edited while it runs.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from models.data.content import path_digest
 from models.data.json_stream import JsonRecord, JsonStream
 from models.data.manifest import (
     Kind,
@@ -57,7 +57,7 @@ _SCHEMA = pa.schema(
 )
 T = TypeVar("T", TrainingSample, TestItem)
 
-Progress = Callable[[Path, int, int], None]
+IndexProgress = Callable[[Path, int, int], None]
 """Receives a manifest that is being indexed, the bytes that have been read of it, and its size in bytes."""
 
 
@@ -137,7 +137,7 @@ TrainingIndex = ManifestIndex[TrainingSample]
 TestIndex = ManifestIndex[TestItem]
 
 
-def open_training(folder: Path, cache: Path, progress: Progress = lambda *_: None) -> TrainingIndex:
+def open_training(folder: Path, cache: Path, progress: IndexProgress = lambda *_: None) -> TrainingIndex:
     """The training samples of a data folder, from the index of its `train.json`, which is made first if necessary.
 
     Args:
@@ -151,7 +151,7 @@ def open_training(folder: Path, cache: Path, progress: Progress = lambda *_: Non
     return _open(manifest_file(folder, "train"), cache, parse_training, _training_row, progress)
 
 
-def open_test(folder: Path, cache: Path, progress: Progress = lambda *_: None) -> TestIndex:
+def open_test(folder: Path, cache: Path, progress: IndexProgress = lambda *_: None) -> TestIndex:
     """The test items of a data folder, from the index of its `test.json`: as `open_training`.
 
     Raises:
@@ -205,7 +205,7 @@ Parse = Callable[[Path, int, dict[str, Any]], T]
 RowOf = Callable[[T], dict[str, Any]]
 
 
-def _open(manifest: Path, cache: Path, parse: Parse[T], row_of: RowOf[T], progress: Progress) -> ManifestIndex[T]:
+def _open(manifest: Path, cache: Path, parse: Parse[T], row_of: RowOf[T], progress: IndexProgress) -> ManifestIndex[T]:
     store = cache / "manifests"
     digest = _digest(manifest, cache)
     if digest is None or not _arrow_file(store, manifest, digest).is_file():
@@ -231,7 +231,7 @@ def _arrow_file(store: Path, manifest: Path, digest: str) -> Path:
     return store / f"{manifest.stem}-{digest[:32]}-v{FORMAT}.arrow"
 
 
-def _index(store: Path, manifest: Path, parse: Parse[T], row_of: RowOf[T], progress: Progress) -> str:
+def _index(store: Path, manifest: Path, parse: Parse[T], row_of: RowOf[T], progress: IndexProgress) -> str:
     """Write the index of a manifest; returns the digest of the bytes that were read."""
     total = manifest.stat().st_size if manifest.exists() else 0
     stream = JsonStream(manifest, lambda size: progress(manifest, size, max(size, total)))
@@ -266,4 +266,4 @@ def _batches(stream: JsonStream, row: Callable[[JsonRecord], dict[str, Any]]) ->
 
 def _own_file(store: Path, manifest: Path, ending: str) -> Path:
     """A file for a manifest, by its path."""
-    return store / f"{hashlib.sha256(os.fsencode(manifest.resolve())).hexdigest()[:16]}{ending}"
+    return store / f"{path_digest(manifest)}{ending}"

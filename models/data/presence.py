@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from models.data.content import path_digest
 from models.data.index import ManifestIndex, decode_medium
 from models.data.manifest import ManifestError
 from models.video import Medium
@@ -24,8 +23,7 @@ def refuse_missing(index: ManifestIndex[Any], cache: Path) -> None:
         ManifestError: the message has the number of missing media and the first of them.
     """
     folder = index.manifest.parent
-    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    record = cache / "manifests" / f"{index.manifest.stem}-{index.digest[:32]}-in-{name}.present"
+    record = cache / "manifests" / f"{index.manifest.stem}-{index.digest[:32]}-in-{path_digest(folder)}.present"
     if record.is_file():
         return
     _check_media(folder, index.manifest, map(decode_medium, index.media()))

@@ -179,9 +179,7 @@ def _orientation(frame: Any) -> Orientation:
 
     try:
         matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    except (
-        ValueError
-    ):  # PyAV 18 fails for a frame with any data of a type that it does not know: only the angle is left
+    except ValueError:  # PyAV 18 fails if any data of the frame have a type that it does not know; the angle is left
         return Orientation.from_quarters(round(-frame.rotation / 90))
     values = np.frombuffer(bytes(matrix), np.int32).tolist() if matrix is not None else []
     return Orientation.from_matrix(values) if any(values) else Orientation()

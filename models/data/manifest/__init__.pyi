@@ -9,3 +9,4 @@ from .records import TestItem as TestItem
 from .records import Text as Text
 from .records import TrainingSample as TrainingSample
 from .records import Turn as Turn
+from .records import question_text as question_text
