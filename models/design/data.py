@@ -29,9 +29,7 @@ class TinyData(Part):
     `VERSION` is raised when the code changes the world of a seed, or how its questions are scored.
     """
 
-    VERSION: ClassVar[int] = (
-        2  # the end of an answer is scored too; `<vid_start>`, `<vid_end>` learn with the connector
-    )
+    VERSION: ClassVar[int] = 2  # the end of an answer is scored; `<vid_start>` and `<vid_end>` are the connector's
 
     kind: Literal["tiny"]
     train_videos: int = Field(default=1500, ge=1)
