@@ -26,6 +26,7 @@ TORCH_FREE = (
     "models/data/mixing.py",
     "models/data/index.py",
     "models/data/json_stream.py",
+    "models/data/letters.py",
     "models/data/media_check.py",
     "models/data/media_facts.py",
     "models/data/presence.py",

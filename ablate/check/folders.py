@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ablate.errors import UsageError
 from ablate.paths import cache_root
 from ablate.spec import data_folders, find_spec, load_spec
-from models.data import ManifestError, open_test, open_training
-
-IndexProgress = Callable[[Path, int, int], None]
-"""Receives a manifest that is being indexed, the bytes that have been read of it, and its size in bytes."""
+from models.data import IndexProgress, ManifestError, open_test, open_training
 
 
 def folders_of(name: str) -> list[Path]:

@@ -69,8 +69,8 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
         if data.scoring == "letters" and is_shipped(scale_card_of(trial.config).llm):
             raise spec.source.error(
                 (),
-                f"{trial.label}: the embedded LLMs know no letters to choose among: set `data.scoring: text` (with their "
-                "hundred words), or take another LLM as a scale",
+                f"{trial.label}: the embedded LLMs know no letters to choose among: set `data.scoring: text`, with "
+                "options in their hundred words, or take another LLM as a scale",
             )
         for stage in design.schedule:
             mix_kinds = {kind for kind, share in design.mix_of(stage).model_dump().items() if share}

@@ -53,8 +53,8 @@ def refuse_several_gpus(plan: Plan) -> None:
     several = next((p for p in plan.missing if p.gpus > 1), None)
     if several is not None:
         raise UsageError(
-            f"{several.trial.label} asks for {several.gpus:g} GPUs, but `ablate sweep` so far trains each trial on one: "
-            f"set `resources: {{gpus: 1}}` in {plan.spec.source.path}"
+            f"{several.trial.label} asks for {several.gpus:g} GPUs, but `ablate sweep` so far trains each trial on "
+            f"one: set `resources: {{gpus: 1}}` in {plan.spec.source.path}"
         )
 
 

@@ -70,7 +70,8 @@ def _measured(index: TrainingIndex, facts: MediaFacts) -> NDArray[np.float64]:
     positions, media = index.media_of_records()
     counts = np.bincount(positions, minlength=len(index))
     sums = np.bincount(positions, weights=facts.durations(media), minlength=len(index))
-    return np.divide(sums, counts, out=np.full(len(index), np.nan), where=counts > 0)
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(len(index), np.nan), where=counts > 0)
+    return means
 
 
 def _open(index: TrainingIndex, positions: list[int]) -> tuple[dict[int, float], list[str]]:

@@ -1,14 +1,13 @@
 from .batch import Batch as Batch
 from .batch import Branch as Branch
 from .batch import Row as Row
-from .batch import Sampled as Sampled
+from .batch import SampledMedium as SampledMedium
 from .batch import collate as collate
 from .content import data_digest as data_digest
 from .corpus import Corpus as Corpus
 from .corpus import Modality as Modality
 from .corpus import ScoredRow as ScoredRow
-from .index import ManifestIndex as ManifestIndex
-from .index import TestIndex as TestIndex
+from .index import IndexProgress as IndexProgress
 from .index import TrainingIndex as TrainingIndex
 from .index import decode_medium as decode_medium
 from .index import encode_medium as encode_medium
@@ -25,11 +24,8 @@ from .manifest import TestItem as TestItem
 from .manifest import Text as Text
 from .manifest import TrainingSample as TrainingSample
 from .manifest import Turn as Turn
-from .manifest import load_test as load_test
-from .manifest import load_train as load_train
 from .media_check import CheckProgress as CheckProgress
 from .media_check import check_media as check_media
-from .media_facts import CheckedMedium as CheckedMedium
 from .media_facts import MediaFacts as MediaFacts
 from .media_facts import facts_stamp as facts_stamp
 from .media_facts import load_facts as load_facts
@@ -40,7 +36,6 @@ from .packing import micro_batches as micro_batches
 from .presence import refuse_missing as refuse_missing
 from .skipping import BadRecord as BadRecord
 from .skipping import Records as Records
-from .skipping import Skipped as Skipped
 from .skipping import bad_records as bad_records
 from .skipping import open_records as open_records
 from .skipping import skipped_digest as skipped_digest

@@ -59,7 +59,7 @@ def _moved(value: Any, device: torch.device) -> Any:
 
 
 @dataclass(frozen=True)
-class Sampled:
+class SampledMedium:
     """A medium, and the clips that are sampled from it."""
 
     medium: Medium
@@ -87,7 +87,7 @@ class Row:
     prefix: list[int]
     """Token ids, with placeholders (models/data/integration.py) at visual tokens and separators, as in branches."""
     branches: list[Branch]
-    visual: tuple[Sampled, ...] = ()
+    visual: tuple[SampledMedium, ...] = ()
     """Its media, in the order of their positions; they are read when the row is computed (models/data/visual.py)."""
 
     @property

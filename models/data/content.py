@@ -1,18 +1,17 @@
-"""The digest of a data folder's manifests, by which keys identify data. No torch here."""
+"""The digest of a data folder's manifests, by which keys identify data, and that of a path. No torch here."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
 from models.data.manifest import manifest_file
-from models.weights import file_digest
+from models.weights import DIGEST_LENGTH, file_digest
 
 SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
-DIGEST_LENGTH = 16
-"""Hex digits of a digest: the length of a trial's key."""
 
 
 def data_digest(folder: Path, cache: Path) -> str:
@@ -29,3 +28,8 @@ def data_digest(folder: Path, cache: Path) -> str:
     hashes = [file_digest(manifest_file(folder, split), cache) for split in SPLITS]
     text = json.dumps(hashes, separators=(",", ":"))  # as ablate/spec/keys.py hashes a list, so keys stay
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def path_digest(path: Path) -> str:
+    """A name for files about a file or folder, different for each path."""
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:DIGEST_LENGTH]

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.data.batch import Batch, Row, Sampled, collate
+from models.data.batch import Batch, Row, SampledMedium, collate
 from models.data.index import ManifestIndex
 from models.data.integration import VIDEO_TOKEN
 from models.data.letters import without_media
@@ -35,7 +35,7 @@ class ScoredRow:
     questions: tuple[tuple[int, tuple[int, ...]], ...]
     """Index of each question in its item, and the number of targets of each of its options."""
 
-    def with_question(self, number: int, options: Options, sampled: tuple[Sampled, ...]) -> ScoredRow:
+    def with_question(self, number: int, options: Options, sampled: tuple[SampledMedium, ...]) -> ScoredRow:
         """The row with one more question, and the media that stand in it."""
         row = Row(self.row.prefix, [*self.row.branches, *options.branches], (*self.row.visual, *sampled))
         return ScoredRow(row, (*self.questions, (number, options.num_tokens)))

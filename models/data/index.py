@@ -7,10 +7,9 @@ trial is not affected if the manifest is edited while it runs.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
@@ -21,17 +20,19 @@ import pyarrow.compute as pc
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from models.data.content import path_digest
 from models.data.json_stream import JsonRecord, JsonStream
 from models.data.manifest import (
     Kind,
+    ManifestError,
     TestItem,
     TrainingSample,
-    check_ids,
     manifest_file,
     parse_item,
     parse_training,
 )
 from models.video import Medium
+from models.weights import file_digest
 
 FORMAT = 2
 """Part of the files' names, raised when columns change or records are parsed differently."""
@@ -56,7 +57,7 @@ _SCHEMA = pa.schema(
 )
 T = TypeVar("T", TrainingSample, TestItem)
 
-Progress = Callable[[Path, int, int], None]
+IndexProgress = Callable[[Path, int, int], None]
 """Receives a manifest that is being indexed, the bytes that have been read of it, and its size in bytes."""
 
 
@@ -136,7 +137,7 @@ TrainingIndex = ManifestIndex[TrainingSample]
 TestIndex = ManifestIndex[TestItem]
 
 
-def open_training(folder: Path, cache: Path, progress: Progress = lambda *_: None) -> TrainingIndex:
+def open_training(folder: Path, cache: Path, progress: IndexProgress = lambda *_: None) -> TrainingIndex:
     """The training samples of a data folder, from the index of its `train.json`, which is made first if necessary.
 
     Args:
@@ -150,15 +151,34 @@ def open_training(folder: Path, cache: Path, progress: Progress = lambda *_: Non
     return _open(manifest_file(folder, "train"), cache, parse_training, _training_row, progress)
 
 
-def open_test(folder: Path, cache: Path, progress: Progress = lambda *_: None) -> TestIndex:
+def open_test(folder: Path, cache: Path, progress: IndexProgress = lambda *_: None) -> TestIndex:
     """The test items of a data folder, from the index of its `test.json`: as `open_training`.
 
     Raises:
         ManifestError: also if two items have the same id.
     """
     items = _open(manifest_file(folder, "test"), cache, parse_item, _test_row, progress)
-    check_ids(items.manifest, items.table["id"].to_pylist())
+    _check_ids(items.manifest, items.table["id"].to_pylist())
     return items
+
+
+def _check_ids(file: Path, ids: Iterable[str]) -> None:
+    """Check that test items have different ids: outcomes are counted by item.
+
+    Args:
+        file: the manifest, for messages.
+        ids: the ids of its items, in order.
+
+    Raises:
+        ManifestError: two items have the same id.
+    """
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(ids):
+        if (earlier := numbers.setdefault(name, number)) != number:
+            raise ManifestError(
+                f"{file}: record {number} has the id of record {earlier}, {name!r:.60}: give each item its own id, or "
+                "put all questions about a video into one item"
+            )
 
 
 def _training_row(sample: TrainingSample) -> dict[str, Any]:
@@ -185,13 +205,13 @@ Parse = Callable[[Path, int, dict[str, Any]], T]
 RowOf = Callable[[T], dict[str, Any]]
 
 
-def _open(manifest: Path, cache: Path, parse: Parse[T], row_of: RowOf[T], progress: Progress) -> ManifestIndex[T]:
+def _open(manifest: Path, cache: Path, parse: Parse[T], row_of: RowOf[T], progress: IndexProgress) -> ManifestIndex[T]:
     store = cache / "manifests"
-    digest = _remembered_digest(store, manifest)
+    digest = _digest(manifest, cache)
     if digest is None or not _arrow_file(store, manifest, digest).is_file():
         store.mkdir(parents=True, exist_ok=True)
-        with FileLock(_memory(store, manifest).with_suffix(".lock")):
-            digest = _remembered_digest(store, manifest)  # another process may have indexed it meanwhile
+        with FileLock(_own_file(store, manifest, ".lock")):
+            digest = _digest(manifest, cache)  # another process may have indexed it meanwhile
             if digest is None or not _arrow_file(store, manifest, digest).is_file():
                 digest = _index(store, manifest, parse, row_of, progress)
     with pa.memory_map(str(_arrow_file(store, manifest, digest))) as source:
@@ -199,15 +219,23 @@ def _open(manifest: Path, cache: Path, parse: Parse[T], row_of: RowOf[T], progre
     return ManifestIndex(manifest, digest, table, parse, np.arange(len(table)))
 
 
+def _digest(manifest: Path, cache: Path) -> str | None:
+    """SHA-256 of a manifest, by the same rule as in keys; None if it cannot be read, which indexing reports."""
+    try:
+        return file_digest(manifest, cache)
+    except OSError:
+        return None
+
+
 def _arrow_file(store: Path, manifest: Path, digest: str) -> Path:
     return store / f"{manifest.stem}-{digest[:32]}-v{FORMAT}.arrow"
 
 
-def _index(store: Path, manifest: Path, parse: Parse[T], row_of: RowOf[T], progress: Progress) -> str:
-    """Write the index of a manifest, unless another file of the same content has one; returns its digest."""
-    signature = _signature(manifest)
-    stream = JsonStream(manifest, lambda size: progress(manifest, size, signature["size"] if signature else size))
-    part = _memory(store, manifest).with_suffix(".part")  # of this process alone, which has the manifest's lock
+def _index(store: Path, manifest: Path, parse: Parse[T], row_of: RowOf[T], progress: IndexProgress) -> str:
+    """Write the index of a manifest; returns the digest of the bytes that were read."""
+    total = manifest.stat().st_size if manifest.exists() else 0
+    stream = JsonStream(manifest, lambda size: progress(manifest, size, max(size, total)))
+    part = _own_file(store, manifest, ".part")  # of this process alone, which has the manifest's lock
     try:
         with pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
             for batch in _batches(stream, lambda record: _row(manifest, record, parse, row_of)):
@@ -216,11 +244,6 @@ def _index(store: Path, manifest: Path, parse: Parse[T], row_of: RowOf[T], progr
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    if signature is not None and signature == _signature(manifest):  # else it was edited while it was read
-        text = json.dumps({**signature, "sha256": stream.digest})
-        memory = _memory(store, manifest)
-        memory.with_suffix(".new").write_text(text, encoding="utf-8")
-        os.replace(memory.with_suffix(".new"), memory)
     return stream.digest
 
 
@@ -241,25 +264,6 @@ def _batches(stream: JsonStream, row: Callable[[JsonRecord], dict[str, Any]]) ->
         yield batch
 
 
-def _memory(store: Path, manifest: Path) -> Path:
-    """The file that contains the digest of a manifest, by its path."""
-    return store / f"{hashlib.sha256(os.fsencode(manifest.resolve())).hexdigest()[:16]}.json"
-
-
-def _signature(manifest: Path) -> dict[str, int] | None:
-    """Size and time of change: while both stay, the content is taken to be the same."""
-    try:
-        stat = manifest.stat()
-    except OSError:
-        return None
-    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-
-
-def _remembered_digest(store: Path, manifest: Path) -> str | None:
-    """The digest of a manifest that was indexed before and has not changed."""
-    try:
-        memory = json.loads(_memory(store, manifest).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    digest = memory.pop("sha256", None)
-    return digest if memory == _signature(manifest) else None
+def _own_file(store: Path, manifest: Path, ending: str) -> Path:
+    """A file for a manifest, by its path."""
+    return store / f"{path_digest(manifest)}{ending}"

@@ -96,9 +96,10 @@ class JsonStream:
                 f"cannot read {self.file}: {error.strerror}; docs/data.md describes a data folder"
             ) from None
         except UnicodeDecodeError as error:
-            name = self.file.name
+            name, byte = self.file.name, error.object[error.start]
+            line = self._line + self._buffer.count("\n") + error.object.count(b"\n", 0, error.start)
             raise ManifestError(
-                f"{self.file} is not UTF-8 ({error.reason}); if it is Latin-1: "
+                f"{self.file} is not UTF-8: byte 0x{byte:02x} in line {line}; if it is Latin-1: "
                 f"`iconv -f LATIN1 -t UTF-8 {name} > new && mv new {name}`"
             ) from None
 
@@ -139,7 +140,9 @@ class JsonStream:
             except json.JSONDecodeError as error:
                 if len(self._buffer) - self._at > MAX_RECORD_CHARACTERS or not self._more():
                     self._refuse(f"is not valid JSON in record {number}: {error.msg}", error.pos)
-            except (RecursionError, ValueError) as error:  # nested too deeply; a number of thousands of digits
+            except RecursionError:
+                self._refuse(f"is not readable JSON in record {number}: it is nested too deeply")
+            except ValueError as error:  # a number of thousands of digits
                 self._refuse(f"is not readable JSON in record {number}: {error}")
         if not isinstance(data, dict):
             self._refuse(f"record {number} must be an object, not {self._buffer[self._at : end][:40]}")

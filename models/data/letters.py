@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.data.manifest import ManifestError, Text
+from models.data.manifest import ManifestError, Text, question_text
 
 Count = TypeVar("Count", int, NDArray[np.int64])
 LETTERS: tuple[str, ...] = tuple(ascii_uppercase)
@@ -42,11 +42,6 @@ def letters_characters(options: Count, choices: Count, instruction: str) -> Coun
         instruction: the line after the options.
     """
     return options * len("\nA. ") + choices * (len("\n" + instruction) if instruction else 0)
-
-
-def question_text(question: Text) -> str:
-    """The text of a question, without its media."""
-    return "".join(piece for piece in question if isinstance(piece, str))
 
 
 def without_media(text: Text) -> Text:

@@ -6,7 +6,6 @@ writable, in the cache. Of the two the newer counts. No torch here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.data.content import path_digest
 from models.data.index import decode_medium
 from models.video import Medium
 
@@ -150,8 +150,7 @@ def writable_store(folder: Path, cache: Path) -> Path:
 
 
 def _stores(folder: Path, cache: Path) -> tuple[Path, Path]:
-    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    return folder / ".ablate", cache / "media" / name
+    return folder / ".ablate", cache / "media" / path_digest(folder)
 
 
 def _name(ending: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from models.data.batch import Sampled
+from models.data.batch import SampledMedium
 from models.data.integration import IMAGE_TOKEN, VIDEO_TOKEN, splice
 from models.data.visual import VisualReader
 from models.design import Sampling
@@ -22,7 +22,7 @@ class PlacedMedia:
     media: tuple[Medium, ...]
     """The media of the record."""
     sampling: Sampling
-    sampled: list[Sampled] = field(default_factory=list)
+    sampled: list[SampledMedium] = field(default_factory=list)
     """The media so far, in the order of the calls."""
 
     def __call__(self, index: int) -> list[int]:
@@ -30,7 +30,7 @@ class PlacedMedia:
         medium, design = self.media[index], self.visual.design
         is_split = self.visual.is_split(medium)
         clips = self.visual.clips(medium, self.sampling)
-        self.sampled.append(Sampled(medium, tuple(clips)))
+        self.sampled.append(SampledMedium(medium, tuple(clips)))
         return splice(
             clips,
             design.tokens_per_image if is_split else design.tokens_per_clip,

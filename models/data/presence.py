@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from models.data.content import path_digest
 from models.data.index import ManifestIndex, decode_medium
-from models.data.manifest import check_media
+from models.data.manifest import ManifestError
+from models.video import Medium
 
 
 def refuse_missing(index: ManifestIndex[Any], cache: Path) -> None:
@@ -19,12 +20,47 @@ def refuse_missing(index: ManifestIndex[Any], cache: Path) -> None:
         cache: folder of reproducible files, in which the check is recorded.
 
     Raises:
-        ManifestError: see `check_media`.
+        ManifestError: the message has the number of missing media and the first of them.
     """
     folder = index.manifest.parent
-    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]
-    record = cache / "manifests" / f"{index.manifest.stem}-{index.digest[:32]}-in-{name}.present"
+    record = cache / "manifests" / f"{index.manifest.stem}-{index.digest[:32]}-in-{path_digest(folder)}.present"
     if record.is_file():
         return
-    check_media(folder, index.manifest, map(decode_medium, index.media()))
+    _check_media(folder, index.manifest, map(decode_medium, index.media()))
     record.touch()
+
+
+def _check_media(folder: Path, file: Path, media: Iterable[Medium]) -> None:
+    """Check that media exist: folders of frames are folders, all others are files.
+
+    Args:
+        folder: the data folder.
+        file: the manifest, for messages.
+        media: the media that it names.
+
+    Raises:
+        ManifestError: the message has the number of missing media and the first of them.
+    """
+    distinct = dict.fromkeys(media)
+    missing = [medium for medium in distinct if not _exists(folder, file, medium)]
+    if missing:
+        raise ManifestError(
+            f"{file}: {len(missing)} of {len(distinct)} media files are missing below {folder}, "
+            f"first {missing[0].path}; paths are relative to the data folder"
+        )
+
+
+def _exists(folder: Path, file: Path, medium: Medium) -> bool:
+    path = folder / medium.path
+    try:
+        if not path.is_dir():
+            return path.is_file()
+    except OSError:  # a name that the file system does not allow, such as one that is too long
+        return False
+    if medium.kind == "image":
+        raise ManifestError(f"{file}: image {medium.path} is a folder; name its pictures, or give it as a `video`")
+    if medium.fps is None:
+        raise ManifestError(
+            f"{file}: video {medium.path} is a folder: give the frames per second of its pictures as `fps`"
+        )
+    return True

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.data.index import (
+    IndexProgress,
     ManifestIndex,
-    Progress,
     TestIndex,
     TrainingIndex,
     decode_medium,
@@ -29,6 +29,7 @@ from models.data.index import (
 from models.data.manifest import ManifestError
 from models.data.media_facts import MediaFacts, facts_stamp, load_facts
 from models.data.presence import refuse_missing
+from models.weights import DIGEST_LENGTH
 
 ROUNDING = 1e-6
 """Records by which rounding may lower the limit: 29% of 100 records are 28.999999999999996 in floating point."""
@@ -50,7 +51,7 @@ class BadRecord:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkipList:
     """Numbers of the records that a trial skips."""
 
     train: tuple[int, ...] = ()
@@ -61,7 +62,7 @@ class Skipped:
         """Digest of the list; empty if no record is skipped."""
         if not self.train and not self.test:
             return ""
-        return hashlib.sha256(json.dumps([self.train, self.test]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.train, self.test]).encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def bad_records(index: ManifestIndex[Any], facts: MediaFacts) -> Iterator[BadRecord]:
@@ -79,7 +80,7 @@ def _uses(index: ManifestIndex[Any], bad: dict[str, str]) -> tuple[list[int], li
     return positions[is_bad.to_numpy(zero_copy_only=False)].tolist(), media.filter(is_bad).to_pylist()
 
 
-def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad: float) -> Skipped:
+def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad: float) -> SkipList:
     """The records that a trial skips.
 
     Args:
@@ -114,7 +115,7 @@ def skipped_records(train: TrainingIndex, test: TestIndex, cache: Path, max_bad:
         skipped = tuple(sorted({int(index.numbers[position]) for position in positions}))
         _check_limit(index, len(skipped), max_bad, command)
         numbers.append(skipped)
-    return Skipped(*numbers)
+    return SkipList(*numbers)
 
 
 def _check_limit(index: ManifestIndex[Any], number: int, max_bad: float, command: str) -> None:
@@ -159,7 +160,7 @@ class Records:
         return self.train.manifest.parent
 
 
-def open_records(folder: Path, cache: Path, max_bad: float, progress: Progress = lambda *_: None) -> Records:
+def open_records(folder: Path, cache: Path, max_bad: float, progress: IndexProgress = lambda *_: None) -> Records:
     """The records that a trial uses: all whose media can be read, if a check has found few others; else all.
 
     Args:

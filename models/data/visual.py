@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 import torch
 
-from models.data.batch import Sampled
+from models.data.batch import SampledMedium
 from models.design import Design, Sampling, Split
 from models.encoders import CombinedEncoder, EncoderInput, Visual
 from models.video import Clip, Medium, Source, image_clip, sample, spread
@@ -43,7 +43,7 @@ class VisualReader:
             return [image_clip(1 if self.is_split(medium) else self.design.clip_frames)]
         return sample(self.frames.times(medium), sampling, self.design.clip_frames)
 
-    def read(self, media: Sequence[Sampled]) -> Visual | None:
+    def read(self, media: Sequence[SampledMedium]) -> Visual | None:
         """All clips of media of one path for each encoder that takes them; None without media.
 
         Raises:
@@ -60,7 +60,7 @@ class VisualReader:
         )
         return Visual(tuple(frames.arrays.values()), tuple(inputs))
 
-    def _units(self, encoder: int, media: Sequence[Sampled], *, is_split: bool) -> list[list[Unit]]:
+    def _units(self, encoder: int, media: Sequence[SampledMedium], *, is_split: bool) -> list[list[Unit]]:
         """The units of each clip for one encoder: the clip, or a frame for each instant of the grid."""
         takes = 1 if is_split else self.encoder.takes(encoder)
         is_image_encoder = self.encoder.encoders[encoder].frames == 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, WithJsonSchema, model_validator
@@ -31,9 +33,7 @@ class TinyData(Part):
     `VERSION` is raised when the code changes the world of a seed, or how its questions are scored.
     """
 
-    VERSION: ClassVar[int] = (
-        2  # the end of an answer is scored too; `<vid_start>`, `<vid_end>` learn with the connector
-    )
+    VERSION: ClassVar[int] = 2  # the end of an answer is scored; `<vid_start>` and `<vid_end>` are the connector's
 
     kind: Literal["tiny"]
     train_videos: int = Field(default=1500, ge=1)
@@ -78,15 +78,19 @@ class ManifestData(Part):
     @classmethod
     def _read_percent(cls, data: Any) -> Any:
         """`max_bad` may be written as a percentage, which YAML reads as text."""
+        text = data.get("max_bad") if isinstance(data, Mapping) else None
+        if not isinstance(text, str):
+            return data
+        if (match := _PERCENT.fullmatch(text)) is None:
+            raise ValueError(f"max_bad must be a percentage such as 0.5% or a share such as 0.005, not {text!r}")
+        return {**data, "max_bad": float(Decimal(match[1]) / 100)}
 
     @model_validator(mode="after")
     def _refuse_keys_without_effect(self) -> Self:
         if self.scoring == "letters" and self.reduce != "sum":
             raise ValueError("`reduce: mean` needs `scoring: text`: a letter has one score, which nothing reduces")
         if self.scoring == "text" and self.instruction not in ("", DEFAULT_INSTRUCTION):
-            raise ValueError(
-                "`instruction` needs `scoring: letters`: with `text` no options and no instruction are shown"
-            )
+            raise ValueError("`instruction` needs `scoring: letters`: with `text` neither options nor it are shown")
         return self
 
 

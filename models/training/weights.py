@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-Kind = Literal["hidden", "output", "spared"]
+WeightKind = Literal["hidden", "output", "spared"]
 """`hidden`: a matrix or convolution kernel inside the model; Muon updates it, and it decays. `output`: the LLM's output
 layer, unless it is tied to the embeddings; AdamW updates it, and it decays. `spared`: norms, biases, embeddings,
 latents, class and mask tokens, position tables and layer scales; AdamW updates them, and they do not decay, since their
@@ -66,7 +66,7 @@ class Weight:
 
     name: str
     parameter: nn.Parameter
-    kind: Kind
+    kind: WeightKind
     fused: Fused | None = None
     """How it divides into matrices; None for a single one."""
     is_divisible: bool = True
@@ -90,7 +90,7 @@ def weights_that_learn(part: nn.Module, output: nn.Module | None = None) -> Iter
             if not parameter.requires_grad or id(parameter) in visited:
                 continue
             visited.add(id(parameter))
-            kind: Kind = "output" if layer is output and parameter.ndim > 1 else _kind(layer, name, parameter)
+            kind: WeightKind = "output" if layer is output and parameter.ndim > 1 else _kind(layer, name, parameter)
             is_hidden = kind == "hidden"
             fused = _fused(part, path, name) if is_hidden else None
             seems_fused = fused is None and any(word in path.rpartition(".")[2].lower() for word in FUSED_NAMES)
@@ -103,7 +103,7 @@ def weights_that_learn(part: nn.Module, output: nn.Module | None = None) -> Iter
             )
 
 
-def _kind(layer: nn.Module, name: str, parameter: nn.Parameter) -> Kind:
+def _kind(layer: nn.Module, name: str, parameter: nn.Parameter) -> WeightKind:
     if parameter.ndim < 2 or isinstance(layer, nn.Embedding | nn.LayerNorm | nn.RMSNorm):
         return "spared"
     is_matrix = name == "weight" or (isinstance(layer, nn.MultiheadAttention) and name.endswith("proj_weight"))

@@ -82,7 +82,7 @@ class Decoder:
 
         Raises:
             VideoError: the file cannot be read.
-            RuntimeError: PyAV is not installed.
+            RuntimeError: the decoder process does not start.
         """
         return cast("NDArray[np.float64]", self._request("times", path)[1])
 
@@ -104,7 +104,7 @@ class Decoder:
         Raises:
             VideoError: the file cannot be read, or has no such frames.
             ValueError: no frames are requested, or `size` is below 1.
-            RuntimeError: PyAV is not installed.
+            RuntimeError: the decoder process does not start.
         """
         if len(indices) == 0:
             raise ValueError(f"{path}: no frames are requested")
@@ -124,7 +124,7 @@ class Decoder:
 
         Raises:
             VideoError: the file cannot be read.
-            RuntimeError: PyAV is not installed.
+            RuntimeError: the decoder process does not start.
         """
         reader, result = self._request("read_all", path)
         self.readers[reader] += 1
@@ -135,7 +135,7 @@ class Decoder:
 
         Raises:
             VideoError: the file cannot be read.
-            RuntimeError: PyAV is not installed.
+            RuntimeError: the decoder process does not start.
         """
         return self._facts(path, self.times(path))
 
@@ -144,7 +144,7 @@ class Decoder:
 
         Raises:
             VideoError: one of them cannot be read, or is not there.
-            RuntimeError: PyAV is not installed.
+            RuntimeError: the decoder process does not start.
         """
         self._request("check", path, list(indices))
         times_N = self.times(path)[list(indices)]
@@ -215,7 +215,7 @@ def _start() -> _Child:
     """Start a child and wait until it is ready.
 
     Raises:
-        RuntimeError: PyAV is not installed, or the process does not start.
+        RuntimeError: the process does not start.
     """
     ours, theirs = Pipe()
     with theirs:

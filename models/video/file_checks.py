@@ -24,7 +24,7 @@ class RefusedError(Exception):
     """The file cannot be read; the message continues after the file's name."""
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """What a file is by its first bytes, as far as it decides how it is read."""
 
     PICTURE = "GIF, WebP, PNG or JPEG"
@@ -32,7 +32,7 @@ class Kind(Enum):
     OTHER = "anything else"
 
 
-def check_file(path: Path) -> Kind:
+def check_file(path: Path) -> FileKind:
     """Refuse what is no regular file, is empty, or is shorter than its container declares; return its kind.
 
     Raises:
@@ -49,13 +49,13 @@ def check_file(path: Path) -> Kind:
         if not head:
             raise RefusedError("is empty (0 bytes)")
         if head[4:8] in MP4_BOXES:
-            return Kind.FRAGMENTED if _check_boxes(file, size) else Kind.OTHER
+            return FileKind.FRAGMENTED if _check_boxes(file, size) else FileKind.OTHER
         if head.startswith(EBML_HEADER):
             _check_segment(head, size)
         elif head.startswith(b"RIFF"):
             _check_size(size, int.from_bytes(head[4:8], "little") + 8)
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
-    return Kind.PICTURE if is_webp or head.startswith(PICTURES) else Kind.OTHER
+    return FileKind.PICTURE if is_webp or head.startswith(PICTURES) else FileKind.OTHER
 
 
 def unreadable(path: Path) -> str:

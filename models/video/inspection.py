@@ -30,7 +30,7 @@ def inspect_medium(folder: Path, medium: Medium, decoder: Decoder) -> MediumFact
     Raises:
         VideoError: the medium cannot be read, or not whole; the message has the file, the reason, and the fix where
             there is one.
-        RuntimeError: PyAV is not installed.
+        RuntimeError: the decoder process does not start.
     """
     path = folder / medium.path
     if medium.kind == "image":

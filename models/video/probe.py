@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from models.video.animation_reader import index_animation
-from models.video.file_checks import DAMAGED, Kind, RefusedError, check_file, fix
+from models.video.file_checks import DAMAGED, FileKind, RefusedError, check_file, fix
 from models.video.geometry import MAX_STRETCH, Orientation, square_pixels
 from models.video.key_frames import key_frame
 from models.video.pyav_reader import opened, opened_stream
@@ -71,7 +71,7 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
         RefusedError: it cannot be read; the message names the problem.
         av.error.FFmpegError: it is no video, or damaged.
     """
-    if (kind := check_file(path)) is Kind.PICTURE:
+    if (kind := check_file(path)) is FileKind.PICTURE:
         return index_animation(path, beat)
     with opened(path) as container:
         streams = [stream for stream in container.streams.video if "attached_pic" not in _dispositions(stream)]
@@ -83,7 +83,7 @@ def index_video(path: Path, beat: Beat, *, has_decord: bool) -> VideoIndex:
         index, base_s, rate = _index_stream(container, stream, beat)
     reasons = [
         *index.notes,
-        *(["fragmented"] if kind is Kind.FRAGMENTED else []),
+        *(["fragmented"] if kind is FileKind.FRAGMENTED else []),
         *(["several video streams"] if len(streams) > 1 else []),
         *([] if has_decord else ["decord is not installed"]),
     ]
@@ -179,9 +179,7 @@ def _orientation(frame: Any) -> Orientation:
 
     try:
         matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    except (
-        ValueError
-    ):  # PyAV 18 fails for a frame with any data of a type that it does not know: only the angle is left
+    except ValueError:  # PyAV 18 fails if any data of the frame have a type that it does not know; the angle is left
         return Orientation.from_quarters(round(-frame.rotation / 90))
     values = np.frombuffer(bytes(matrix), np.int32).tolist() if matrix is not None else []
     return Orientation.from_matrix(values) if any(values) else Orientation()

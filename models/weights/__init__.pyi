@@ -3,6 +3,7 @@ from .checkpoint_files import load_strictly as load_strictly
 from .checkpoint_files import shapes_of as shapes_of
 from .checkpoint_files import tower_tensors as tower_tensors
 from .checkpoint_files import without_blocks as without_blocks
+from .digests import DIGEST_LENGTH as DIGEST_LENGTH
 from .digests import cached_snapshot as cached_snapshot
 from .digests import combined_digest as combined_digest
 from .digests import encoder_files as encoder_files

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablate.cli.views.out import ERR, OUT, print_json
+from ablate.cli.views.out import ERR, OUT, clock_time, print_json
 from ablate.environment import available
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class ProgressLine:
 
     def checking(self, progress: CheckProgress) -> None:
         """Show how many media have been read, and the time left."""
-        left = "" if progress.seconds_left is None else f", about {_span(progress.seconds_left)} left"
+        left = "" if progress.seconds_left is None else f", about {clock_time(progress.seconds_left)} left"
         self._show(f"{progress.done:,} of {progress.total:,} media read, {progress.bad:,} bad{left}")
 
     def _show(self, text: str) -> None:
@@ -85,13 +85,6 @@ class ProgressLine:
         elif time.monotonic() - self._logged_at >= LOG_S:
             self._logged_at = time.monotonic()
             ERR.print(text)
-
-
-def _span(seconds: float) -> str:
-    """A time in words: 40 s, 12 min, 3.5 h."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _show(report: FolderReport) -> None:

@@ -16,14 +16,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ablate.cli.views.out import clock_time
 from ablate.run import Board, Job, Progress
-
-
-def clock_time(seconds: float) -> str:
-    """A duration as `2:05` or `1:02:05`."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
 
 
 def draw(board: Board, study: str) -> RenderableType:

@@ -67,3 +67,10 @@ def short_number(count: float) -> str:
 def three_digits(value: float) -> str:
     """Three significant digits, or all before the decimal point, with commas: 0.00472, 49.4, 1,234."""
     return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
+
+
+def clock_time(seconds: float) -> str:
+    """A duration as `2:05` or `1:02:05`."""
+    whole = round(seconds)
+    hours, minutes = divmod(whole // 60, 60)
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

@@ -1,8 +1,4 @@
-from .files import check_ids as check_ids
-from .files import check_media as check_media
 from .files import decoder as decoder
-from .files import load_test as load_test
-from .files import load_train as load_train
 from .files import manifest_file as manifest_file
 from .parse import parse_item as parse_item
 from .parse import parse_training as parse_training
@@ -13,3 +9,4 @@ from .records import TestItem as TestItem
 from .records import Text as Text
 from .records import TrainingSample as TrainingSample
 from .records import Turn as Turn
+from .records import question_text as question_text

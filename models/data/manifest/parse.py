@@ -108,4 +108,9 @@ def parse_item(file: Path, number: int, data: dict[str, Any]) -> TestItem:
 def _record(file: Path, number: int, data: object) -> Fields:
     if not isinstance(data, dict):
         Fields(file, number, {}).refuse(f"must be an object, not {described(data)}")
-    return Fields(file, number, data)
+    record = Fields(file, number, data)
+    if not any(key in record for key in _TURNS):
+        lists = (key for key, value in data.items() if isinstance(value, list) and value and key not in _TRAINING)
+        if name := next((key for key in lists if isinstance(data[key][0], dict)), None):
+            record.refuse(f"the records are inside an object, under `{name}`: write that list alone")
+    return record

@@ -12,6 +12,11 @@ Text = tuple[str | int, ...]
 """Pieces of a question, in order: text, and indices into the media of its record at their places."""
 
 
+def question_text(question: Text) -> str:
+    """The text of a question, without its media."""
+    return "".join(piece for piece in question if isinstance(piece, str))
+
+
 class ManifestError(ValueError):
     """A manifest or its media are not in the format of docs/data.md; the message names file, record and fix."""
 
@@ -28,7 +33,7 @@ class Turn:
     @property
     def text(self) -> str:
         """The question without its media."""
-        return "".join(piece for piece in self.question if isinstance(piece, str))
+        return question_text(self.question)
 
 
 @dataclass(frozen=True)

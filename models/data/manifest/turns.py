@@ -37,7 +37,7 @@ _PART_KEYS = Keys(
 _ALTERNATE = "turns must alternate between user (`human`) and assistant (`gpt`), and end with the assistant"
 
 
-class _Spoken(NamedTuple):
+class _Message(NamedTuple):
     """A turn with the object that it comes from, for messages."""
 
     fields: Fields
@@ -59,8 +59,8 @@ def read_turns(record: Fields, key: str, num_media: int) -> tuple[str | None, tu
     Raises:
         ManifestError: roles do not alternate, a text is missing or empty, or placeholders do not fit the media.
     """
-    system, spoken = _roles(record, key, num_media)
-    questions, answers = spoken[::2], spoken[1::2]
+    system, messages = _roles(record, key, num_media)
+    questions, answers = messages[::2], messages[1::2]
     for answer in answers if num_media else ():
         refuse_places(answer.fields, answer.key, answer.text, "only questions contain media")
     if not num_media:
@@ -98,11 +98,11 @@ def check_independent(record: Fields, turns: tuple[Turn, ...], num_media: int) -
         )
 
 
-def _roles(record: Fields, key: str, num_media: int) -> tuple[str | None, list[_Spoken]]:
+def _roles(record: Fields, key: str, num_media: int) -> tuple[str | None, list[_Message]]:
     """System message, and turns that alternate between user and assistant."""
     role_key, text_key = _TURN_KEYS[key].used
     fix = f"write a list of objects with `{role_key}` and `{text_key}`"
-    spoken: list[_Spoken] = []
+    messages: list[_Message] = []
     system: str | None = None
     for i, value in enumerate(record.entries(key, fix)):
         fields = record.inner(f"{key}[{i}]", value, f"`{role_key}` and `{text_key}`")
@@ -117,12 +117,12 @@ def _roles(record: Fields, key: str, num_media: int) -> tuple[str | None, list[_
             refuse_places(fields, text_key, text, "only questions contain media")
             system = text
             continue
-        if role != ("user", "assistant")[len(spoken) % 2]:
+        if role != ("user", "assistant")[len(messages) % 2]:
             fields.refuse(f"comes from {fields.get(role_key)!r}; {_ALTERNATE}")
-        spoken.append(_Spoken(fields, text_key, text))
-    if not spoken or len(spoken) % 2:
-        record.refuse(f"ends with a question; {_ALTERNATE}" if spoken else f"has no turns; {_ALTERNATE}", key)
-    return system, spoken
+        messages.append(_Message(fields, text_key, text))
+    if not messages or len(messages) % 2:
+        record.refuse(f"ends with a question; {_ALTERNATE}" if messages else f"has no turns; {_ALTERNATE}", key)
+    return system, messages
 
 
 def _content(fields: Fields, key: str, num_media: int) -> str:

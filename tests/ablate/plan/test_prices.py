@@ -19,6 +19,7 @@ from ablate.spec import expand, find_spec, load_spec
 from models.architecture import build
 from models.data import Prompter
 from models.data.integration import splice
+from models.data.letters import with_options
 from models.design import AssumedData, Integration, ManifestData, TrialConfig
 from models.presets import PRESETS
 from models.tiny.world.scene import generator, make_scene
@@ -286,6 +287,17 @@ def test_a_manifest_has_durations_or_its_videos_are_opened(tmp_path: Path):
     (tmp_path / "train.json").write_text(json.dumps(records))
     note = sizes_of(data.model_copy(update={"digest": "3"})).note
     assert "no video could be opened: 60 s each is assumed; 2 videos cannot be read: v.mp4 (" in note
+
+
+@pytest.mark.parametrize("instruction", ["Answer with the letter.", ""])
+def test_text_of_questions_is_counted_as_the_prompt_shows_it(tmp_path: Path, instruction: str):
+    question = {"question": "what color is it", "options": ["red", "blue"], "answer": 1}
+    (tmp_path / "train.json").write_text(json.dumps([{"questions": [question]}]))
+    text = ManifestData(kind="manifest", benchmark="b", folder=str(tmp_path), scoring="text")
+    assert sizes_of(text).text_tokens["text"] == (len("what color is it") / 4 + 2, 2)  # "blue" and the end of the turn
+    letters = text.model_copy(update={"scoring": "letters", "instruction": instruction})
+    shown = "".join(with_options(("what color is it",), ("red", "blue"), instruction))
+    assert sizes_of(letters).text_tokens["text"] == (len(shown) / 4 + 1.25, 1.25)
 
 
 def test_a_video_of_0_seconds_is_one_frame_and_not_of_unknown_length(tmp_path: Path):

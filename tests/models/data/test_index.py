@@ -17,12 +17,11 @@ from models.data import (
     decode_medium,
     encode_medium,
     index,
-    load_test,
-    load_train,
     open_test,
     open_training,
     refuse_missing,
 )
+from models.data.manifest import parse_item, parse_training
 from models.data.mixing import KINDS, draw
 from models.design import Mix
 from models.video import Medium
@@ -46,11 +45,16 @@ def write(folder: Path, kinds: list[str]) -> Path:
     return folder
 
 
+def parsed(file: Path, parse):
+    """The records of a manifest, without an index."""
+    return [parse(file, number, record) for number, record in enumerate(json.loads(file.read_text()))]
+
+
 def test_an_index_has_the_records_of_the_file(tmp_path: Path):
     folder = write(tmp_path, ["video", "text", "multi_image", "image", "video"])
     samples, items = open_training(folder, tmp_path / "cache"), open_test(folder, tmp_path / "cache")
-    assert list(samples) == samples[:] == load_train(folder)
-    assert list(items) == load_test(folder)
+    assert list(samples) == samples[:] == parsed(folder / "train.json", parse_training)
+    assert list(items) == parsed(folder / "test.json", parse_item)
     assert (samples[-1].id, items[0].kind) == ("r4", "video")
     assert [sample.id for sample in samples[1:4:2]] == ["r1", "r3"]
     assert samples.digest == hashlib.sha256((folder / "train.json").read_bytes()).hexdigest()
@@ -92,7 +96,7 @@ def test_an_index_draws_what_a_list_draws(tmp_path_factory, kinds, weights, coun
     folder = write(tmp_path_factory.mktemp("draw"), kinds)
     drawn = [
         [sample.id for sample in draw(samples, mix, count, np.random.default_rng(seed))]
-        for samples in (load_train(folder), open_training(folder, folder / "cache"))
+        for samples in (parsed(folder / "train.json", parse_training), open_training(folder, folder / "cache"))
     ]
     assert drawn[0] == drawn[1]
     assert len(drawn[0]) == count
@@ -123,6 +127,14 @@ def test_an_index_is_made_once_for_each_content(tmp_path: Path):
     os.utime(folder / "train.json", ns=(1, 1))
     assert indexed() == 1
     assert [sample.kind for sample in open_training(folder, cache)] == ["text", "video"]
+
+
+def test_an_index_is_of_the_content_that_the_key_has(tmp_path: Path):
+    folder, cache = write(tmp_path, ["video", "text"]), tmp_path / "cache"
+    for kinds in (["video", "text"], ["text", "video"]):  # the same size
+        write(folder, kinds)
+        os.utime(folder / "train.json", ns=(1, 1))  # as `cp -p` and `rsync -t` do
+        assert [sample.kind for sample in open_training(folder, cache)] == kinds
 
 
 def test_an_open_index_is_not_affected_by_a_new_manifest(tmp_path: Path):

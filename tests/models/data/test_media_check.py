@@ -20,6 +20,7 @@ from models.data import (
     encode_medium,
     load_facts,
     media_check,
+    media_facts,
     open_records,
     open_test,
     open_training,
@@ -75,6 +76,18 @@ def check(folder: Path, progress: Callable = lambda _: None):
     cache = folder.parent / "cache"
     media = dict.fromkeys([*open_training(folder, cache).media(), *open_test(folder, cache).media()])
     return check_media(folder, list(media), cache, 2, progress)
+
+
+def test_the_newest_facts_count(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """In the cache, as long as the data folder is not writable; in it afterwards."""
+    cache = folder.parent / "cache"
+    with monkeypatch.context() as patch:
+        patch.setattr(media_facts.os, "access", lambda *_: False)
+        facts, _ = check(folder)
+    assert cache in facts.file.parents
+    os.utime(facts.file, ns=(1, 1))
+    facts, number = check(folder)
+    assert (facts.file.parent, number) == (folder / ".ablate", 0)
 
 
 def test_all_media_are_read_and_all_bad_ones_are_named(folder: Path):

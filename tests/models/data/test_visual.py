@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from models.data import Sampled, VisualReader
+from models.data import SampledMedium, VisualReader
 from models.design import CustomEncoder, Design
 from models.encoders import CombinedEncoder, VisionEncoder, Visual
 from models.presets import PRESETS
@@ -62,7 +62,7 @@ class Arrays:
         return self.frames[medium.path][list(indices)]
 
 
-def read(source: object, encoders: Sequence[VisionEncoder], media: Sequence[Sampled]) -> tuple[Tensor, Visual]:
+def read(source: object, encoders: Sequence[VisionEncoder], media: Sequence[SampledMedium]) -> tuple[Tensor, Visual]:
     combined = CombinedEncoder(encoders)
     visual = VisualReader(designed(encoders), combined, source).read(media)
     assert visual is not None
@@ -85,7 +85,7 @@ def test_what_an_encoder_sees_does_not_depend_on_its_companion(height, width, ma
         Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(Path(folder) / "i.png")
         source = OnDemand(Path(folder), decoder, max_side)
         (both, visual), (first, _), (second, _) = (
-            read(source, encoders, [Sampled(medium, (image_clip(max(one.frames for one in encoders)),))])
+            read(source, encoders, [SampledMedium(medium, (image_clip(max(one.frames for one in encoders)),))])
             for encoders in ([video_encoder, image_encoder], [video_encoder], [image_encoder])
         )
     assert torch.equal(both[..., : video_encoder.width], first)
@@ -102,10 +102,10 @@ def test_repeated_frames_are_read_and_encoded_once():
     image_encoder, video_encoder = Patches(1, 1, 8), Patches(4, 2, 4)
     video, image = Medium(path="v", kind="video"), Medium(path="i", kind="image")
     media = [
-        Sampled(image, (image_clip(4),)),
-        Sampled(video, (Clip((0, 1, 2, 3), 0, 1), Clip((4, 5, 5, 5), 1, 2))),
-        Sampled(image, (image_clip(4),)),
-        Sampled(video, (Clip((0, 1, 2, 3), 0, 1),)),
+        SampledMedium(image, (image_clip(4),)),
+        SampledMedium(video, (Clip((0, 1, 2, 3), 0, 1), Clip((4, 5, 5, 5), 1, 2))),
+        SampledMedium(image, (image_clip(4),)),
+        SampledMedium(video, (Clip((0, 1, 2, 3), 0, 1),)),
     ]
     features, visual = read(source, [image_encoder, video_encoder], media)
     assert sorted(source.read_indices) == [0, 0, 1, 2, 3, 4, 5]
@@ -128,7 +128,7 @@ def test_order_of_clips_is_kept_across_sizes(repeats: int):
         name: np.full((1, side, side, 3), shade, np.uint8)
         for name, side, shade in (("a", 8, 10), ("b", 6, 90), ("c", 8, 200))
     }
-    media = [Sampled(Medium(path=name, kind="image"), (image_clip(1),)) for name in "abcab" * repeats]
+    media = [SampledMedium(Medium(path=name, kind="image"), (image_clip(1),)) for name in "abcab" * repeats]
     features, visual = read(Arrays(shades), [Patches(1, 1, 4)], media)
     assert len(visual.frames) == 2
     order = features[:, 0, 0, 0, 0]

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, SiglipVisionConfig, SiglipVisionModel
 
 from models.costs import FRAMES_PER_PORTION
 from models.design import Siglip
-from models.encoders import CombinedEncoder, VisionEncoder, build_encoder
+from models.encoders import CombinedEncoder, EncoderInput, VisionEncoder, Visual, build_encoder
 from tests.models.encoders.clips import visual_of
 from tests.models.encoders.test_own_towers import CASES
 from tests.models.encoders.test_transformers_families import KINDS, SMALL
@@ -104,6 +104,15 @@ def test_features_keep_the_dtype_of_the_tower(learns: bool, tmp_path: Path):
     with torch.autocast("cpu", torch.bfloat16):
         assert combined(visual).dtype == torch.bfloat16
     assert combined.bfloat16()(visual).dtype == torch.bfloat16
+
+
+def test_stored_features_get_the_dtype_of_the_tower(tmp_path: Path):
+    combined = CombinedEncoder([deep_siglip(tmp_path, 3)])
+    features = torch.zeros(2, 1, 8, 8, 32, dtype=torch.float16)
+    visual = Visual((), (EncoderInput.of((), features, torch.tensor([[1], [0], [1]])),))
+    assert combined(visual).dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert combined(visual).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("layer", [0, 1, -2, -1])

@@ -175,3 +175,29 @@ def test_no_torch_is_loaded():
         "assert not {'torch', 'transformers', 'huggingface_hub'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+def test_a_file_that_has_just_changed_is_read_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """File systems store times in steps: a second change may leave them as they are."""
+    stamp = digests._Stamp(size=3, mtime_ns=time.time_ns(), ctime_ns=0)
+    monkeypatch.setattr(digests._Stamp, "of", lambda _: stamp)
+    file = tmp_path / "w.bin"
+    hashes = {file.write_text(text) and file_digest(file, tmp_path) for text in ("abc", "xyz")}
+    assert len(hashes) == 2
+
+
+def test_a_hash_of_a_file_that_changed_while_it_was_read_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(digests, "STORED_BYTES", 0)
+    file = tmp_path / "w.bin"
+    file.write_bytes(b"old")
+    aged(file, monkeypatch)
+    read = digests._hash
+
+    def edited(path: Path, size: int) -> str:
+        result = read(path, size)
+        path.write_bytes(b"new")
+        return result
+
+    monkeypatch.setattr(digests, "_hash", edited)
+    file_digest(file, tmp_path)
+    assert not (tmp_path / "digests").exists()

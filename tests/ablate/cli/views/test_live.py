@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from ablate.cli.views.live import View, clock_time, draw
+from ablate.cli.views.live import View, draw
+from ablate.cli.views.out import clock_time
 from ablate.run import Board, Job, Progress
 
 

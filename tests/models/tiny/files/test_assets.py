@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from models.data import load_train
+from models.data import open_training
 from models.design import TinyData
 from models.tiny.files import assets
 from models.tiny.world import words
@@ -56,7 +56,7 @@ def test_manifests_follow_the_format(tmp_path):
 
 def test_albums_come_last_and_contain_pictures_of_earlier_records(tmp_path):
     folder = assets.prepare(DATA, tmp_path, workers=1)
-    records = load_train(folder)
+    records = list(open_training(folder, tmp_path / "cache"))
     albums = [record for record in records if record.kind == "multi_image"]
     assert records[-8:] == albums
     assert {len(album.media) for album in albums} == {2, 3}
