@@ -82,13 +82,27 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
                 )
 
 
-def unreadable_media(trials: list[Trial]) -> Iterator[str]:
+def data_warnings(trials: list[Trial]) -> Iterator[str]:
+    """Sentences about own data: media that cannot be read, records that are skipped, words that the LLM lacks."""
+    own = [trial for trial in trials if isinstance(trial.config.design.data, ManifestData)]
+    if any(is_shipped(scale_card_of(trial.config).llm) for trial in own):
+        yield (
+            "the embedded LLMs know the hundred words of the embedded study alone and take all others for one unknown "
+            "word: use another LLM for data of your own, or such words"
+        )
+    yield from _unreadable_media(own)
+
+
+def _unreadable_media(trials: list[Trial]) -> Iterator[str]:
     """A sentence for each data folder in which the last check found media that trials use and cannot read."""
     cache = cache_root()
     for data in dict.fromkeys(trial.config.design.data for trial in trials):
-        if not isinstance(data, ManifestData) or data.max_bad:  # with a limit, trials skip the records
-            continue
+        assert isinstance(data, ManifestData)
         folder = Path(data.folder)
+        if data.max_bad:
+            if skipped := open_records(folder, cache, data.max_bad).skipped:
+                yield f"trials skip {len(skipped):,} records of {folder}, whose media the last check could not read"
+            continue
         facts = load_facts(folder, cache)
         if facts is None or not (bad := facts.bad()):
             continue

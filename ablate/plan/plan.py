@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ablate.paths import StudyPaths, study_paths
-from ablate.plan.checks import check_data, check_model, check_weights, unreadable_media
+from ablate.plan.checks import check_data, check_model, check_weights, data_warnings
 from ablate.plan.data_sizes import sizes_of
 from ablate.plan.fit import Pricing
 from ablate.plan.gpus import DEFAULT, gpu
@@ -225,7 +225,7 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
         declared=expansion.declared,
         excluded=expansion.excluded,
         duplicate=expansion.duplicate,
-        warnings=[*expansion.warnings, *unreadable_media(expansion.trials)],
+        warnings=[*expansion.warnings, *data_warnings(expansion.trials)],
         pricing=pricing,
         noise=noise,
     )

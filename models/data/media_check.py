@@ -164,7 +164,7 @@ def _check(folder: Path, encoded: str, signature: Signature, decoder: Decoder) -
     try:
         facts = asdict(inspect_medium(folder, medium, decoder))
     except VideoError as error:
-        return unreadable(error.reason)
+        return unreadable(error.reason if error.path == folder / path else f"{error.path.name} {error.reason}")
     except OSError as error:
         return unreadable(error.strerror or str(error))
     columns = {name: facts[name] for name in ("reader", "frames", "duration_s", "width", "height", "codec")}

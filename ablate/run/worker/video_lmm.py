@@ -75,7 +75,8 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
 
     # 6. Scores.
     rows = scores(predictions, config.design.data.benchmark)
-    log(", ".join(f"{row['category']} {row['score']:.1f}" for row in rows[:6]))
+    of_video = [r for r in rows if (r["benchmark"], r["modality"]) == (config.design.data.benchmark, "video")]
+    log(", ".join(f"{row['category']} {row['score']:.1f}" for row in of_video))
     environment = {"device": str(device), **content.facts}
     return TrialOutcome(scores=[Score(**row) for row in rows], counts=curve.counts, environment=environment)  # type: ignore[arg-type]
 

@@ -107,8 +107,7 @@ def test_data_folders_of_axes_are_checked_too(study: Path):
 
 
 def test_a_plan_names_the_videos_that_it_could_not_open(study: Path):
-    notes = make_plan(load_spec(study / "s.yaml")).warnings
-    assert notes == []
+    assert not any("could not be read" in warning for warning in make_plan(load_spec(study / "s.yaml")).warnings)
     (trial, _) = expand(load_spec(study / "s.yaml")).trials
     note = sizes_of(trial.config.design.data).note
     assert "durations are those of 9 of 10 videos; 1 video cannot be read: v3.mp4 (is truncated" in note
@@ -122,7 +121,7 @@ def test_after_a_check_a_plan_opens_no_video(study: Path, monkeypatch: pytest.Mo
     sizes = sizes_of(trial.config.design.data)
     assert sizes.video_s == pytest.approx((1.0,) * 9)
     assert "opened" not in sizes.note
-    (warning,) = make_plan(load_spec(study / "s.yaml")).warnings
+    _, warning = make_plan(load_spec(study / "s.yaml")).warnings
     assert "1 media of" in warning
     assert "trials that use them fail: v3.mp4 (is truncated" in warning
 
@@ -189,3 +188,25 @@ class Listener:
     def finished(self, job: object) -> None: ...
     def killed(self, job: object, message: str) -> None: ...
     def failed(self, job: object, *, retried: bool) -> None: ...
+
+
+def test_letters_are_refused_for_llms_that_know_none_and_unknown_words_are_noted(study: Path):
+    assert "take all others for one unknown word" in make_plan(load_spec(study / "s.yaml")).warnings[0]
+    write_spec(study, "")
+    text = (study / "s.yaml").read_text()
+    (study / "s.yaml").write_text(text.replace("scoring: text", "scoring: letters"))
+    assert "the embedded LLMs know no letters" in ablate("plan", "s.yaml", code=2)[1]
+
+
+def test_keys_that_would_decide_nothing_are_refused(study: Path):
+    text = (study / "s.yaml").read_text()
+    for scoring, key in (("letters", "reduce: mean"), ("text", "instruction: Choose.")):
+        (study / "s.yaml").write_text(text.replace("scoring: text", f"scoring: {scoring}, {key}"))
+        assert f"`{key.split(':')[0]}" in ablate("plan", "s.yaml", code=2)[1]
+
+
+def test_plans_count_the_records_that_trials_skip(study: Path):
+    ablate("check", "data", code=1)
+    write_spec(study, ", max_bad: 50%")
+    warnings = make_plan(load_spec(study / "s.yaml")).warnings
+    assert any("trials skip 1 records of" in warning for warning in warnings)

@@ -257,7 +257,7 @@ def test_a_mix_of_what_a_manifest_lacks_is_refused(tmp_path: Path):
     (tmp_path / "test.json").write_text(json.dumps([{"video": "v.mp4", "questions": [asked]}]))
     (tmp_path / "s.yaml").write_text(
         "study: s\nbase: tiny\nscales: [0.05M]\naxes: {sampling: [{kind: fps, fps: 1}]}\n"
-        f"set: {{data: {{kind: manifest, benchmark: b, folder: '{tmp_path}'}}}}\n"
+        f"set: {{data: {{kind: manifest, benchmark: b, scoring: text, folder: '{tmp_path}'}}}}\n"
     )
     with pytest.raises(SpecError, match=r"stage 'align' trains on image, but .*train.json has no such sample"):
         make_plan(load_spec(tmp_path / "s.yaml"))
@@ -321,7 +321,7 @@ def test_turns_that_max_questions_leaves_out_are_noted(tmp_path: Path):
     def plan(stage: str) -> Plan:
         (tmp_path / "s.yaml").write_text(
             "study: s\nbase: tiny\nscales: [0.05M]\naxes: {sampling: [{kind: fps, fps: 1}]}\nset:\n"
-            f"  data: {{kind: manifest, benchmark: b, folder: '{tmp_path}'}}\n"
+            f"  data: {{kind: manifest, benchmark: b, scoring: text, folder: '{tmp_path}'}}\n"
             f"  schedule: [{{name: all, share: 1, batch: 2, mix: {{text: 1}}, lr: {{llm: 1.0e-3}}{stage}}}]\n"
         )
         return make_plan(load_spec(tmp_path / "s.yaml"), Pricing(gpu=None))

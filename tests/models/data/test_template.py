@@ -201,7 +201,10 @@ def test_a_training_question_with_options_is_written_as_it_is_tested():
     text = Prompter(tokenizer, "text", INSTRUCTION)
     (branch,) = text.training_branches(sample, [0], no_media)
     parent, _, option = text.option_branches(question, question.question, no_media).branches
-    assert branch.ids == (*parent.ids, *option.ids, option.targets[-1][1])
+    scored_ids = (*parent.ids, *option.ids, option.targets[-1][1])
+    assert branch.ids[: len(scored_ids)] == scored_ids
+    assert decode(tokenizer, [option.targets[-1][1]]) == "<|im_end|>"
+    assert decode(tokenizer, list(branch.ids[len(scored_ids) :])) == "\n", "learned, but not scored"
     assert "A. red" not in decode(tokenizer, list(branch.ids))
 
 
