@@ -154,7 +154,7 @@ def tracked_bytes(case: Case) -> int:
                 optimizers = make_optimizers(model, AdamW(kind="adamw"), rates(case))
                 train_mode(model, rates(case))
                 if case.checkpointing:
-                    model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+                    model.llm.activation_checkpointing_enable({"use_reentrant": False})
                     model.llm.enable_input_require_grads()
                 tracker.track_external(model, *optimizers)
                 with tracker:

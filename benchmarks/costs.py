@@ -242,7 +242,7 @@ def measure(case: Case) -> None:
     optimizers = make_optimizers(model, optimizer(case), rates(case))
     train_mode(model, rates(case))
     if case.checkpointing:
-        model.llm.gradient_checkpointing_enable({"use_reentrant": False})
+        model.llm.activation_checkpointing_enable({"use_reentrant": False})
         model.llm.enable_input_require_grads()
     threading.Thread(target=watch, daemon=True).start()
     for _ in range(2):
