@@ -12,7 +12,7 @@ from models.data.batch import Batch, Row, SampledMedium, collate
 from models.data.index import ManifestIndex
 from models.data.integration import VIDEO_TOKEN
 from models.data.letters import without_media
-from models.data.manifest import TestItem, TrainingSample
+from models.data.manifest import ManifestError, TestItem, TrainingSample
 from models.data.mixing import draw
 from models.data.packing import micro_batches
 from models.data.placed import PlacedMedia
@@ -65,8 +65,12 @@ class Corpus:
         """
         for position in _doubtful(self.train):
             self.prompter.check(self.train[position])
-        for question in (question for item in self.test for question in item.questions):
-            self.prompter.option_branches(question, without_media(question.question), lambda _: [])
+        for item in self.test:
+            for question in item.questions:
+                try:
+                    self.prompter.option_branches(question, without_media(question.question), lambda _: [])
+                except ManifestError as error:
+                    raise ManifestError(f"test item {item.id}: {error}") from None
 
     def batches(
         self, stage: Stage, steps: int, rng: np.random.Generator, max_positions: int
