@@ -75,10 +75,15 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
 
     # 6. Scores.
     rows = scores(predictions, config.design.data.benchmark)
-    of_video = [r for r in rows if (r["benchmark"], r["modality"]) == (config.design.data.benchmark, "video")]
-    log(", ".join(f"{row['category']} {row['score']:.1f}" for row in of_video))
+    log(_in_a_line(rows, config.design.data.benchmark))
     environment = {"device": str(device), **content.facts}
     return TrialOutcome(scores=[Score(**row) for row in rows], counts=curve.counts, environment=environment)  # type: ignore[arg-type]
+
+
+def _in_a_line(rows: list[dict[str, str | float]], benchmark: str) -> str:
+    """The scores of the benchmark from video, by category."""
+    of_video = (row for row in rows if (row["benchmark"], row["modality"]) == (benchmark, "video"))
+    return ", ".join(f"{row['category']} {row['score']:.1f}" for row in of_video)
 
 
 def _prepare_torch(job: Job, config: TrialConfig) -> torch.device:
