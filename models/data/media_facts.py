@@ -129,7 +129,7 @@ def load_facts(folder: Path, cache: Path) -> MediaFacts | None:
     newest = max(files, key=lambda file: file.stat().st_mtime_ns)
     try:
         return MediaFacts(folder, newest, pq.read_table(newest, schema=_SCHEMA))
-    except pa.ArrowInvalid:  # such as a copy that was cut short; the next check writes it anew
+    except pa.ArrowInvalid:  # such as a copy that was cut short; the next check writes it again
         return None
 
 
