@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ablate.errors import UsageError
 from ablate.paths import PUBLISHED, study_paths
 from ablate.record import Value, scan
 from ablate.spec import design_key, expand, find_spec, load_spec
-from ablate.study.table import counting
+from ablate.study.table import counting, factors_by_scale
 from models.design import Design, TrialConfig
 
 APOLLO_SPEC = "apollo/scaling_consistency"
@@ -63,19 +63,12 @@ def known_designs(study: str, spec: str | None = None) -> KnownDesigns:
         values.setdefault(name, {}).update(r.about.axes)
     return KnownDesigns(
         configs={name: config.design for name, config in trial_configs},
-        llm_lr_factors=_stated_factors(config for _, config in trial_configs),
+        llm_lr_factors=factors_by_scale((config.scale, config.llm_lr_factor) for _, config in trial_configs),
         axes=tuple(axes),
         values=values,
         trials={name: tuple(sorted(keys)) for name, keys in trials.items()},
         samples=num_samples.pop() if len(num_samples) == 1 else None,
     )
-
-
-def _stated_factors(configs: Iterable[TrialConfig]) -> dict[str, frozenset[float | None]]:
-    factors: dict[str, set[float | None]] = {}
-    for config in configs:
-        factors.setdefault(config.scale, set()).add(config.llm_lr_factor)
-    return {scale: frozenset(of_scale) for scale, of_scale in factors.items()}
 
 
 def _of_spec(path: Path) -> KnownDesigns:
@@ -85,7 +78,7 @@ def _of_spec(path: Path) -> KnownDesigns:
     axes = dict.fromkeys(axis for trial in trials for axis in trial.axes)
     return KnownDesigns(
         configs=configs,
-        llm_lr_factors=_stated_factors(trial.config for trial in trials),
+        llm_lr_factors=factors_by_scale((trial.config.scale, trial.config.llm_lr_factor) for trial in trials),
         axes=tuple(axes),
         values={trial.design_label: trial.axes for trial in trials},
         samples=spec.trial_samples,

@@ -8,8 +8,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
 from ablate.errors import NoStudyError, UsageError
-from ablate.paths import PUBLISHED, StudyPaths, runs_root, study_paths
-from ablate.record import StudyFacts, TrialFolder, facts, scan, studies
+from ablate.paths import PUBLISHED, runs_root, study_paths
+from ablate.record import StudyFacts, TrialFolder, facts, scan, studies, trials_of_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -78,7 +78,11 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
         return StudyScores(published(PUBLISHED), None, None)
     paths = study_paths(study)
     local = tracking_uri is None and paths.trials.is_dir()
-    trials, study_facts = _from_folders(paths) if local else _in_mlflow(study, tracking_uri, _trials_in_mlflow)
+    records = list(scan(paths)) if local else []  # once: a large study takes seconds
+    if local:
+        trials, study_facts = trials_of_records(records), facts(paths)
+    else:
+        trials, study_facts = _in_mlflow(study, tracking_uri, _trials_in_mlflow)
     frame = score_frame(trials)
     if frame.empty:
         raise UsageError(f"study {study!r} has no finished trial yet; run its sweep first")
@@ -90,7 +94,7 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
     unfinished = tuple(unfinished_trials(study, tracking_uri))
-    mixed = _mixed_rates(record for _, record in counting(scan(paths))) if local else ()
+    mixed = _mixed_rates([record for _, record in counting(records)])
     return StudyScores(
         chosen, table if is_several else None, study_facts.metric, unfinished, mixed, different_data(trials)
     )
@@ -98,10 +102,10 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
 
 def _mixed_rates(records: Iterable[Record]) -> tuple[str, ...]:
     """Scales whose trials, of those that count, state different factors of the LLM's learning rates."""
-    factors: dict[str, set[float | None]] = {}
-    for record in records:
-        if record.about.source == "trial":
-            factors.setdefault(record.about.scale, set()).add(record.about.resolved.get("llm_lr_factor"))
+    from ablate.study.table import factors_by_scale
+
+    own = [record.about for record in records if record.about.source == "trial"]
+    factors = factors_by_scale((about.scale, about.resolved.get("llm_lr_factor")) for about in own)
     return tuple(f"{scale} ({factors_in_words(one)})" for scale, one in factors.items() if len(one) > 1)
 
 
@@ -138,12 +142,6 @@ def unfinished_trials(study: str, tracking_uri: str | None = None) -> list[str]:
             if not (path / "result.json").exists() and (record := TrialFolder(path).read())
         )
     return _in_mlflow(study, tracking_uri, _unfinished_in_mlflow)
-
-
-def _from_folders(paths: StudyPaths) -> tuple[list[TrialScores], StudyFacts]:
-    from ablate.record import trials_of_records
-
-    return trials_of_records(scan(paths)), facts(paths)
 
 
 def _in_mlflow(study: str, tracking_uri: str | None, query: Callable[[str, str | None], T]) -> T:

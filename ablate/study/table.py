@@ -49,6 +49,18 @@ def counting(records: Iterable[Record]) -> list[tuple[str, Record]]:
     return [(names[trial.design_key], done[trial.key]) for trial in ordered]
 
 
+def factors_by_scale(stated: Iterable[tuple[str, float | None]]) -> dict[str, frozenset[float | None]]:
+    """Scale -> the factors of the LLM's learning rates that its trials state; None for trials that state none.
+
+    Args:
+        stated: scale and factor of each trial.
+    """
+    factors: dict[str, set[float | None]] = {}
+    for scale, factor in stated:
+        factors.setdefault(scale, set()).add(factor)
+    return {scale: frozenset(of_scale) for scale, of_scale in factors.items()}
+
+
 def factor_frame(trials: Collection[TrialScores]) -> pd.DataFrame:
     """The designs of `score_frame` and their value of each axis, by the names that sweeps use.
 

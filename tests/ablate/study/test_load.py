@@ -8,6 +8,7 @@ import pytest
 
 from ablate.errors import UsageError
 from ablate.imports import import_scores
+from ablate.record import TrialFolder
 from ablate.study import load_study, load_table, overview, rankings, report_on, study_with_scales
 from analysis.consistency import Request
 
@@ -103,6 +104,16 @@ def test_the_default_study_has_both_scales(take):
     take(ROWS, "other")
     with pytest.raises(UsageError, match="several studies have these scales: mine, other"):
         study_with_scales("1B", "7B")
+
+
+def test_the_records_of_a_study_are_read_once(take, monkeypatch):
+    """A study of 10,000 trials takes seconds to read."""
+    take(ROWS)
+    paths: list[Path] = []
+    read = TrialFolder.read
+    monkeypatch.setattr(TrialFolder, "read", lambda folder: (paths.append(folder.path), read(folder))[1])
+    load_study("mine")
+    assert len(paths) == len(set(paths)) == 12
 
 
 def test_names_that_do_not_exist_are_reported_with_those_that_do(take):
