@@ -23,13 +23,14 @@ test: check  ## everything that CI runs: the unit part on two processes, then wh
 test-fast: install  ## the unit part, about a minute
 	$(BIN)/pytest -m 'not slow' -n 2
 
-check: install  ## format, lint, types, architecture, sizes, language, shipped sweeps
+check: install  ## format, lint, types, architecture, sizes, language, promises of docs/reliability.md, shipped sweeps
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.sizes
 	$(BIN)/codespell
+	$(BIN)/python -m tests.reliability
 	$(BIN)/pytest -q tests/language
 	@for spec in $$(find sweeps -name "*.yaml"); do $(BIN)/ablate plan $$spec --json > /dev/null || exit 1; done
 

@@ -50,4 +50,10 @@ def available() -> dict[str, float]:
         gpus = len([piece for piece in visible.split(",") if piece.strip() not in ("", "-1")])
     else:
         gpus = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
-    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(gpus)}
+    return {"CPU": float(cores()), "GPU": float(gpus)}
+
+
+def cores() -> int:
+    """Number of CPU cores that this process may use; of all cores where the system does not say, as on a Mac."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -62,8 +62,23 @@ class StudyPaths:
 
     @property
     def lock(self) -> Path:
-        """Lock file, locked by the driver of a sweep while it runs."""
-        return self.folder / ".lock"
+        """The lease of the process that writes to the study; see `record.sole_driver`."""
+        return self.folder / "driver.lock"
+
+    @property
+    def driver(self) -> Path:
+        """The process that has the lease, or had it last; see `record.Driver`."""
+        return self.folder / "driver.json"
+
+    @property
+    def driver_end(self) -> Path:
+        """How the last sweep's driver ended; see `record.DriverEnd`."""
+        return self.folder / "driver-end.json"
+
+    @property
+    def driver_log(self) -> Path:
+        """Output of detached drivers, one after another."""
+        return self.folder / "driver.log"
 
     @property
     def about(self) -> Path:

@@ -28,6 +28,7 @@ import pandas as pd
 from ablate.paths import StudyPaths
 from ablate.plan import make_plan
 from ablate.record import About, Record, Result, Score, StudyFacts, folder_of, remember
+from ablate.record.digests import text_with_digest
 from ablate.run import about
 from ablate.spec import find_spec, load_spec
 
@@ -192,7 +193,7 @@ def build_folders(abouts: list[About], paths: StudyPaths) -> None:
         folder = paths.trials / trial.key
         folder.mkdir(parents=True)
         (folder / "trial.json").write_text(json.dumps(asdict(trial), indent=1), encoding="utf-8")
-        (folder / "result.json").write_text(json.dumps(asdict(result_of(trial)), indent=1), encoding="utf-8")
+        (folder / "result.json").write_text(text_with_digest(asdict(result_of(trial))), encoding="utf-8")
 
 
 def build_store(abouts: list[About], uri: str, root: Path) -> None:
@@ -204,10 +205,10 @@ def build_store(abouts: list[About], uri: str, root: Path) -> None:
     for trial in abouts[:2]:
         folder = folder_of(paths, trial.key)
         folder.describe(trial)
+        attempt = folder.begin()
         for step in range(10):
-            folder.event({"step": step, "time": START_TIME + step, "loss": 3.0 / (step + 1), "samples_per_s": 80.0})
-        mirror.finish(Record(about=trial, result=result_of(trial), failures=(), path=folder.path))
-    assert mirror.problem is None, mirror.problem
+            attempt.event({"step": step, "time": START_TIME + step, "loss": 3.0 / (step + 1), "samples_per_s": 80.0})
+        mirror.write(Record(about=trial, result=result_of(trial), failures=(), path=folder.path))
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection, connection:
         rows = connection.execute("SELECT value, run_uuid FROM tags WHERE key = 'ablate.trial'")
         sources = dict(rows.fetchall())

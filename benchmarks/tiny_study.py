@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ablate.paths import study_paths
-from ablate.record import Record, scan
+from ablate.record import Record, TrialFolder, scan
 from ablate.study import load_table, own_metric, rankings
 from analysis.consistency import compare
 from analysis.noise import across_seeds, noise_between_seeds
@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def _outcomes(record: Record) -> pd.DataFrame:
-    frame = pd.read_parquet(record.path / "predictions.parquet")
+    frame = pd.read_parquet(TrialFolder(record.path).file("predictions.parquet"))
     right = frame["answer"] == frame["predicted"]
     about = record.about
     return frame.assign(right=right, design=about.design_label, scale=about.scale, seed=about.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from ablate.cli.commands import data, imports, mlflow, promotion, study, sweep
+from ablate.cli.commands import data, imports, mlflow, promotion, study, sweep, trial
 
 RUN, READ, DECIDE, HOUSEKEEPING = "Run", "Read", "Decide", "Housekeeping"
 
@@ -18,6 +18,8 @@ app = typer.Typer(
 app.command(rich_help_panel=RUN)(data.check)
 app.command(rich_help_panel=RUN)(sweep.plan)
 app.command(rich_help_panel=RUN)(sweep.sweep)
+app.command(rich_help_panel=RUN)(sweep.attach)
+app.command(rich_help_panel=RUN)(trial.trial)
 app.command(rich_help_panel=READ)(study.ls)
 app.command(rich_help_panel=READ)(study.consistency)
 app.command(rich_help_panel=READ)(mlflow.ui)
@@ -26,4 +28,5 @@ app.command("next", rich_help_panel=DECIDE)(promotion.next_)
 app.command(rich_help_panel=DECIDE)(promotion.backtest)
 app.command("import", rich_help_panel=HOUSEKEEPING)(imports.import_)
 app.command(rich_help_panel=HOUSEKEEPING)(mlflow.sync)
+app.command(rich_help_panel=HOUSEKEEPING)(study.verify)
 app.command(rich_help_panel=HOUSEKEEPING)(sweep.schema)

@@ -72,6 +72,23 @@ def names(option: str, text: str | None) -> list[str]:
     return list(dict.fromkeys(pieces))
 
 
+def duration(option: str, text: str | None) -> float | None:
+    """Seconds of a duration such as 90s or 2h; None if the option is not given.
+
+    Raises:
+        UsageError: it is no duration.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from ablate.spec import Duration
+
+    try:
+        return TypeAdapter(Duration | None).validate_python(text)
+    except ValidationError as error:
+        message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{option}: {message}") from None
+
+
 def pairs(option: str, texts: list[str] | None) -> dict[str, str]:
     """Axis -> value, from an option that may be repeated with AXIS=VALUE.
 

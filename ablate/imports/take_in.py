@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,14 +15,30 @@ from ablate.errors import UsageError
 from ablate.imports.file import ScoreFile, read_scores
 from ablate.imports.layout import Layout
 from ablate.paths import PUBLISHED, StudyPaths, study_paths
-from ablate.record import About, Record, Result, Score, TrialFolder, facts, folder_of, remember, scan, sole_driver
-from ablate.spec import design_key, digest
+from ablate.record import (
+    About,
+    Record,
+    Result,
+    Score,
+    TrialFolder,
+    Value,
+    facts,
+    folder_of,
+    read_axes,
+    remember,
+    scan,
+    sole_driver,
+    varied_axes,
+    write_axes,
+)
+from ablate.spec import digest
 from ablate.study import known_designs
 
 TIDY = Layout()
 """Layout of a file whose columns have our names."""
 LOSSES = {"loss", "losses", "error", "errors", "err", "perplexity", "ppl", "wer", "cer", "nll", "bpb"}
 GAINS = {"acc", "accuracy", "f1"}
+DAMAGED = "damaged records"
 _WORD = re.compile(r"[fF]1|[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -47,9 +64,9 @@ class Incoming:
     about: About
     result: Result
     state: Literal["new", "unchanged", "extended", "conflict"]
-    """`extended`: adds scores or axes to the study's record; `conflict`: differs from it."""
+    """`extended`: adds scores or axes to the study's record; `conflict`: differs from it, or cannot read it."""
     conflicts: tuple[str, ...] = ()
-    """What differs from the study's record: scores, samples, axes."""
+    """What differs from the study's record: scores, samples, axes; or `DAMAGED`."""
 
 
 def import_scores(
@@ -82,9 +99,9 @@ def import_scores(
     check_as_table(scores.rows, study)
     keys = declared_keys(scores, designs)
     with sole_driver(paths):
-        trials, others = incoming(paths, scores, lower_is_better=lower_is_better, keys=keys)
+        trials, later_axes = incoming(paths, scores, lower_is_better=lower_is_better, keys=keys)
         _refuse_conflict(study, trials, replace=replace)
-        _write(paths, [*trials, *others], lower_is_better=lower_is_better)
+        _write(paths, trials, later_axes, lower_is_better=lower_is_better)
     unchanged = sum(trial.state == "unchanged" for trial in trials)
     notes = direction_notes(scores, lower_is_better=lower_is_better)
     return Imported(len(trials), unchanged, scores.skipped, tuple(notes))
@@ -109,21 +126,24 @@ def declared_keys(scores: ScoreFile, designs: str | None) -> dict[str, str]:
     """
     if designs is None:
         return {}
-    configs = known_designs("", designs).configs
+    keys = known_designs("", designs).keys
     for row in scores.rows:
-        if row["design"] not in configs:
-            matches = get_close_matches(row["design"], configs, n=1)
+        if row["design"] not in keys:
+            matches = get_close_matches(row["design"], keys, n=1)
             hint = f"did you mean {matches[0]!r}? " if matches else ""
             raise UsageError(
-                f"--designs {designs} declares no design {row['design']!r}; {hint}it has: {', '.join(configs)}"
+                f"--designs {designs} declares no design {row['design']!r}; {hint}it has: {', '.join(keys)}"
             )
-    return {name: design_key(design) for name, design in configs.items()}
+    return dict(keys)
 
 
 def incoming(
     paths: StudyPaths, scores: ScoreFile, *, lower_is_better: bool, keys: Mapping[str, str] | None = None
-) -> tuple[list[Incoming], list[Incoming]]:
-    """The trials of a file, and the other trials of the study whose design gets a new axis from it.
+) -> tuple[list[Incoming], dict[str, dict[str, Value]]]:
+    """The trials of a file, and the axes that it states for other trials of the study, by their keys.
+
+    A design has one value of each axis, so a file with a new one extends all finished trials of the design. Their
+    records stay as they are: these axes are in a file of the study.
 
     Args:
         paths: the study.
@@ -133,14 +153,12 @@ def incoming(
 
     Raises:
         UsageError: the study has the other direction.
+        RecordError: axes.json of the study is damaged.
     """
+    later_axes = read_axes(paths)
     records = {record.about.key: record for record in scan(paths)}
-    study = facts(paths)
-    if records and study.lower_is_better != lower_is_better:
-        direction = "lower" if study.lower_is_better else "higher"
-        raise UsageError(
-            f"in study {paths.name!r} {direction} is better; import with the same direction, or to another study"
-        )
+    if records:
+        _refuse_other_direction(paths, scores, lower_is_better=lower_is_better)
     axes_of_design: dict[str, dict[str, Any]] = {}
     for record in records.values():
         axes_of_design.setdefault(record.about.design_key, {}).update(record.about.axes)
@@ -154,7 +172,7 @@ def incoming(
         old = records.get(about.key)
         axes = {**(old.about.axes if old else {}), **axes_of_design.get(about.design_key, {})}
         trials.append(_merged(folder_of(paths, about.key), about, result, old, axes))
-    return trials, _other_trials(trials, records)
+    return trials, _later_axes(trials, records, later_axes)
 
 
 def _record(
@@ -191,7 +209,8 @@ def _record(
         source="import",
     )
     scores = [Score(**{name: row[name] for name in ("benchmark", "category", "modality", "score")}) for row in rows]
-    return about, Result(key=key, attempt=0, scores=scores, seconds=0.0, started_at=0.0, ended_at=0.0, environment={})
+    now = time.time()
+    return about, Result(key=key, attempt=0, scores=scores, seconds=0.0, started_at=now, ended_at=now, environment={})
 
 
 def _merged(
@@ -201,6 +220,8 @@ def _merged(
     conflicts = ["axes"] if any(axes.get(name, value) != value for name, value in about.axes.items()) else []
     about = dataclasses.replace(about, axes={**axes, **about.axes})
     if record is None:
+        if any((folder.path / name).exists() for name in ("trial.json", "result.json")):
+            conflicts.append(DAMAGED)  # `scan` left the trial out
         state: Literal["new", "conflict"] = "conflict" if conflicts else "new"
         return Incoming(folder=folder, about=about, result=result, state=state, conflicts=tuple(conflicts))
     if about.samples is None:
@@ -222,21 +243,41 @@ def _merged(
     )
 
 
+def _refuse_other_direction(paths: StudyPaths, scores: ScoreFile, *, lower_is_better: bool) -> None:
+    """Refuse a direction other than that of the study, or of a metric that its sweeps rank by."""
+    study = facts(paths)
+    for metric in dict.fromkeys(f"{row['benchmark']}/{row['category']}" for row in scores.rows):
+        if study.is_lower_better(metric) != lower_is_better:
+            direction = "lower" if study.is_lower_better(metric) else "higher"
+            of_metric = f" for {metric}" if metric in study.directions else ""
+            raise UsageError(
+                f"in study {paths.name!r} {direction} is better{of_metric}; import with the same direction, or to "
+                "another study"
+            )
+
+
 def _by_metric(scores: Iterable[Score]) -> dict[tuple[str, str, str], Score]:
     return {(score.benchmark, score.category, score.modality): score for score in scores}
 
 
-def _other_trials(trials: Sequence[Incoming], records: Mapping[str, Record]) -> list[Incoming]:
-    """Trials that are not in the file but whose design gets a new axis from it: a design has one value of each axis."""
-    axes = {trial.about.design_key: trial.about.axes for trial in trials}
+def _later_axes(
+    trials: Sequence[Incoming], records: Mapping[str, Record], earlier: Mapping[str, Mapping[str, Value]]
+) -> dict[str, dict[str, Value]]:
+    """Key -> axes of the finished trials that are not in the file but whose design gets a new axis from it.
+
+    Args:
+        trials: the trials of the file, which state their axes themselves.
+        records: the study's trials, with the axes that earlier imports stated.
+        earlier: those axes.
+    """
+    axes = {trial.about.design_key: varied_axes(trial.about.axes, trial.about.source) for trial in trials}
     keys = {trial.about.key for trial in trials}
-    others = []
+    later = {key: dict(values) for key, values in earlier.items() if key not in keys}
     for key, record in records.items():
-        about = dataclasses.replace(record.about, axes=axes.get(record.about.design_key, record.about.axes))
-        if key not in keys and record.result is not None and about != record.about:
-            folder = TrialFolder(record.path)
-            others.append(Incoming(folder=folder, about=about, result=record.result, state="extended"))
-    return others
+        new = axes.get(record.about.design_key, {}).items() - record.about.axes.items()
+        if key not in keys and record.result is not None and new:
+            later[key] = later.get(key, {}) | dict(new)
+    return later
 
 
 def _refuse_conflict(study: str, trials: Iterable[Incoming], *, replace: bool) -> None:
@@ -247,18 +288,29 @@ def _refuse_conflict(study: str, trials: Iterable[Incoming], *, replace: bool) -
 
 def conflict_message(study: str, conflicting: Sequence[Incoming]) -> str:
     """Number of trials that conflict with the study, what differs, and the label of the first."""
-    kinds = " and ".join(dict.fromkeys(kind for trial in conflicting for kind in trial.conflicts))
+    kinds = dict.fromkeys(kind for trial in conflicting for kind in trial.conflicts)
+    others = " and ".join(kind for kind in kinds if kind != DAMAGED)
+    parts = [*([DAMAGED] if DAMAGED in kinds else []), *([f"other {others}"] if others else [])]
     first = conflicting[0].about.label
-    return f"{len(conflicting)} trials of study {study!r} have other {kinds} already, first {first}"
+    return f"{len(conflicting)} trials of study {study!r} have {' and '.join(parts)} already, first {first}"
 
 
-def _write(paths: StudyPaths, trials: Iterable[Incoming], *, lower_is_better: bool) -> None:
-    # Before the scores: they cannot be interpreted without it.
-    remember(paths, dataclasses.replace(facts(paths), lower_is_better=lower_is_better))
+def _write(
+    paths: StudyPaths,
+    trials: Sequence[Incoming],
+    later_axes: Mapping[str, Mapping[str, Value]],
+    *,
+    lower_is_better: bool,
+) -> None:
+    # Before the scores: they cannot be interpreted without it. A study of sweeps states the direction of each metric.
+    study = facts(paths)
+    metrics = {f"{score.benchmark}/{score.category}" for trial in trials for score in trial.result.scores}
+    if not metrics <= study.directions.keys():
+        remember(paths, dataclasses.replace(study, lower_is_better=lower_is_better))
     for trial in trials:
         if trial.state != "unchanged":
-            trial.folder.describe(trial.about)
-            trial.folder.finish(trial.result)
+            trial.folder.import_result(trial.about, trial.result)
+    write_axes(paths, later_axes)
 
 
 def check_as_table(rows: Sequence[Mapping[str, Any]], study: str) -> None:

@@ -1,5 +1,7 @@
 from .data_sizes import sizes_of as sizes_of
 from .fit import Pricing as Pricing
+from .gpu_hours import OpenPrice as OpenPrice
+from .gpu_hours import open_prices as open_prices
 from .gpus import DEFAULT as DEFAULT
 from .gpus import gpu as gpu
 from .load import model_of as model_of

@@ -1,4 +1,4 @@
-"""Checks of a trial's parts before it runs: weights, how parts fit, data."""
+"""Checks of the parts of trials of ablate's own trainer before they run: weights, how parts fit, data."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def check_weights(spec: SweepSpec, trial: Trial) -> None:
     Raises:
         SpecError: a shipped part or a folder does not exist.
     """
-    encoders = [e.weights for e in trial.config.design.encoders if not isinstance(e, CustomEncoder)]
-    for weights in (*encoders, scale_card_of(trial.config).llm):
+    encoders = [e.weights for e in trial.own_config.design.encoders if not isinstance(e, CustomEncoder)]
+    for weights in (*encoders, scale_card_of(trial.own_config).llm):
         try:
             locate(weights)
         except FileNotFoundError as error:
@@ -40,7 +40,7 @@ def check_model(spec: SweepSpec, trial: Trial) -> None:
         SpecError: the message names both sizes.
     """
     try:
-        model_of(trial.config)
+        model_of(trial.own_config)
     except UncountedError:  # sizes unknown: only the trial itself can check
         return
     except ValueError as error:
@@ -57,7 +57,7 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
     """
     kinds: dict[ManifestData, set[str]] = {}
     for trial in trials:
-        design = trial.config.design
+        design = trial.own_config.design
         if not isinstance(design.data, ManifestData):
             continue
         data = design.data
@@ -66,7 +66,7 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
                 kinds[data] = _kinds_of(data)
         except ManifestError as error:
             raise UsageError(str(error)) from None
-        if data.scoring == "letters" and is_shipped(scale_card_of(trial.config).llm):
+        if data.scoring == "letters" and is_shipped(scale_card_of(trial.own_config).llm):
             raise spec.source.error(
                 (),
                 f"{trial.label}: the embedded LLMs know no letters to choose among: set `data.scoring: text`, with "
@@ -84,8 +84,8 @@ def check_data(spec: SweepSpec, trials: list[Trial]) -> None:
 
 def data_warnings(trials: list[Trial]) -> Iterator[str]:
     """Sentences about own data: media that cannot be read, records that are skipped, words that the LLM lacks."""
-    own = [trial for trial in trials if isinstance(trial.config.design.data, ManifestData)]
-    if any(is_shipped(scale_card_of(trial.config).llm) for trial in own):
+    own = [trial for trial in trials if isinstance(trial.own_config.design.data, ManifestData)]
+    if any(is_shipped(scale_card_of(trial.own_config).llm) for trial in own):
         yield (
             "the embedded LLMs know the hundred words of the embedded study alone and take all others for one unknown "
             "word: use another LLM for data of your own, or such words"
@@ -96,7 +96,7 @@ def data_warnings(trials: list[Trial]) -> Iterator[str]:
 def _unreadable_media(trials: list[Trial]) -> Iterator[str]:
     """A sentence for each data folder in which the last check found media that trials use and cannot read."""
     cache = cache_root()
-    for data in dict.fromkeys(trial.config.design.data for trial in trials):
+    for data in dict.fromkeys(trial.own_config.design.data for trial in trials):
         assert isinstance(data, ManifestData)
         folder = Path(data.folder)
         if data.max_bad:

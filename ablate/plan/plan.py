@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,10 +11,11 @@ from ablate.paths import StudyPaths, study_paths
 from ablate.plan.checks import check_data, check_model, check_weights, data_warnings
 from ablate.plan.data_sizes import sizes_of
 from ablate.plan.fit import Pricing
+from ablate.plan.gpu_hours import OpenPrice, open_prices, price_notes
 from ablate.plan.gpus import DEFAULT, gpu
 from ablate.plan.prices import Price, price
-from ablate.record import folder_of
-from ablate.spec import SweepSpec, Trial, expand, ranking_metric
+from ablate.record import RecordError, StudyFacts, facts, folder_of, report_damage
+from ablate.spec import NEVER_RETRIED, SweepSpec, Trial, expand, ranking_metric
 from models.data import left_out
 from models.design import AssumedData, Design, ManifestData
 from models.ladder import rate_note, rates_of, scale_card_of
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from analysis.noise import Power
 
 
-Status = Literal["done", "failed", "unfinished", "new"]
+Status = Literal["done", "failed", "unfinished", "new", "damaged"]
+"""`damaged`: its record cannot be read. A sweep does not run it again over records that may be worth restoring."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +36,27 @@ class Planned:
     trial: Trial
     status: Status
     cpus: float
+    """CPU cores on each node."""
     gpus: float
+    """GPUs on each node."""
+    nodes: int = 1
     price: Price | None = None
-    """None if prices were not asked for, or it cannot be priced."""
+    """None if prices were not asked for, it cannot be priced, or the trainer is the user's own."""
+    open_price: OpenPrice | None = None
+    """The same for a trial of the user's own trainer."""
     unpriced: str | None = None
     """Why it cannot be priced; None if it is, or prices were not asked for."""
 
     @property
     def llm_rate(self) -> float:
         """Highest peak learning rate of the LLM in any stage, at the trial's scale; 0 if the LLM is frozen."""
-        config = self.trial.config
+        config = self.trial.own_config
         return max(rates_of(config, stage).llm for stage in config.design.schedule)
 
     @property
     def is_missing(self) -> bool:
         """Whether the sweep would run it: failed and unfinished trials are run again."""
-        return self.status != "done"
+        return self.status not in ("done", "damaged")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,8 @@ class Plan:
     excluded: int
     duplicate: int
     warnings: list[str]
+    lower_is_better: bool = False
+    """Whether lower scores of the metric are better."""
     pricing: Pricing | None = None
     noise: float = 1.0
     """Standard deviation of scores between seeds, in points, as stated."""
@@ -74,7 +84,9 @@ class Plan:
     @property
     def is_assumed(self) -> bool:
         """Whether the data of a trial are only assumed: such plans show costs, and no sweep runs them."""
-        return any(isinstance(p.trial.config.design.data, AssumedData) for p in self.planned)
+        if self.spec.is_open:
+            return False
+        return any(isinstance(p.trial.own_config.design.data, AssumedData) for p in self.planned)
 
     @property
     def missing(self) -> list[Planned]:
@@ -86,7 +98,7 @@ class Plan:
     @property
     def is_priced(self) -> bool:
         """Whether any trial has a price."""
-        return any(p.price for p in self.planned)
+        return any(p.price or p.open_price for p in self.planned)
 
     @property
     def is_priced_on_gpus(self) -> bool:
@@ -95,7 +107,10 @@ class Plan:
 
     def totals(self) -> dict[str, float | None]:
         """Totals of the missing trials: training samples, frames, tokens, FLOPs, GPU-hours (None if none is priced on a
-        GPU), and GiB of weights to download, each counted once."""
+        GPU), and GiB of weights to download, each counted once. With the user's own trainer training samples (None if
+        the spec does not state them) and GPU-hours."""
+        if self.spec.is_open:
+            return self._open_totals()
         prices = [p.price for p in self.planned if p.price and p.is_missing]
         stages = [stage for price in prices for stage in price.stages]
         hours = [price.on_gpu.hours for price in prices if price.on_gpu]
@@ -107,6 +122,14 @@ class Plan:
             "weights_gib": sum(weights.values()),
         }
 
+    def _open_totals(self) -> dict[str, float | None]:
+        samples = self.spec.trial_samples
+        hours = [p.open_price.gpu_hours for p in self.missing if p.open_price]
+        return {
+            "samples": None if samples is None else samples * len(self.missing),
+            "gpu_hours": sum(hours) if hours else None,
+        }
+
     def power(self) -> Power:
         """The differences between designs that the sweep can detect."""
         from analysis.noise import power
@@ -115,17 +138,20 @@ class Plan:
 
     def notes(self) -> list[str]:
         """Assumptions of the prices, trials without one, and parts whose licence forbids commercial use."""
-        data = dict.fromkeys(p.trial.config.design.data for p in self.planned if p.price)
+        if self.spec.is_open:
+            prices = {p.trial.config.scale: p.open_price for p in self.planned if p.open_price}
+            return price_notes(self.spec, prices)
+        data = dict.fromkeys(p.trial.own_config.design.data for p in self.planned if p.price)
         notes = [sizes.note for sizes in map(sizes_of, data) if sizes.note]
-        notes += dict.fromkeys(note for p in self.planned for note in _turns_left_out(p.trial.config.design))
-        notes += dict.fromkeys(note for p in self.planned if (note := rate_note(p.trial.config)))
+        notes += dict.fromkeys(note for p in self.planned for note in _turns_left_out(p.trial.own_config.design))
+        notes += dict.fromkeys(note for p in self.planned if (note := rate_note(p.trial.own_config)))
         if self.is_priced_on_gpus:
             notes.append(
                 "GPU figures are for bf16 under FSDP, with checkpointing where it is needed; `ablate sweep` so far "
                 "trains each trial in fp32 on one device"
             )
         trained = {
-            p.trial.config.model_copy(update={"design": _as_trained(p.trial.config.design)}).model_dump_json()
+            p.trial.own_config.model_copy(update={"design": _as_trained(p.trial.own_config.design)}).model_dump_json()
             for p in self.missing
         }
         if len(trained) < len(self.missing):
@@ -139,9 +165,9 @@ class Plan:
     def _prices(self) -> dict[str, Any]:
         if self.pricing is None:
             return {}
+        assumed = {"utilisation": self.pricing.utilisation, "max_gpus": self.pricing.max_gpus}
         return {
-            "utilisation": self.pricing.utilisation,
-            "max_gpus": self.pricing.max_gpus,
+            **({} if self.spec.is_open else assumed),
             "notes": self.notes(),
             "totals": self.totals(),
             "power": asdict(self.power()),
@@ -149,36 +175,47 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Object for `--json`; its keys are stable."""
+        limits = self.spec.limits
         return {
             "study": self.spec.study,
             "sweep": sweep_name(self.spec),
             "metric": self.metric,
+            "lower_is_better": self.lower_is_better,
             "declared": self.declared,
             "excluded": self.excluded,
             "duplicate": self.duplicate,
             "done": self.count("done"),
             "missing": len(self.missing),
             "failed": self.count("failed"),
+            "damaged": self.count("damaged"),
             "warnings": self.warnings,
+            "limits": {
+                **{f"{name}_s": getattr(limits, name) for name in ("trial", "silence", "sweep")},
+                "gpu_hours": limits.gpu_hours,
+                "failures": limits.failures,
+            },
+            "retries": self.spec.retries.model_dump() | dict.fromkeys(NEVER_RETRIED, 0),
             **self._prices(),
-            "trials": [
-                {
-                    "key": p.trial.key,
-                    "label": p.trial.label,
-                    "design": p.trial.design_label,
-                    "design_key": p.trial.design_key,
-                    "scale": p.trial.config.scale,
-                    "seed": p.trial.config.seed,
-                    "samples": p.trial.config.samples,
-                    "llm_lr": p.llm_rate,
-                    "axes": p.trial.axes,
-                    "status": p.status,
-                    "cpus": p.cpus,
-                    "gpus": p.gpus,
-                    **({"price": p.price.to_json()} if p.price else {}),
-                }
-                for p in self.planned
-            ],
+            "trials": [self._trial_json(p) for p in self.planned],
+        }
+
+    def _trial_json(self, p: Planned) -> dict[str, Any]:
+        price = p.price or p.open_price
+        return {
+            "key": p.trial.key,
+            "label": p.trial.label,
+            "design": p.trial.design_label,
+            "design_key": p.trial.design_key,
+            "scale": p.trial.config.scale,
+            "seed": p.trial.config.seed,
+            "samples": p.trial.config.samples,
+            **({} if self.spec.is_open else {"llm_lr": p.llm_rate}),
+            "axes": p.trial.axes,
+            "status": p.status,
+            "cpus": p.cpus,
+            "gpus": p.gpus,
+            "nodes": p.nodes,
+            **({"price": price.to_json()} if price else {}),
         }
 
 
@@ -215,19 +252,65 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
     """
     expansion = expand(spec)
     paths = study_paths(spec.study)
-    check_data(spec, expansion.trials)
-    planned = [_plan_trial(spec, trial, paths, pricing) for trial in expansion.trials]
+    warnings = list(expansion.warnings)
+    if spec.is_open:
+        prices = open_prices(spec, paths) if pricing else {}
+        planned = [_plan_open_trial(spec, trial, paths, prices) for trial in expansion.trials]
+    else:
+        check_data(spec, expansion.trials)
+        planned = [_plan_trial(spec, trial, paths, pricing) for trial in expansion.trials]
+        warnings += data_warnings(expansion.trials)
+    metric = _metric(spec, expansion.trials[0])
+    lower_is_better, conflict = _direction(spec, metric, facts(paths))
     return Plan(
         spec=spec,
         paths=paths,
-        metric=ranking_metric(spec, expansion.trials[0].config.design.data),
+        metric=metric,
         planned=planned,
         declared=expansion.declared,
         excluded=expansion.excluded,
         duplicate=expansion.duplicate,
-        warnings=[*expansion.warnings, *data_warnings(expansion.trials)],
+        warnings=[*warnings, *conflict],
+        lower_is_better=lower_is_better,
         pricing=pricing,
         noise=noise,
+    )
+
+
+def _metric(spec: SweepSpec, trial: Trial) -> str:
+    """The metric to rank by."""
+    if spec.user_trainer is not None:
+        return spec.user_trainer.metric.name
+    return ranking_metric(spec, trial.own_config.design.data)
+
+
+def _direction(spec: SweepSpec, metric: str, study: StudyFacts) -> tuple[bool, list[str]]:
+    """Whether lower scores are better, and a sentence if the study ranked this metric the other way until now.
+
+    Where a spec of ablate's own trainer does not state it, the study's direction stays: that of imported scores.
+    """
+    stated = spec.user_trainer.metric if spec.user_trainer is not None else spec.metric
+    if stated is None or (not spec.is_open and "lower_is_better" not in stated.model_fields_set):
+        return study.is_lower_better(metric), []
+    if metric not in study.directions or study.directions[metric] == stated.lower_is_better:
+        return stated.lower_is_better, []
+    better = {True: "lower", False: "higher"}
+    return stated.lower_is_better, [
+        f"earlier sweeps of the study ranked {metric} with {better[study.directions[metric]]} scores as better; from "
+        f"this sweep on {better[stated.lower_is_better]} ones are"
+    ]
+
+
+def _plan_open_trial(spec: SweepSpec, trial: Trial, paths: StudyPaths, prices: Mapping[str, OpenPrice]) -> Planned:
+    """The status, resources and price of a trial of the user's own trainer; one CPU core if the spec states none."""
+    resources = spec.resources_at(trial.config.scale)
+    return Planned(
+        trial=trial,
+        status=_status(paths, trial),
+        cpus=resources.cpus or 1,
+        gpus=resources.gpus or 0,
+        nodes=resources.nodes or 1,
+        open_price=prices.get(trial.config.scale),
     )
 
 
@@ -236,19 +319,28 @@ def _plan_trial(spec: SweepSpec, trial: Trial, paths: StudyPaths, pricing: Prici
     check_weights(spec, trial)
     if pricing is None:  # a price checks the model itself
         check_model(spec, trial)
-    record = folder_of(paths, trial.key).read()
-    scale = scale_card_of(trial.config)
-    cpus = scale.cpus if spec.resources.cpus is None else spec.resources.cpus
-    gpus = scale.gpus if spec.resources.gpus is None else spec.resources.gpus
+    scale, resources = scale_card_of(trial.own_config), spec.resources_at(trial.config.scale)
+    gpus = scale.gpus if resources.gpus is None else resources.gpus
     priced = _price_or_reason(spec, trial, gpus, pricing) if pricing else None
     return Planned(
         trial=trial,
-        status=record.status if record else "new",
-        cpus=cpus,
+        status=_status(paths, trial),
+        cpus=scale.cpus if resources.cpus is None else resources.cpus,
         gpus=gpus,
+        nodes=resources.nodes or 1,
         price=priced if isinstance(priced, Price) else None,
         unpriced=priced if isinstance(priced, str) else None,
     )
+
+
+def _status(paths: StudyPaths, trial: Trial) -> Status:
+    """Status by the trial's record; damage is logged."""
+    try:
+        record = folder_of(paths, trial.key).read()
+    except RecordError as error:
+        report_damage(error)
+        return "damaged"
+    return record.status if record else "new"
 
 
 def _price_or_reason(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricing) -> Price | str:
@@ -256,7 +348,7 @@ def _price_or_reason(spec: SweepSpec, trial: Trial, gpus: float, pricing: Pricin
     if pricing.gpu is None and gpus:
         pricing = replace(pricing, gpu=gpu(DEFAULT))
     try:
-        return price(trial.config, trial.label, pricing)
+        return price(trial.own_config, trial.label, pricing)
     except UncountedError as error:
         return str(error)
     except (ValueError, FileNotFoundError) as error:

@@ -34,26 +34,33 @@ def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -
     nodes = nodes if nodes is not None else [available()]
     for p in plan.missing:
         needs = {"CPU": p.cpus, "GPU": p.gpus}
-        if any(all(node.get(kind, 0) >= need for kind, need in needs.items()) for node in nodes):
+        fitting = sum(all(node.get(kind, 0) >= need for kind, need in needs.items()) for node in nodes)
+        if fitting >= p.nodes:
             continue
         largest = {kind: max((node.get(kind, 0) for node in nodes), default=0) for kind in needs}
+        problem = f"asks for {_listed(needs)}, but no node has that"
+        if p.nodes > 1:
+            problem = f"asks for {p.nodes} nodes with {_listed(needs)} each, but {fitting or 'no'} node(s) have that"
         raise InfeasibleError(
-            f"{p.trial.label} asks for {_listed(needs)}, but no node has that; the most on one of {len(nodes)} node(s) "
+            f"{p.trial.label} {problem}; the most on one of {len(nodes)} node(s) "
             f"is {_listed(largest)}. Lower `resources` in {plan.spec.source.path}, run on a cluster with --address, or "
             "plan for other machines: ablate plan --gpu h100-80gb"
         )
 
 
 def refuse_several_gpus(plan: Plan) -> None:
-    """Refuse to run trials on several GPUs, which this version would reserve and not use.
+    """Refuse to run trials of ablate's own trainer on several GPUs, which this version would reserve and not use.
 
     Raises:
         UsageError: the message names the fix.
     """
-    several = next((p for p in plan.missing if p.gpus > 1), None)
+    if plan.spec.is_open:
+        return
+    several = next((p for p in plan.missing if p.gpus > 1 or p.nodes > 1), None)
     if several is not None:
+        resources = f"{several.nodes} nodes" if several.nodes > 1 else f"{several.gpus:g} GPUs"
         raise UsageError(
-            f"{several.trial.label} asks for {several.gpus:g} GPUs, but `ablate sweep` so far trains each trial on "
+            f"{several.trial.label} asks for {resources}, but `ablate sweep` so far trains each trial on "
             f"one: set `resources: {{gpus: 1}}` in {plan.spec.source.path}"
         )
 

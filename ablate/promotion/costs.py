@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ablate.errors import InfeasibleError
-from ablate.plan import DEFAULT, Price, Pricing, gpu, price
+from ablate.paths import study_paths
+from ablate.plan import DEFAULT, Price, Pricing, gpu, open_prices, price
 from models.design import Design, TrialConfig
 from models.ladder import scale_card_of
 
 if TYPE_CHECKING:
+    from ablate.promotion.own_trainer import OwnTrainer
     from ablate.study import KnownDesigns
     from analysis.numbers import Floats
     from analysis.tables import ScoreTable
@@ -68,3 +70,40 @@ def costs_of(designs: Sequence[str], prices: Mapping[str, Price], num_seeds: int
     notes = [f"not priced, so counted as the most expensive: {', '.join(unpriced)}"] if unpriced else []
     costs_n = num_seeds * np.array([run.get(name, highest) for name in designs])
     return costs_n, "GPU-hours" if on_gpu else "PFLOPs", notes
+
+
+def costs_of_own_trainer(
+    trainer: OwnTrainer, hours: Mapping[str, float], large: str, num: tuple[int, int]
+) -> tuple[Floats, Unit, list[str]]:
+    """Cost of each design of the user's own trainer with all its seeds, its unit, and notes.
+
+    Args:
+        trainer: the trainer.
+        hours: scale -> GPU-hours of one run there, from `hours_by_scale`.
+        large: label of the large scale.
+        num: numbers of designs and of seeds.
+    """
+    num_designs, num_seeds = num
+    if large in hours:
+        return np.full(num_designs, num_seeds * hours[large]), "GPU-hours", []
+    path = "the spec of your trainer" if trainer.spec is None else trainer.spec.source.path
+    note = (
+        f"the cost of a trial at {large} is neither stated nor measured, so each design has a cost of 1; state it in "
+        f"{path}, e.g. cost: {{gpu_hours: {{{large}: 60}}}}"
+    )
+    return np.ones(num_designs), "designs", [note]
+
+
+def hours_by_scale(trainer: OwnTrainer, study: str, samples: int | None) -> dict[str, float]:
+    """Scale -> GPU-hours of one trial of the user's own trainer: measured if any has finished there, else as stated.
+
+    Args:
+        trainer: the trainer; of its specs, the latest that has a cost counts.
+        study: name of the study.
+        samples: number of training samples of the new trials: costs are in proportion to it.
+    """
+    hours: dict[str, float] = {}
+    for spec in reversed(trainer.specs):
+        ratio = samples / spec.trial_samples if samples and spec.trial_samples else 1.0
+        hours |= {label: ratio * one.gpu_hours for label, one in open_prices(spec, study_paths(study)).items()}
+    return hours

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,8 @@ import numpy as np
 from ablate.errors import UsageError
 from ablate.paths import PUBLISHED
 from ablate.plan import gpu
-from ablate.promotion.costs import Unit, costs_of, prices_of, samples_of
+from ablate.promotion.costs import Unit, costs_of, costs_of_own_trainer, hours_by_scale, prices_of, samples_of
+from ablate.promotion.own_trainer import OwnTrainer, own_trainer
 from ablate.spec import SCALE_LABEL
 from ablate.study import KnownDesigns, StudyScores, factors_in_words, known_designs, load_study
 from analysis.promotion import (
@@ -95,6 +96,10 @@ class Prepared:
     costs_n: Floats
     """Cost of all seeds of each design at the large scale, in `unit`."""
     unit: Unit
+    trainer: OwnTrainer | None = None
+    """The spec of the user's own trainer; None for ablate's."""
+    scale_hours: Mapping[str, float] = field(default_factory=dict)
+    """Scale -> GPU-hours of one run of the user's own trainer there, where stated or measured."""
     notes: tuple[str, ...]
     """Warnings for the user."""
 
@@ -104,10 +109,19 @@ class Prepared:
         return self.transfer.candidates
 
     def run_costs(self) -> dict[str, Floats]:
-        """Scale -> cost of one run of each design there, in `unit`; at small scales in proportion to parameters."""
-        sizes = {scale: scale_size(scale) / scale_size(self.request.large) for scale in self.candidates.scales}
+        """Scale -> cost of one run of each design there, in `unit`.
+
+        At small scales where the cost of the user's own trainer is neither stated nor measured, and for ablate's own
+        trainer, it is in proportion to parameters.
+        """
         run_n = self.costs_n if self.unit == "designs" else self.costs_n / len(self.request.seeds)
-        return {self.request.large: run_n} | {scale: share * run_n for scale, share in sizes.items()}
+        costs = {self.request.large: run_n}
+        for scale in self.candidates.scales:
+            if self.unit == "GPU-hours" and scale in self.scale_hours:
+                costs[scale] = np.full_like(run_n, self.scale_hours[scale])
+            else:
+                costs[scale] = run_n * (scale_size(scale) / scale_size(self.request.large))
+        return costs
 
 
 def prepare(request: Request) -> Prepared:
@@ -118,20 +132,22 @@ def prepare(request: Request) -> Prepared:
         InfeasibleError: a design fits on no allowed number of the GPUs.
     """
     _refuse_invalid(request)
-    scores = load_study(request.study, tracking_uri=request.tracking_uri, samples=request.samples)
-    try:
-        table = scores.table.select(request.metric or scores.metric, request.modality)
-        candidates = find_candidates(table, request.large, request.scales or None)
-        if request.blind:
-            candidates = candidates.with_scores(np.full(len(candidates.designs), np.nan))
-        transfer = predict(candidates, prior_for(request.study))
-    except TableError as error:
-        raise UsageError(f"study {request.study!r}: {error}") from None
     designs = known_designs(request.study, request.designs)
+    trainer = own_trainer(designs, request.large, request.llm) if designs.open_designs else None
+    if trainer is None:
+        _refuse_unknown_scale(request)
+    scores = load_study(request.study, tracking_uri=request.tracking_uri, samples=request.samples)
+    table, transfer = _predicted(request, scores)
+    names = transfer.candidates.designs
     samples = samples_of(request.train_samples, table, designs)
     factor = _stated_factor(request, designs)
-    prices = _prices(request, designs, candidates.designs, samples)
-    costs_n, unit, notes = costs_of(candidates.designs, prices, len(request.seeds))
+    prices = _prices(request, designs, names, samples)
+    hours = {} if trainer is None else hours_by_scale(trainer, request.study, samples)
+    if trainer is None:
+        costs_n, unit, notes = costs_of(names, prices, len(request.seeds))
+    else:
+        numbers = len(names), len(request.seeds)
+        costs_n, unit, notes = costs_of_own_trainer(trainer, hours, request.large, numbers)
     notes = [designs.note, *notes] if designs.note else notes
     return Prepared(
         request=request,
@@ -142,9 +158,27 @@ def prepare(request: Request) -> Prepared:
         samples=samples,
         llm_lr_factor=factor,
         costs_n=costs_n,
+        scale_hours=hours,
+        trainer=trainer,
         unit=unit,
-        notes=(*notes, *_notes_on_scores(scores, transfer)),
+        notes=(*notes, *(trainer.notes if trainer else ()), *_notes_on_scores(scores, transfer)),
     )
+
+
+def _predicted(request: Request, scores: StudyScores) -> tuple[ScoreTable, Transfer]:
+    """The scores of the metric, and the prediction of all designs at the large scale.
+
+    Raises:
+        UsageError: no such metric or scale, or too few designs.
+    """
+    try:
+        table = scores.table.select(request.metric or scores.metric, request.modality)
+        candidates = find_candidates(table, request.large, request.scales or None)
+        if request.blind:
+            candidates = candidates.with_scores(np.full(len(candidates.designs), np.nan))
+        return table, predict(candidates, prior_for(request.study))
+    except TableError as error:
+        raise UsageError(f"study {request.study!r}: {error}") from None
 
 
 def prior_for(study: str) -> Prior:
@@ -165,6 +199,10 @@ def _refuse_invalid(request: Request) -> None:
         raise UsageError(
             f"--to {request.large}: a label has letters, digits, '_', '-' and '.', and begins with a letter or digit"
         )
+
+
+def _refuse_unknown_scale(request: Request) -> None:
+    """Refuse a large scale that ablate's own trainer does not know."""
     try:
         if request.llm is None:
             scale_card(request.large)

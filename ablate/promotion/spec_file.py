@@ -11,7 +11,16 @@ from ablate.errors import UsageError
 from ablate.paths import PUBLISHED, study_paths
 from ablate.promotion.preparation import Prepared, Request
 from ablate.record import Promotion, write_promotion, write_text
-from ablate.spec import Chosen, SpecFields, sweep_text
+from ablate.spec import (
+    Chosen,
+    OpenChosen,
+    OpenFields,
+    SpecFields,
+    SweepSpec,
+    open_sweep_text,
+    stated_fields,
+    sweep_text,
+)
 from ablate.study import KnownDesigns
 from analysis.promotion import (
     Policy,
@@ -58,7 +67,9 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
     request, designs = prepared.request, prepared.study_designs
     if not selection.promoted:
         return Written(spec=None, record=None, why_not="nothing to promote: the trained designs satisfy the rule")
-    if lacking := [name for name in selection.promoted if name not in designs.configs]:
+    if prepared.trainer is not None and prepared.trainer.spec is None:
+        return Written(spec=None, record=None, why_not=f"no spec written: {prepared.trainer.problem}")
+    if lacking := [name for name in selection.promoted if name not in designs.keys]:
         more = f" and {len(lacking) - MOST_NAMES} more" if len(lacking) > MOST_NAMES else ""
         return Written(
             spec=None,
@@ -68,7 +79,7 @@ def write(prepared: Prepared, selection: Selection, output: Path | None, run_ids
         )
     path = spec_path(request, selection.policy, output)
     _refuse_overwriting(path)
-    text = sweep_text(_spec_fields(prepared, selection, run_ids), _chosen(prepared, selection), designs.axes)
+    text = _text(prepared, selection, run_ids)
     if request.study == PUBLISHED:
         write_text(path, text)
         return Written(spec=path, record=None)
@@ -90,17 +101,55 @@ def _refuse_overwriting(path: Path) -> None:
         raise UsageError(f"{path} exists and was not written by `ablate promote`; name another file with --output")
 
 
-def _chosen(prepared: Prepared, selection: Selection) -> list[Chosen]:
-    rows = {row.design: row for row in selection.candidates}
-    return [
-        Chosen(
-            name=name,
-            design=prepared.study_designs.configs[name],
-            axes=prepared.study_designs.values.get(name, {}),
-            reason=f"predicted {rows[name].predicted:+.2f} +- {rows[name].half_width:.2f}, {rows[name].reason}",
-        )
-        for name in selection.promoted
+def _text(prepared: Prepared, selection: Selection, run_ids: Callable[[str], str]) -> str:
+    """The spec of the chosen designs."""
+    designs = prepared.study_designs
+    reasons = {
+        row.design: f"predicted {row.predicted:+.2f} +- {row.half_width:.2f}, {row.reason}"
+        for row in selection.candidates
+    }
+    names, values = selection.promoted, designs.values
+    if prepared.trainer is not None and prepared.trainer.spec is not None:
+        open_chosen = [
+            OpenChosen(
+                name=name,
+                design=designs.open_designs[name],
+                key=designs.keys[name],
+                axes=values.get(name, {}),
+                reason=reasons[name],
+            )
+            for name in names
+        ]
+        fields = _open_fields(prepared, prepared.trainer.spec, _comments(prepared, selection, run_ids))
+        return open_sweep_text(fields, open_chosen, designs.axes)
+    chosen = [
+        Chosen(name=name, design=designs.configs[name], axes=values.get(name, {}), reason=reasons[name])
+        for name in names
     ]
+    return sweep_text(_spec_fields(prepared, selection, run_ids), chosen, designs.axes)
+
+
+def _open_fields(prepared: Prepared, spec: SweepSpec, heading: list[str]) -> OpenFields:
+    """The fields of a spec with the user's own trainer: those of the study's spec, at the large scale."""
+    request, stated = prepared.request, stated_fields(spec, prepared.request.large)
+    metric, own = prepared.table.metric, spec.user_trainer
+    assert own is not None
+    if metric.split("/", 1)[0] == own.metric.name.split("/", 1)[0]:  # else the program may report no such score
+        lower = prepared.candidates.lower_is_better
+        stated["metric"] = {"name": metric, "lower_is_better": True} if lower else metric
+    return OpenFields(
+        study=request.study,
+        question=_question(prepared),
+        heading=heading,
+        stated=stated,
+        seeds=request.seeds,
+        samples=prepared.samples,
+    )
+
+
+def _question(prepared: Prepared) -> str:
+    scales = " and ".join(prepared.candidates.scales)
+    return f"Are the designs predicted to be best from {scales} the best at {prepared.request.large}?"
 
 
 def _spec_fields(prepared: Prepared, selection: Selection, run_ids: Callable[[str], str]) -> SpecFields:
@@ -109,12 +158,11 @@ def _spec_fields(prepared: Prepared, selection: Selection, run_ids: Callable[[st
     on_gpu = [b.on_gpu for name in selection.promoted if (b := prepared.prices.get(name)) and b.on_gpu]
     benchmarks = {designs.configs[name].data.benchmark for name in selection.promoted}
     is_of_benchmark = prepared.table.metric.split("/", 1)[0].removesuffix("_prob") in benchmarks
-    scales = " and ".join(prepared.candidates.scales)
     scale = {"label": request.large, "llm": request.llm, "llm_lr_factor": prepared.llm_lr_factor}
     stated = {key: value for key, value in scale.items() if value is not None}
     return SpecFields(
         study=f"{request.study}-promoted" if request.study == PUBLISHED else request.study,
-        question=f"Are the designs predicted to be best from {scales} the best at {request.large}?",
+        question=_question(prepared),
         heading=_comments(prepared, selection, run_ids),
         scale=stated if len(stated) > 1 else request.large,
         seeds=request.seeds,
@@ -133,8 +181,6 @@ def _comments(prepared: Prepared, selection: Selection, run_ids: Callable[[str],
 def _heading(prepared: Prepared, selection: Selection) -> list[str]:
     """How the designs were chosen, and what the choice is based on."""
     request, transfer = prepared.request, prepared.transfer
-    card = own_scale_card(request.large, request.llm) if request.llm else scale_card(request.large)
-    factor = card.llm_lr_factor if prepared.llm_lr_factor is None else prepared.llm_lr_factor
     scales, mark = " and ".join(prepared.candidates.scales), _MARK.removeprefix("# ")
     lines = [
         f"{mark} {request.study}, {scales}, by `ablate promote --to {request.large}`: {selection.policy}.",
@@ -142,8 +188,11 @@ def _heading(prepared: Prepared, selection: Selection) -> list[str]:
         f"{selection.chance:.0%}; {selection.cost:.4g} {prepared.unit}.",
         f"Transfer model: {transfer.prior_share:.0%} prior ({transfer.prior.source}), {transfer.num_known} designs "
         f"measured at {request.large}.",
-        f"At {request.large} the learning rates of the LLM are {factor:.3g} times those below.",
     ]
+    if prepared.trainer is None:
+        card = own_scale_card(request.large, request.llm) if request.llm else scale_card(request.large)
+        factor = card.llm_lr_factor if prepared.llm_lr_factor is None else prepared.llm_lr_factor
+        lines.append(f"At {request.large} the learning rates of the LLM are {factor:.3g} times those below.")
     if transfer.is_relative:
         lines.append("Predicted scores are differences from the mean of all designs: no score at this scale is known.")
     return lines

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
 
-from ablate.errors import first_line
 from ablate.paths import StudyPaths, study_paths
-from ablate.record.files import RecordError, write_json
+from ablate.record.files import RecordError, read_record, write_json
+from ablate.record.notices import report_damage
 from analysis.promotion import Prediction, PredictionCheck, against_observed
 
 SCHEMA_VERSION = 1
@@ -53,9 +51,6 @@ class Promotion:
     schema_version: int = SCHEMA_VERSION
 
 
-_READER = TypeAdapter(Promotion)
-
-
 def write_promotion(paths: StudyPaths, promotion: Promotion) -> Path:
     """Write a promotion under the next free number; a sweep of the study may run meanwhile.
 
@@ -72,19 +67,15 @@ def write_promotion(paths: StudyPaths, promotion: Promotion) -> Path:
 
 
 def read_promotions(paths: StudyPaths, large: str, metric: str, modality: str) -> list[Promotion]:
-    """All promotions of a study to a scale, the latest first.
-
-    Raises:
-        RecordError: a file cannot be read as a promotion of this or an earlier version.
-    """
+    """All promotions of a study to a scale, the latest first. A damaged one is left out and logged."""
     promotions = []
     for path in (paths.folder / "promotions").glob("*.json"):
         try:
-            promotion = _READER.validate_python(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, ValidationError, OSError) as error:
-            reason = first_line(error)
-            raise RecordError(f"{path} is not a readable promotion ({reason}); move it away to continue") from None
-        if (promotion.large, promotion.metric, promotion.modality) == (large, metric, modality):
+            promotion = read_record(Promotion, path, SCHEMA_VERSION, fix="restore it, or move it away")
+        except RecordError as error:
+            report_damage(error)
+            continue
+        if promotion and (promotion.large, promotion.metric, promotion.modality) == (large, metric, modality):
             promotions.append(promotion)
     return sorted(promotions, key=lambda promotion: -promotion.made_at)
 

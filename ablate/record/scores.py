@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ablate.record.trial import Record, Score, Value
+from ablate.record.trial import RESULT, About, Record, Score, Value
+
+
+def is_open(resolved: Mapping[str, Any]) -> bool:
+    """Whether a trial's config is that of the user's own trainer (`OpenConfig`), not of ablate's (`TrialConfig`)."""
+    return "trainer" in resolved
+
 
 DATA_DIGEST, DATA_SKIPPED = "design.data.digest", "design.data.skipped"
 """Fields of the flattened config that identify the records of a trial."""
@@ -55,12 +62,21 @@ def _scores_of(record: Record) -> TrialScores:
         ended_at=_ended_at(record),
         scores=record.result.scores if record.result else [],
         axes=varied_axes(about.axes, about.source),
-        data=(str(about.config.get(DATA_DIGEST, "")), str(about.config.get(DATA_SKIPPED, ""))),
+        data=_data_of(about),
     )
 
 
+def _data_of(about: About) -> tuple[str, str]:
+    """The digests of `TrialScores.data`."""
+    if is_open(about.resolved):
+        return about.resolved.get("data_digest") or "", ""
+    return str(about.config.get(DATA_DIGEST, "")), str(about.config.get(DATA_SKIPPED, ""))
+
+
 def _ended_at(record: Record) -> float:
-    """Unix time; for imported scores, whose trial's end is unknown, the time of the import."""
-    if record.about.source == "import":
-        return (record.path / "result.json").stat().st_mtime
-    return record.result.ended_at if record.result else 0.0
+    """Unix time; for scores that ablate of version 1 imported without it, the time when the file was written."""
+    if record.result is None:
+        return 0.0
+    if record.about.source == "import" and not record.result.ended_at:
+        return (record.path / RESULT).stat().st_mtime
+    return record.result.ended_at

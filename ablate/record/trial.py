@@ -1,34 +1,44 @@
-"""Trial folders: config, training curve, failures and result of a trial. Written atomically, `result.json` last.
+"""Trial folders: description, attempts and result of a trial. Written atomically, `result.json` last and once.
 
 A folder `trials/<key>/` contains
   trial.json           description: config, labels, study, sweep
-  events.jsonl         training curve of the current attempt, one line per report
-  attempts/N.json      class, message and traceback of a failed attempt
-  predictions.parquet  one row per question and modality
-  log.txt              log of the trial, a few lines
-  skipped.json         records that the trial skipped since their media cannot be read; only if there are any
-  result.json          scores, seconds, environment, digests of the files above; exists only when the trial is finished
-Imported scores are stored the same way, with `source: import` and without events.
+  attempts/N/          the files of each attempt (ablate/record/attempts.py)
+  result.json          scores, seconds, environment; exists only when the trial is finished, and never changes
+`result.json` contains the digests of trial.json and of the files of its attempt, and of its own content; who reads one
+of them compares them. Several attempts may run at a time, where one was given up but went on: exactly one finishes.
+Imported scores are stored the same way, with `source: import`, without attempts and digests of other files; a later
+import may replace them. Records of version 1 stay readable: they have the files of the latest attempt in the trial's
+folder, and failures in `attempts/N.json`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
+import re
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any, Literal
 
 from ablate.paths import StudyPaths
-from ablate.record.files import RecordError, invalid_json, read_json, write_json
+from ablate.record.attempts import SCHEMA_VERSION, AttemptFolder, Failure, read_events
+from ablate.record.digests import file_digest, text_with_digest, verify_content, verify_file, verify_own_digest
+from ablate.record.files import (
+    RecordError,
+    make_folder,
+    parse_record,
+    read_bytes,
+    read_json,
+    read_record,
+    sync_file,
+    sync_folder,
+    write_json,
+    write_text,
+)
+from ablate.record.notices import report_damage
 
-SCHEMA_VERSION = 1
-FailureClass = Literal["error", "diverged", "killed", "interrupted"]
-
+ABOUT, RESULT = "trial.json", "result.json"
 Value = str | int | float | bool
-T = TypeVar("T", "About", "Failure", "Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,22 +76,6 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
-    """attempts/N.json: how a failed attempt ended."""
-
-    attempt: int
-    kind: FailureClass
-    message: str
-    traceback: str
-    seconds: float
-    ended_at: float
-    """Unix time."""
-    environment: dict[str, str] = field(default_factory=dict)
-    """Same as in `Result`."""
-    schema_version: int = SCHEMA_VERSION
-
-
-@dataclass(frozen=True, kw_only=True)
 class Result:
     """result.json: scores and provenance of a finished trial."""
 
@@ -92,16 +86,14 @@ class Result:
     started_at: float
     """Unix time."""
     ended_at: float
+    """Unix time; for imported scores, whose trial's end is unknown, the time of the import."""
     environment: dict[str, str]
     """Git commit, versions, device."""
     counts: dict[str, float] = field(default_factory=dict)
     """Training samples, training steps, seconds of training."""
     files: dict[str, str] = field(default_factory=dict)
-    """File name -> sha256, for the other files of this folder."""
+    """Path below the trial's folder -> sha256, for trial.json and the files of the attempt."""
     schema_version: int = SCHEMA_VERSION
-
-
-_READERS: dict[Any, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (About, Failure, Result)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +114,37 @@ class Record:
             return "failed"
         return "unfinished"
 
+    def file(self, name: str) -> Path:
+        """The path of a file of the finished attempt or, without a result, of the latest one."""
+        folder = TrialFolder(self.path)
+        return (folder.path_of(self.result) if self.result else folder.latest()) / name
+
+    def verified(self, name: str) -> Path:
+        """Same as `file`, after a comparison with the digest in the result, if it has one.
+
+        Raises:
+            RecordError: the file has changed since the trial finished.
+        """
+        path = self.path / name if name == ABOUT else self.file(name)
+        digests = self.result.files if self.result else {}
+        if stated := digests.get(str(path.relative_to(self.path))):
+            verify_file(path, stated)
+        return path
+
+    def damage(self) -> Iterator[RecordError]:
+        """An error for each file that the result covers and that was changed or removed since. Reads all of them."""
+        for name, stated in (self.result.files if self.result else {}).items():
+            if name == ABOUT and not _covers_about(self.result):
+                continue
+            try:
+                verify_file(self.path / name, stated)
+            except RecordError as error:
+                yield error
+
+
+_ATTEMPT = re.compile(r"(0|[1-9][0-9]{0,8})(\.json)?")
+"""Name of an attempt's folder, or of the record of a failure of version 1."""
+
 
 @dataclass(frozen=True)
 class TrialFolder:
@@ -130,96 +153,126 @@ class TrialFolder:
     path: Path
 
     def describe(self, about: About) -> None:
-        """Write trial.json, unless it has the same content already."""
+        """Write trial.json, unless it has the same content already, or the trial is finished: its result covers it."""
         data = asdict(about)
-        if read_json(self.path / "trial.json") != data:
-            write_json(self.path / "trial.json", data)
+        if not (self.path / RESULT).exists() and read_json(self.path / ABOUT) != data:
+            write_json(self.path / ABOUT, data)
 
-    def begin(self) -> int:
-        """Remove files of an interrupted attempt; returns the number of this attempt."""
-        assert self.result() is None, "a finished trial is never run again"
-        for name in ("events.jsonl", "predictions.parquet", "log.txt", "skipped.json"):
-            (self.path / name).unlink(missing_ok=True)
-        return len(self.failures())
+    def begin(self) -> AttemptFolder:
+        """Make the folder of a new attempt: the next number, also if others make one at the same time.
 
-    def event(self, values: dict[str, float]) -> None:
-        """Append one point of the training curve; `step` is among the values."""
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        The trial may have finished meanwhile, by an attempt that was given up but went on.
+        """
+        make_folder(self.path / "attempts")
+        while True:
+            path = self.path / "attempts" / str(max((number for number, _ in self._entries()), default=-1) + 1)
+            try:
+                path.mkdir()
+            except FileExistsError:  # another process was faster
+                continue
+            sync_folder(path.parent)
+            return AttemptFolder(path)
+
+    def attempts(self) -> list[AttemptFolder]:
+        """All attempts, oldest first, finished or not."""
+        return [AttemptFolder(path) for _, path in self._entries() if path.is_dir()]
+
+    def latest(self) -> Path:
+        """Folder of the latest attempt; of the trial if there is none, or if its record is of version 1."""
+        attempts = self.attempts()
+        return attempts[-1].path if attempts else self.path
+
+    def path_of(self, result: Result) -> Path:
+        """Folder of the attempt that finished; of the trial if its record is of version 1, or was imported."""
+        folder = self.path / "attempts" / str(result.attempt)
+        return folder if folder.is_dir() else self.path
+
+    def file(self, name: str) -> Path:
+        """The path of a file of the finished attempt or, without a result, of the latest one."""
+        result = self.result()
+        return (self.path_of(result) if result else self.latest()) / name
 
     def events(self) -> list[dict[str, float]]:
-        """The training curve, without a last line that a killed process left incomplete."""
-        try:
-            lines = (self.path / "events.jsonl").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        points = []
-        for line in lines:
-            try:
-                points.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return points
-
-    def skipped(self, records: list[dict[str, Any]]) -> None:
-        """Record which records of the data the trial skips, each with the reason."""
-        write_json(self.path / "skipped.json", records)
-
-    def fail(self, failure: Failure) -> None:
-        """Record a failed attempt."""
-        write_json(self.path / "attempts" / f"{failure.attempt}.json", asdict(failure))
+        """The training curve of the finished attempt or, without a result, of the latest one."""
+        return read_events(self.file("events.jsonl"))
 
     def failures(self) -> tuple[Failure, ...]:
-        """Failed attempts, oldest first."""
-        paths = sorted((self.path / "attempts").glob("*.json"), key=lambda p: int(p.stem))
-        return tuple(failure for path in paths if (failure := self._checked(Failure, path)))
+        """Failed attempts, oldest first. A damaged record of one is left out and logged: it is no reason to stop."""
+        failures = []
+        for _, path in self._entries():
+            try:
+                file = path if path.suffix else path / "failure.json"
+                failures.append(read_record(Failure, file, SCHEMA_VERSION))
+            except RecordError as error:
+                report_damage(error)
+        return tuple(failure for failure in failures if failure is not None)
+
+    def _entries(self) -> list[tuple[int, Path]]:
+        """Number and path of each attempt: a folder, or a JSON file of version 1. Other names are ignored."""
+        folder = self.path / "attempts"
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            return []
+        return sorted((int(match[1]), folder / match[0]) for name in names if (match := _ATTEMPT.fullmatch(name)))
 
     def finish(self, result: Result) -> None:
-        """Write result.json, the last file: the trial is then done."""
-        present = [p for p in self.path.iterdir() if p.is_file() and p.name != "result.json"]
-        digests = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(present)}
-        write_json(self.path / "result.json", asdict(result) | {"files": digests})
-
-    def result(self) -> Result | None:
-        """The result, if the trial is done."""
-        return self._checked(Result, self.path / "result.json")
-
-    def _checked(self, kind: type[T], path: Path) -> T | None:
-        """Read a file as a record and check its types; None if there is no such file.
+        """Make the attempt's files durable, then write result.json, the last file: the trial is then done.
 
         Raises:
-            RecordError: it cannot be read as a record of this or an earlier version.
+            FileExistsError: another attempt has finished; its result stays.
         """
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        covered = AttemptFolder(self.path / "attempts" / str(result.attempt)).covered()
+        about = [path for path in (self.path / ABOUT,) if path.is_file()]
+        digests = {}
+        for path in (*covered, *about):
+            sync_file(path)
+            digests[str(path.relative_to(self.path))] = file_digest(path)
+        for folder in dict.fromkeys(path.parent for path in covered):
+            sync_folder(folder)
+        write_text(self.path / RESULT, text_with_digest(asdict(result) | {"files": digests}), once=True)
+
+    def import_result(self, about: About, result: Result) -> None:
+        """Write imported scores; they replace those of an earlier import."""
+        if read_json(self.path / ABOUT) != asdict(about):
+            write_json(self.path / ABOUT, asdict(about))
+        write_text(self.path / RESULT, text_with_digest(asdict(result)))
+
+    def result(self) -> Result | None:
+        """The result, if the trial is done.
+
+        Raises:
+            RecordError: it cannot be read as a record of this or an earlier version, or differs from its digest.
+        """
+        path = self.path / RESULT
+        content = read_bytes(path)
+        if content is None:
             return None
-        except (ValueError, OSError) as error:
-            raise invalid_json(path, error) from None
-        try:
-            record: T = _READERS[kind].validate_json(text, strict=True)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            if first["type"] == "json_invalid":
-                raise invalid_json(path, first["msg"]) from None
-            where = ".".join(str(piece) for piece in first["loc"])
-            raise RecordError(
-                f"{self.path} is not a readable trial folder ({where}: {first['msg']}); move it away to continue"
-            ) from None
-        if record.schema_version > SCHEMA_VERSION:
-            raise RecordError(f"{self.path} was written by a newer ablate; update to read it")
-        return record
+        result = parse_record(Result, path, content, SCHEMA_VERSION)
+        verify_own_digest(path, content, is_required=result.schema_version > 1)
+        return result
 
     def read(self) -> Record | None:
         """Read the folder; None if it has no trial.json.
 
         Raises:
-            RecordError: a file cannot be read as a record of this or an earlier version.
+            RecordError: a file cannot be read as a record of this or an earlier version, or differs from its digest.
         """
-        about = self._checked(About, self.path / "trial.json")
-        if about is None:
-            return None
-        return Record(about=about, result=self.result(), failures=self.failures(), path=self.path)
+        path = self.path / ABOUT
+        content, result = read_bytes(path), self.result()
+        if content is None:
+            if result is None:
+                return None
+            raise RecordError(f"{path} is missing, but the trial has a result; restore it, or move its folder away")
+        about = parse_record(About, path, content, SCHEMA_VERSION)
+        if result and _covers_about(result):
+            verify_content(path, content, result.files[ABOUT])
+        return Record(about=about, result=result, failures=self.failures(), path=self.path)
+
+
+def _covers_about(result: Result | None) -> bool:
+    """Whether the digest of trial.json is current: ablate of version 1 wrote the file again for later sweeps."""
+    return result is not None and ABOUT in result.files and result.schema_version > 1
 
 
 def folder_of(paths: StudyPaths, key: str) -> TrialFolder:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ablate.record import Failure
 from ablate.run.job import Job, Progress
 
 PHASE_SHARE = {"preparing": 0.02, "training": 0.92, "testing": 1.0}
@@ -35,72 +38,113 @@ class Running:
 class Board:
     """The state that the view shows; updated by events.
 
-    The view reads it from another thread, so collections are copied before they are iterated over.
+    The view reads it from another thread, so every method takes the lock. No method walks all jobs: there may be
+    thousands, and the view draws several times a second.
     """
 
-    def __init__(self, jobs: list[Job], clock: Callable[[], float] = time.monotonic) -> None:
-        self.jobs = {job.key: job for job in jobs}
+    def __init__(
+        self, jobs: list[Job], clock: Callable[[], float] = time.monotonic, max_running: int | None = None
+    ) -> None:
+        self.clock, self.began, self.total = clock, clock(), len(jobs)
         self.running: dict[str, Running] = {}
-        self.done: dict[str, float] = {}
-        self.failed: dict[str, str] = {}
-        self._most_at_once = 1
-        self.clock = clock
-        self.began = clock()
+        self.num_done = 0
+        self.num_failed = 0
+        """Number of trials that failed and are not retried."""
+        self._waiting = OrderedDict((job.key, job) for job in jobs)
+        self._waiting_at = Counter(_scale(job) for job in jobs)
+        self._seconds_at: dict[str, tuple[float, int]] = {}  # scale -> seconds of its finished trials, and their number
+        self._most_at_once, self._max_running, self._is_stopped = 1, max_running, False
+        self._lock = threading.RLock()
 
     def started(self, job: Job) -> None:
         """A worker has taken the job."""
-        self.running[job.key] = Running(job, self.clock())
-        self._most_at_once = max(self._most_at_once, len(self.running))
+        with self._lock:
+            self._unqueue(job)
+            self.running[job.key] = Running(job, self.clock())
+            self._most_at_once = max(self._most_at_once, len(self.running))
 
     def progressed(self, job: Job, progress: Progress) -> None:
         """A running job has made progress."""
-        self.running.setdefault(job.key, Running(job, self.clock())).progress = progress
+        with self._lock:
+            if job.key not in self.running:
+                self.started(job)
+            self.running[job.key].progress = progress
 
-    def finished(self, job: Job) -> None:
-        """The job is done."""
-        self.done[job.key] = self.clock() - self.running.pop(job.key, Running(job, self.clock())).since
+    def finished(self, job: Job) -> float:
+        """The job is done; returns how many seconds it ran."""
+        with self._lock:
+            self._unqueue(job)
+            run = self.running.pop(job.key, None)
+            seconds = self.clock() - run.since if run else 0.0
+            total, count = self._seconds_at.get(_scale(job), (0.0, 0))
+            self._seconds_at[_scale(job)] = (total + seconds, count + 1)
+            self.num_done += 1
+            return seconds
 
-    def attempt_failed(self, job: Job, message: str, *, retried: bool) -> None:
+    def attempt_failed(self, job: Job, *, retried: bool) -> None:
         """An attempt failed; the job may be retried."""
-        self.running.pop(job.key, None)
-        if not retried:
-            self.failed[job.key] = message
+        with self._lock:
+            self._unqueue(job)
+            self.running.pop(job.key, None)
+            if retried:
+                self._waiting[job.key] = job
+                self._waiting_at[_scale(job)] += 1
+            else:
+                self.num_failed += 1
+
+    def stop(self) -> None:
+        """No more trials start."""
+        self._is_stopped = True
 
     @property
-    def waiting(self) -> list[Job]:
-        """Jobs that wait for a worker, for the first time or for a retry."""
-        settled = self.done.keys() | self.failed.keys() | self.running.keys()
-        return [job for key, job in self.jobs.items() if key not in settled]
+    def num_waiting(self) -> int:
+        """Number of jobs that wait for a worker, for the first time or for a retry."""
+        return len(self._waiting)
+
+    def ended(self) -> float:
+        """Number of trials that have ended, with the finished shares of those that run."""
+        with self._lock:
+            return self.num_done + self.num_failed + sum(run.fraction() for run in self.running.values())
+
+    def runs(self) -> list[Running]:
+        """The running trials."""
+        with self._lock:
+            return list(self.running.values())
 
     def seconds_left(self) -> float | None:
         """Estimate from trials that are done and the progress of running ones; None if there is no data yet."""
-        seconds_at: dict[str, list[float]] = {}
-        for key, seconds in list(self.done.items()):
-            seconds_at.setdefault(_scale(self.jobs[key]), []).append(seconds)
-        now = self.clock()
-        for run in list(self.running.values()):
-            if run.fraction() > 0.1:
-                seconds_at.setdefault(_scale(run.job), []).append((now - run.since) / run.fraction())
-        if not seconds_at:
-            return None
-        mean = {scale: sum(times) / len(times) for scale, times in seconds_at.items()}
-        typical = sum(mean.values()) / len(mean)
-        left = [mean.get(_scale(job), typical) for job in self.waiting]
-        left += [mean.get(_scale(r.job), typical) * (1 - r.fraction()) for r in list(self.running.values())]
-        return sum(left) / self._most_at_once if left else 0.0
+        with self._lock:
+            if not self._seconds_at:
+                return None
+            mean = {scale: seconds / count for scale, (seconds, count) in self._seconds_at.items()}
+            typical = sum(mean.values()) / len(mean)
+            waiting = {} if self._is_stopped else self._waiting_at
+            left = sum(count * mean.get(scale, typical) for scale, count in waiting.items())
+            left += sum(mean.get(_scale(r.job), typical) * (1 - r.fraction()) for r in self.running.values())
+            return left / self._most_at_once
 
     def waits_for(self) -> str:
-        """The resources that the next waiting trial needs, and those in use; empty if none waits."""
-        if not self.waiting:
-            return ""
-        first = self.waiting[0]
-        busy_cpus = sum(r.job.cpus for r in list(self.running.values()))
-        busy_gpus = sum(r.job.gpus for r in list(self.running.values()))
-        request = f"{first.cpus:g} CPU" + (f" + {first.gpus:g} GPU" if first.gpus else "")
-        if not self.running:
+        """What the next waiting trial waits for; empty if none waits."""
+        with self._lock:
+            if not self._waiting:
+                return ""
+            if self._is_stopped:
+                return f"no more trials start; {len(self.running)} go on"
+            first, runs = next(iter(self._waiting.values())), list(self.running.values())
+        if self._max_running is not None and len(runs) >= self._max_running:
+            return f"next: {first.label} waits for one of {len(runs)} running trials to end (--max-running)"
+        request = _resources(first.cpus * first.nodes, first.total_gpus)
+        if first.nodes > 1:
+            request += f" on {first.nodes} nodes"
+        if not runs:
             return f"next: {first.label} waits for a worker to start ({request})"
-        in_use = f"{busy_cpus:g} CPU" + (f" + {busy_gpus:g} GPU" if busy_gpus else "")
+        in_use = _resources(sum(r.job.cpus * r.job.nodes for r in runs), sum(r.job.total_gpus for r in runs))
         return f"next: {first.label} waits for {request}; running trials use {in_use}"
+
+    def _unqueue(self, job: Job) -> None:
+        """The job waits no more, if it did."""
+        if self._waiting.pop(job.key, None) is not None:
+            self._waiting_at[_scale(job)] -= 1
 
 
 class LiveView(AbstractContextManager[Any], Protocol):
@@ -115,8 +159,18 @@ class LiveView(AbstractContextManager[Any], Protocol):
     def finished(self, job: Job, summary: str) -> None:
         """The job is done; the summary has its score."""
 
-    def attempt_failed(self, job: Job, message: str, *, retried: bool) -> None:
+    def attempt_failed(self, job: Job, failure: Failure, *, retried: bool) -> None:
         """An attempt failed; the job may be retried."""
+
+    def note(self, message: str) -> None:
+        """Something that people should know; also before and after the context."""
+
+    def stopped(self, message: str) -> None:
+        """No more trials start; running ones go on."""
+
+
+def _resources(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} CPU" + (f" + {gpus:g} GPU" if gpus else "")
 
 
 def _scale(job: Job) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, get_args, get_origin
@@ -62,31 +63,47 @@ def put(design: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """A copy of plain design data with a value set at a dotted path.
 
     Raises:
-        KeyError: a list along the path is too short; the message names its length.
+        KeyError: a list along the path is too short, or a value along it is no mapping; the message says which.
     """
     result = copy.deepcopy(design)
     pieces = path.split(".")
     node: Any = result
     for depth, piece in enumerate(pieces):
-        last = depth == len(pieces) - 1
-        index: int | str = int(piece) if isinstance(node, list) else piece
-        if isinstance(index, int) and index >= len(node):
-            raise KeyError(f"'{'.'.join(pieces[:depth])}' has {len(node)} entries, numbered from 0")
-        if last:
+        index = _index_in(node, piece, ".".join(pieces[:depth]))
+        if depth == len(pieces) - 1:
             node[index] = copy.deepcopy(value)
         else:
             node = node[index] if isinstance(index, int) else node.setdefault(index, {})
     return result
 
 
-def get(design: dict[str, Any], path: str) -> Any:
-    """The value at a dotted path of plain design data; None if there is none."""
+def _index_in(node: Any, piece: str, parent: str) -> int | str:
+    """A piece of a path as the index or key that it is in its parent.
+
+    Raises:
+        KeyError: the parent has no such place; the message says why.
+    """
+    if isinstance(node, dict):
+        return piece
+    if not isinstance(node, list):
+        raise KeyError(f"'{parent}' is {json.dumps(node)}, which has no '{piece}'; set '{parent}' as a whole")
+    if not _is_index(piece):
+        raise KeyError(f"'{parent}' is a list, whose entries are numbered from 0; '{piece}' is no number")
+    if int(piece) >= len(node):
+        raise KeyError(f"'{parent}' has {len(node)} entries, numbered from 0")
+    return int(piece)
+
+
+def get(design: dict[str, Any], path: str, default: Any = None) -> Any:
+    """The value at a dotted path of plain design data; the default if there is none."""
     node: Any = design
     for piece in path.split("."):
         if isinstance(node, list) and _is_index(piece) and int(piece) < len(node):
             node = node[int(piece)]
         elif isinstance(node, dict):
-            node = node.get(piece)
+            if piece not in node:
+                return default
+            node = node[piece]
         else:
-            return None
+            return default
     return node

@@ -10,7 +10,12 @@ from ablate.spec.sweep_spec import SweepSpec
 
 
 def data_folders(spec: SweepSpec) -> list[Path]:
-    """The data folders of a spec and of its axes, absolute, in the order in which it names them."""
+    """The data folders of a spec and of its axes, absolute, in the order in which it names them.
+
+    Empty with a trainer of the user's own, which reads data in formats of its own.
+    """
+    if spec.is_open:
+        return []
     folders = [name for path, value in _values(spec) if isinstance(name := _folder(path, value), str)]
     return list(dict.fromkeys((spec.source.path.parent / folder).resolve() for folder in folders))
 

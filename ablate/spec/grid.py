@@ -14,18 +14,21 @@ from ablate.spec.content import llm_digest, plain_design, with_digests
 from ablate.spec.explain import explain
 from ablate.spec.keys import design_key, trial_key
 from ablate.spec.names import axis_slug
+from ablate.spec.open_config import OpenConfig
+from ablate.spec.open_design import ABSENT, normalised
 from ablate.spec.source import Location
 from ablate.spec.sweep_spec import Grid, SweepSpec
 from models.design import Design, TrialConfig
 
 BASE_LABEL = "base"
+_MISSING = object()
 
 
 @dataclass(frozen=True)
 class Trial:
     """A trial as a sweep declares it: its config, its keys and its labels."""
 
-    config: TrialConfig
+    config: TrialConfig | OpenConfig
     key: str
     design_key: str
     design_label: str
@@ -36,6 +39,12 @@ class Trial:
     def label(self) -> str:
         """Readable label, unique within the sweep: `fps2-tpf4@0.15M/s0`."""
         return f"{self.design_label}@{self.config.scale}/s{self.config.seed}"
+
+    @property
+    def own_config(self) -> TrialConfig:
+        """The config of a trial of ablate's own trainer, where no other can come."""
+        assert isinstance(self.config, TrialConfig)
+        return self.config
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,8 @@ class _Choice:
 class _Cell:
     """A design of a grid, at no particular scale or seed."""
 
-    design: Design
+    design: Design | dict[str, Any]
+    """Plain data with a trainer of the user's own."""
     label: str
     axes: dict[str, str | int | float | bool]
     names: dict[str, str]
@@ -105,21 +115,55 @@ def expand(spec: SweepSpec) -> Expansion:
         for i, rule in enumerate(grid.exclude)
         if i not in hits and not impossible
     ]
+    warnings += [*(spec.user_trainer.notes if spec.user_trainer else ()), *_names_not_passed_on(spec)]
     return Expansion(list(trials.values()), declared, excluded, declared - excluded - len(trials), warnings)
 
 
 def _trial(spec: SweepSpec, cell: _Cell, scale: str, seed: int) -> Trial:
-    llm = spec.llms.get(scale)
-    config = TrialConfig(
-        design=cell.design,
+    if isinstance(cell.design, Design):
+        config: TrialConfig | OpenConfig = _own_config(spec, cell.design, scale, seed)
+    else:
+        config = _open_config(spec, cell.design, scale, seed)
+    return Trial(config, trial_key(config), design_key(cell.design), cell.label, cell.axes)
+
+
+def _own_config(spec: SweepSpec, design: Design, scale: str, seed: int) -> TrialConfig:
+    llm, samples = spec.llms.get(scale), spec.trial_samples
+    assert samples is not None  # a preset states it
+    return TrialConfig(
+        design=design,
         scale=scale,
         llm=llm,
         llm_digest=llm_digest(llm, spec.source),
         llm_lr_factor=spec.llm_lr_factors.get(scale),
         seed=seed,
-        samples=spec.trial_samples,
+        samples=samples,
     )
-    return Trial(config, trial_key(config), design_key(cell.design), cell.label, cell.axes)
+
+
+def _open_config(spec: SweepSpec, design: dict[str, Any], scale: str, seed: int) -> OpenConfig:
+    """The config of a trial of the user's own trainer.
+
+    Raises:
+        SpecError: the design has no place for what the scale sets.
+    """
+    trainer = spec.user_trainer
+    assert trainer is not None
+    config = OpenConfig(
+        design=design,
+        scale=scale,
+        scale_set=spec.scale_set(scale),
+        seed=seed,
+        samples=spec.trial_samples,
+        data=trainer.data,
+        data_digest=trainer.data_digest,
+        trainer=dict(trainer.identity),
+    )
+    try:
+        config.program_config()
+    except KeyError as error:
+        raise spec.source.error((*spec.scale_location(scale), "set"), str(error.args[0])) from None
+    return config
 
 
 def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell | None]:
@@ -146,14 +190,34 @@ def _choice(spec: SweepSpec, path: str, value: Any, location: Location) -> _Choi
         if not isinstance(value["name"], str) or not value["name"]:
             raise spec.source.error(location, "`name` must be a non-empty string")
         rest = {k: v for k, v in value.items() if k != "name"}
-        return _Choice(path, rest["value"] if set(rest) == {"value"} else rest, str(value["name"]), location)
+        plain = rest["value"] if set(rest) == {"value"} else rest
+        return _Choice(path, _normalised(spec, plain, location), str(value["name"]), location)
+    value = _normalised(spec, value, location)
     return _Choice(path, value, axis_slug(path, value), location)
 
 
-def _all_paths(spec: SweepSpec) -> list[str]:
-    """The axes of all grids. Every trial has a value of each, so that figures have no gaps."""
-    paths = [p for grid in spec.all_grids() for p in (*grid.axes, *(p for tied in grid.zip for p in tied))]
-    return list(dict.fromkeys(paths))
+def _normalised(spec: SweepSpec, value: Any, location: Location) -> Any:
+    """A value of an open design in its normal spelling; those of other designs get theirs when they are validated.
+
+    Raises:
+        SpecError: it cannot be written as JSON.
+    """
+    try:
+        return normalised(value) if spec.is_open else value
+    except ValueError as error:
+        raise spec.source.error(location, str(error)) from None
+
+
+def _names_not_passed_on(spec: SweepSpec) -> Iterator[str]:
+    """A sentence for each value of an open design whose `name` may have been meant for the program."""
+    values = ((path, value) for grid in spec.all_grids() for group in (grid.axes, *grid.zip)
+              for path, column in group.items() for value in column)  # fmt: skip
+    for path, value in values if spec.is_open else ():
+        if isinstance(value, Mapping) and "name" in value and value.keys() != {"name", "value"}:
+            yield (
+                f"{path}: the name {value['name']!r} is a label, which the program does not get; to pass it on, write "
+                f"{{name: {value['name']}, value: {{name: {value['name']}, ...}}}}"
+            )
 
 
 def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], number: int) -> _Cell | None:
@@ -169,6 +233,11 @@ def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], number: int) -> _Cell |
         except KeyError as error:
             raise spec.source.error(choice.location, str(error.args[0])) from None
     names = {c.path: c.name for c in choices}
+    label = "-".join(names.values()) or BASE_LABEL
+    # Every trial has a value of each axis of all grids, so that figures have no gaps.
+    if spec.is_open:
+        axes = {path: _open_axis_value(path, names.get(path), plain) for path in spec.axis_paths()}
+        return _Cell(plain, label, axes, names, plain, number)
     try:
         design = Design.model_validate(plain)
     except ValidationError as error:
@@ -177,8 +246,8 @@ def _cell(spec: SweepSpec, choices: tuple[_Choice, ...], number: int) -> _Cell |
         raise explain(error, Design, spec.source, axes={c.path: c.location for c in choices}) from None
     design = with_digests(design, spec.source)
     plain = plain_design(design)
-    axes = {path: _axis_value(path, names.get(path), plain) for path in _all_paths(spec)}
-    return _Cell(design, "-".join(names.values()) or BASE_LABEL, axes, names, plain, number)
+    axes = {path: _axis_value(path, names.get(path), plain) for path in spec.axis_paths()}
+    return _Cell(design, label, axes, names, plain, number)
 
 
 def _is_excluded_everywhere(spec: SweepSpec, grid: Grid, plain: dict[str, Any], names: dict[str, str]) -> bool:
@@ -196,6 +265,11 @@ def _axis_value(path: str, name: str | None, plain: dict[str, Any]) -> str | int
     if isinstance(value, int | float | str):
         return value
     return name or axis_slug(path, value)
+
+
+def _open_axis_value(path: str, name: str | None, plain: dict[str, Any]) -> str | int | float | bool:
+    """The value of an axis in an open design, which may lack it."""
+    return ABSENT if get(plain, path, _MISSING) is _MISSING else _axis_value(path, name, plain)
 
 
 def _uniquely_labelled(cells: list[_Cell]) -> list[_Cell]:

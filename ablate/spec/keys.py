@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from ablate.spec.open_config import OpenConfig
 from models.design import Design, ManifestData, Part, Stage, TrialConfig
 from models.ladder import ScaleCard, scale_card_of
 
@@ -30,8 +31,8 @@ EXECUTION_ONLY: dict[tuple[type[Part], str], str] = {
 }
 """Fields that are not hashed, each with the reason."""
 
-CONTENT = {"weights": "digest", "llm": "llm_digest"}
-"""Field that names weights -> field with the digest of their content, which is hashed instead where there is one."""
+CONTENT = {"weights": "digest", "llm": "llm_digest", "data": "data_digest"}
+"""Field that names files -> field with the digest of their content, which is hashed instead where there is one."""
 
 
 def canonical(value: Any) -> Any:
@@ -79,8 +80,13 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_LENGTH]
 
 
-def trial_key(config: TrialConfig) -> str:
-    """Key of a trial: design, scale with its card, seed and number of training samples."""
+def trial_key(config: TrialConfig | OpenConfig) -> str:
+    """Key of a trial: design, scale with its card, seed and number of training samples.
+
+    With the user's own trainer also what identifies it, what the scale sets, and the data.
+    """
+    if isinstance(config, OpenConfig):
+        return digest({"open_trial": config})
     card = scale_card_of(config)
     if config.llm_digest is not None:
         card = card.model_copy(update={"llm": config.llm_digest})
@@ -88,6 +94,10 @@ def trial_key(config: TrialConfig) -> str:
     return digest({"trial": config, "rung": card})
 
 
-def design_key(design: Design) -> str:
-    """Key of a design, the same at every scale, seed and number of training samples."""
+def design_key(design: Design | Mapping[str, Any]) -> str:
+    """Key of a design, the same at every scale, seed and number of training samples.
+
+    Args:
+        design: a design of ablate's own trainer, or the nested values of one of the user's own trainer.
+    """
     return digest(design)

@@ -9,13 +9,19 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from ablate.paths import STUDY_NAME
-from ablate.spec.scales import Scale
-from ablate.spec.source import Source
+from ablate.spec.limits import Limits, Retries
+from ablate.spec.resources import Resources
+from ablate.spec.scales import Scale, is_open
+from ablate.spec.source import Location, Source
+from ablate.spec.trainer import Cost, Metric, Trainer
+from ablate.spec.user_trainer import Stated, UserTrainer
 from models.ladder import scale_card
 
 Values = Annotated[list[Any], Field(min_length=1)]
@@ -23,15 +29,6 @@ Values = Annotated[list[Any], Field(min_length=1)]
 
 class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class Resources(_Spec):
-    """Resources of one trial, where they differ from the default of its scale."""
-
-    cpus: float | None = Field(default=None, gt=0)
-    """CPU cores of one trial, and its number of threads."""
-    gpus: float | None = Field(default=None, ge=0)
-    """GPUs of one trial."""
 
 
 class Grid(_Spec):
@@ -67,8 +64,13 @@ class SweepSpec(Grid):
     """The study (MLflow experiment) that the trials belong to."""
     question: str = ""
     """The question that this sweep answers, in a sentence."""
-    base: str
-    """The base design: a preset (`tiny`) or another spec's path, relative to this file."""
+    base: str | None = Field(default=None, validate_default=True)
+    """The base design: a preset (`tiny`) or another spec's path, relative to this file. With a trainer of your own, a
+    spec that has one, too, whose `trainer`, `data`, `metric` and `cost` count where this one has none."""
+    trainer: Trainer | None = None
+    """A training program of your own, which runs instead of ablate's. Any dotted path is then an axis."""
+    data: Any = None
+    """With a trainer of your own: the data, passed on to it; files and folders that it names enter keys by content."""
     set: dict[str, Any] = Field(default_factory=dict)
     """Dotted path -> value: changes of the base in every trial."""
     grids: list[Grid] = Field(default_factory=list)
@@ -76,19 +78,31 @@ class SweepSpec(Grid):
     scales: list[Scale] = Field(min_length=1)
     """Sizes of the LLM. Labels of the ladder: 0.05M, 0.15M, 0.4M and 0.7M are embedded, 0.5B to 7B published LLMs.
     `{label: 1.7B, llm: Qwen/Qwen3-1.7B}` declares a label of your own for a hub id or a folder.
-    `{label: 0.5B, llm_lr_factor: 3.0}` states the factor of the LLM's learning rates at a scale."""
+    `{label: 0.5B, llm_lr_factor: 3.0}` states the factor of the LLM's learning rates at a scale.
+    With a trainer of your own any label, smaller ones first: `{label: 7B, set: {model.name: x}, resources: {gpus: 8}}`.
+    """
     seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(default=[0], min_length=1)
     """Random seeds: every design is trained once with each."""
     samples: Annotated[int, Field(ge=1)] | None = None
     """Training samples of each trial; those of the base if omitted."""
-    metric: str | None = None
-    """`benchmark/category` to rank by; the overall score of the data's benchmark if omitted."""
+    metric: Metric | None = None
+    """`benchmark/category` to rank by, or `{name: benchmark/category, lower_is_better: true}`. If omitted, the overall
+    score of the data's benchmark; a trainer of your own needs it."""
+    cost: Cost | None = None
+    """With a trainer of your own: what a trial costs at each scale, until finished trials show it."""
     resources: Resources = Resources()
     """Resources of a trial that differ from the default of its scale."""
+    limits: Limits = Limits()
+    """What ends an attempt of a trial, or the sweep."""
+    retries: Retries = Retries()
+    """How often failed trials are retried, by the class of the failure."""
 
     _source: Source = PrivateAttr()
     _base: dict[str, Any] = PrivateAttr()
-    _trial_samples: int = PrivateAttr()
+    _trial_samples: int | None = PrivateAttr()
+    _stated: dict[str, Stated] = PrivateAttr(default_factory=dict)
+    _scale_sets: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict)
+    _user_trainer: UserTrainer | None = PrivateAttr(default=None)
 
     @field_validator("study")
     @classmethod
@@ -99,15 +113,35 @@ class SweepSpec(Grid):
             raise ValueError("'apollo' is the built-in study of published tables; choose another name")
         return study
 
+    @field_validator("base")
+    @classmethod
+    def _base_is_needed(cls, base: str | None, info: ValidationInfo) -> str | None:
+        if base is None and not is_open(info):
+            raise ValueError("missing; give it a value")
+        return base
+
+    @field_validator("data", "cost", mode="before")
+    @classmethod
+    def _is_of_own_trainer(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is not None and not is_open(info):
+            fix = "; for ablate's own, set the design's: `set: {data: ...}`" if info.field_name == "data" else ""
+            raise ValueError(f"only with a `trainer` of your own{fix}")
+        return value
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _name_alone(cls, metric: Any) -> Any:
+        return {"name": metric} if isinstance(metric, str) else metric
+
     @field_validator("scales", "seeds")
     @classmethod
-    def _no_repeats(cls, values: list[Any]) -> list[Any]:
+    def _no_repeats(cls, values: list[Any], info: ValidationInfo) -> list[Any]:
         plain = [value.label if isinstance(value, Scale) else value for value in values]
         repeated = sorted({value for value in plain if plain.count(value) > 1})
         if repeated:
             raise ValueError(f"{repeated[0]} is given twice; more replicates are more seeds, e.g. [0, 1, 2]")
         label_of_llm: dict[str, str] = {}
-        for scale in (value for value in values if isinstance(value, Scale)):
+        for scale in (value for value in values if isinstance(value, Scale) and not is_open(info)):
             llm = scale.llm or scale_card(scale.label).llm
             if llm in label_of_llm:
                 raise ValueError(f"{label_of_llm[llm]} and {scale.label} are the same LLM, {llm}; give one of them")
@@ -161,6 +195,63 @@ class SweepSpec(Grid):
         return self._base
 
     @property
-    def trial_samples(self) -> int:
-        """Number of training samples of each trial: the spec's `samples`, or those of its base."""
+    def trial_samples(self) -> int | None:
+        """Number of training samples of each trial: the spec's `samples`, or those of its base. None only with a
+        trainer of the user's own."""
         return self._trial_samples
+
+    @property
+    def user_trainer(self) -> UserTrainer | None:
+        """The user's own trainer; None for ablate's."""
+        return self._user_trainer
+
+    @property
+    def stated(self) -> dict[str, Stated]:
+        """`trainer`, `data`, `metric` and `cost` with the file that states them, this one or its base; empty for
+        ablate's own trainer."""
+        return self._stated
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the trainer is the user's own, so that any dotted path is an axis."""
+        return "trainer" in self._stated
+
+    def scale_set(self, label: str) -> dict[str, Any]:
+        """Dotted path -> value: what a scale sets in every design."""
+        return self._scale_sets.get(label, {})
+
+    def axis_paths(self) -> list[str]:
+        """Dotted paths of the axes of all grids, in the order of the file."""
+        grids = self.all_grids()
+        return list(dict.fromkeys(p for grid in grids for p in (*grid.axes, *(p for tied in grid.zip for p in tied))))
+
+    @property
+    def declared_labels(self) -> list[str]:
+        """Labels of the scales in the file, also of those that `--scales` leaves out."""
+        declared = self.source.data.get("scales")
+        entries = declared if isinstance(declared, list) else []
+        return [str(entry.get("label") if isinstance(entry, dict) else entry) for entry in entries]
+
+    def scale(self, label: str) -> Scale:
+        """The scale with a label of this spec."""
+        return next(scale for scale in self.scales if scale.label == label)
+
+    def scale_location(self, label: str) -> Location:
+        """Where the file declares a scale."""
+        declared = self.source.data.get("scales")
+        entries = declared if isinstance(declared, list) else []
+        labels = [entry.get("label") if isinstance(entry, dict) else entry for entry in entries]
+        return ("scales", labels.index(label)) if label in labels else ("scales",)
+
+    def resources_at(self, label: str) -> Resources:
+        """What the spec states on the resources of a trial at a scale.
+
+        Raises:
+            SpecError: those of the spec and of the scale do not go together.
+        """
+        try:
+            return self.resources.updated(self.scale(label).resources)
+        except ValueError as error:
+            reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
+            location = (*self.scale_location(label), "resources")
+            raise self.source.error(location, reason.removeprefix("Value error, ")) from None

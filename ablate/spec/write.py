@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ablate.errors import AblateError
 from ablate.spec.axes import get, put, unknown_path
@@ -20,6 +23,8 @@ from ablate.spec.load import load_spec
 from models.design import Design
 from models.presets import PRESETS
 
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./-]*")
+"""A text that YAML reads as it stands, wherever it stands: it is no number, and its writer quotes true, null, ..."""
 Value = str | int | float | bool
 
 
@@ -66,19 +71,19 @@ def sweep_text(fields: SpecFields, chosen: Sequence[Chosen], axes: Sequence[str]
     preset = min(PRESETS, key=lambda name: len(_changed_fields(PRESETS[name].design, chosen)))
     shared, columns = _split(chosen, PRESETS[preset].design, axes)
     lines = [f"# {line}" for line in fields.heading]
-    lines += [f"study: {fields.study}", f"question: {_flow(fields.question)}", f"base: {preset}"]
+    lines += [f"study: {fields.study}", f"question: {flow(fields.question)}", f"base: {preset}"]
     if shared:
         lines.append("set:")
-        lines += [f"  {path}: {_flow(value)}" for path, value in shared.items()]
+        lines += [f"  {path}: {flow(value)}" for path, value in shared.items()]
     lines += ["zip:"]
     for number, (path, values) in enumerate(columns.items()):
         lines.append(f"  {'- ' if number == 0 else '  '}{path}:")
         for design, value in zip(chosen, values, strict=True):
             reason = f"  # {design.name}: {design.reason}" if number == 0 else ""
-            lines.append(f"      - {_flow(value)}{reason}")
-    lines += [f"scales: [{_flow(fields.scale)}]", f"seeds: {_flow(list(fields.seeds))}", f"samples: {fields.samples}"]
+            lines.append(f"      - {flow(value)}{reason}")
+    lines += [f"scales: [{flow(fields.scale)}]", f"seeds: {flow(list(fields.seeds))}", f"samples: {fields.samples}"]
     if fields.metric is not None:
-        lines.append(f"metric: {_flow(fields.metric)}")
+        lines.append(f"metric: {flow(fields.metric)}")
     if fields.gpus is not None:
         lines.append(f"resources: {{gpus: {fields.gpus:g}}}")
     text = "\n".join(lines) + "\n"
@@ -160,14 +165,29 @@ def _kind_first(value: Any) -> Any:
     return [_kind_first(part) for part in value] if isinstance(value, list) else value
 
 
-def _flow(value: Any) -> str:
-    """YAML of a value in one line."""
+def flow(value: Any) -> str:
+    """YAML of a value in one line, which is read back as the same value."""
+    text = StringIO()
+    _writer().dump(_kind_first(value), text)
+    line = text.getvalue().strip().removesuffix("...").strip()
+    if isinstance(value, int | float) or _PLAIN.fullmatch(line) or _is_read_as(line, value):
+        return line
+    return json.dumps(value, ensure_ascii=False)  # some texts with ?, > or | are written so that they cannot be read
+
+
+def _writer() -> YAML:
     yaml = YAML()
     yaml.default_flow_style = True
     yaml.width = 100_000
-    text = StringIO()
-    yaml.dump(_kind_first(value), text)
-    return text.getvalue().strip().removesuffix("...").strip()
+    return yaml
+
+
+def _is_read_as(line: str, value: Any) -> bool:
+    """Whether a line of YAML, beside a comment, is read as a value."""
+    try:
+        return bool(YAML(typ="safe", pure=True).load(f"- {line}  # reason") == [value])
+    except YAMLError:
+        return False
 
 
 def _check(text: str, chosen: Sequence[Chosen]) -> None:

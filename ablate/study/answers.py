@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ablate.paths import PUBLISHED, study_paths
-from ablate.record import Record, scan
+from ablate.record import Record, RecordError, report_damage, scan
 from ablate.study.table import counting
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
 MAX_TRIALS = 400
 """Maximum number of files to read: more would take minutes."""
+PREDICTIONS = "predictions.parquet"
 _COLUMNS = ["question", "item", "category", "modality", "answer", "predicted", "probability"]
 
 
@@ -30,18 +30,22 @@ def item_scores(chosen: ScoreTable, small: str, large: str) -> ItemScores | None
         large: the large scale.
 
     Returns:
-        None if trials have no predictions here (published, imported, or on another machine) or different test items, or
-        if there are more than `MAX_TRIALS`.
+        None if trials have no predictions here (published, imported, or on another machine) or different test items, if
+        there are more than `MAX_TRIALS`, or if predictions have changed since their trial finished, which is logged.
     """
     study, (modality,) = chosen.study, chosen.frame["modality"].unique()
     if study == PUBLISHED or not study_paths(study).trials.is_dir():
         return None
     named = _trials_of(chosen, small, large)
-    if not named or any(not _file(record).is_file() for _, record in named):
+    if not named or any(not record.file(PREDICTIONS).is_file() for _, record in named):
         return None
     frames: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for name, record in named:
-        outcomes = _outcomes(record, chosen.metric, modality)
+        try:
+            outcomes = _outcomes(record, chosen.metric, modality)
+        except RecordError as error:
+            report_damage(error)
+            return None
         if outcomes is None:
             return None
         frames.setdefault((record.about.scale, name), []).append(outcomes)
@@ -59,14 +63,14 @@ def _trials_of(chosen: ScoreTable, small: str, large: str) -> list[tuple[str, Re
     return [(name, r) for name, r in named if (name, r.about.scale, r.about.seed, r.about.samples) in scored]
 
 
-def _file(record: Record) -> Path:
-    return record.path / "predictions.parquet"
-
-
 def _outcomes(record: Record, metric: str, modality: str) -> pd.DataFrame | None:
-    """Mean score in percent and number of questions of each item; None if the predictions lack the category."""
+    """Mean score in percent and number of questions of each item; None if the predictions lack the category.
+
+    Raises:
+        RecordError: the predictions have changed since the trial finished.
+    """
     benchmark, category = metric.split("/", 1)
-    rows = pd.read_parquet(_file(record), columns=_COLUMNS)
+    rows = pd.read_parquet(record.verified(PREDICTIONS), columns=_COLUMNS)
     rows = rows[(rows["modality"] == modality) & (rows["category"].eq(category) | (category == "overall"))]
     if rows.empty:
         return None

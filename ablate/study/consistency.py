@@ -64,6 +64,8 @@ def _scales_of(chosen: ScoreTable, small: str, large: str) -> tuple[str, str]:
         if len(scales) < 2:
             fix = f"run it at another scale first, or predict one: ablate promote --study {study} --to SCALE"
             raise UsageError(f"study {study!r} has scores at {scales[0]} only; {fix}")
-        if unsized := [scale for scale in scales if not math.isfinite(scale_size(scale))]:
+        sizes = [scale for scale in scales if math.isfinite(scale_size(scale))]
+        unsized = [scale for scale in scales if scale not in sizes]
+        if unsized and (sizes or not set(unsized) <= set(chosen.order)):
             raise UsageError(f"scale {unsized[0]!r} is not a size: choose --small and --large from {', '.join(scales)}")
     return small or scales[0], large or scales[-1]

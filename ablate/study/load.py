@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ablate.errors import NoStudyError, UsageError
 from ablate.paths import PUBLISHED, runs_root, study_paths
-from ablate.record import StudyFacts, TrialFolder, facts, scan, studies, trials_of_records
+from ablate.record import StudyFacts, facts, is_open, scan, studies, trials_of_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -41,6 +41,8 @@ class StudyScores:
     """Scales whose trials state different factors of the LLM's learning rates, with these: `0.5B (3 and none)`."""
     data_note: str | None = None
     """Which designs used other records than others; None if all used the same, or the study varies its data."""
+    trainer_note: str | None = None
+    """Which trials used another version of the user's own trainer than others; None if all used the same."""
 
     @property
     def notes(self) -> list[str]:
@@ -49,7 +51,12 @@ class StudyScores:
             f"trials at {scale} state different `llm_lr_factor`, so their scores differ by more than the design"
             for scale in self.mixed_rates
         ]
-        return [*mixed, *([self.data_note] if self.data_note else []), *self._notes_on_unfinished()]
+        return [*mixed, *self.notes_on_content, *self._notes_on_unfinished()]
+
+    @property
+    def notes_on_content(self) -> list[str]:
+        """Sentences about trials that used other data or another trainer than others."""
+        return [note for note in (self.data_note, self.trainer_note) if note]
 
     def _notes_on_unfinished(self) -> list[str]:
         if not self.unfinished:
@@ -71,8 +78,8 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
     Raises:
         UsageError: there is no such study, or it has no scores yet.
     """
-    from ablate.study.table import counting, different_data, factor_frame, score_frame
-    from analysis.tables import ScoreTable, TableError, published
+    from ablate.study.table import counting, different_data, different_trainers
+    from analysis.tables import TableError, published
 
     if study == PUBLISHED:
         return StudyScores(published(PUBLISHED), None, None)
@@ -83,20 +90,33 @@ def load_study(study: str, *, tracking_uri: str | None = None, samples: int | No
         trials, study_facts = trials_of_records(records), facts(paths)
     else:
         trials, study_facts = _in_mlflow(study, tracking_uri, _trials_in_mlflow)
-    frame = score_frame(trials)
-    if frame.empty:
+    if not any(trial.scores for trial in trials):
         raise UsageError(f"study {study!r} has no finished trial yet; run its sweep first")
     try:
-        table = ScoreTable(frame, lower_is_better=study_facts.lower_is_better, factors=factor_frame(trials))
+        table = _table_of(trials, study_facts)
         is_several = table.frame["samples"].nunique() > 1
         num_samples = samples or (study_facts.samples if is_several else None)
         chosen = table.only(samples=num_samples) if num_samples else table
     except TableError as error:
         raise UsageError(f"study {study!r}: {error}") from None
-    unfinished = tuple(unfinished_trials(study, tracking_uri))
-    mixed = _mixed_rates([record for _, record in counting(records)])
-    return StudyScores(
-        chosen, table if is_several else None, study_facts.metric, unfinished, mixed, different_data(trials)
+    counted = counting(records)
+    unfinished = tuple(_unfinished(records) if local else unfinished_trials(study, tracking_uri))
+    mixed = _mixed_rates([one for _, one in counted])
+    notes = different_data(trials), different_trainers(counted)
+    return StudyScores(chosen, table if is_several else None, study_facts.metric, unfinished, mixed, *notes)
+
+
+def _table_of(trials: list[TrialScores], study_facts: StudyFacts) -> ScoreTable:
+    """The scores of finished trials."""
+    from ablate.study.table import factor_frame, score_frame
+    from analysis.tables import ScoreTable
+
+    return ScoreTable(
+        score_frame(trials),
+        lower_is_better=study_facts.lower_is_better,
+        directions=study_facts.directions,
+        factors=factor_frame(trials),
+        order=tuple(study_facts.scales),
     )
 
 
@@ -104,7 +124,7 @@ def _mixed_rates(records: Iterable[Record]) -> tuple[str, ...]:
     """Scales whose trials, of those that count, state different factors of the LLM's learning rates."""
     from ablate.study.table import factors_by_scale
 
-    own = [record.about for record in records if record.about.source == "trial"]
+    own = [one for r in records if (one := r.about).source == "trial" and not is_open(one.resolved)]
     factors = factors_by_scale((about.scale, about.resolved.get("llm_lr_factor")) for about in own)
     return tuple(f"{scale} ({factors_in_words(one)})" for scale, one in factors.items() if len(one) > 1)
 
@@ -124,24 +144,27 @@ def unfinished_trials(study: str, tracking_uri: str | None = None) -> list[str]:
 
     Raises:
         UsageError: there is no such study.
-        RecordError: the folder of such a trial cannot be read.
     """
-    from ablate.tracking import unfinished_label
-
     if study == PUBLISHED:
         return []
     paths = study_paths(study)
     if tracking_uri is None and paths.trials.is_dir():
-        return sorted(
-            unfinished_label(
-                record.about.label,
-                record.failures[-1].kind if record.failures else None,
-                failed=record.status == "failed",
-            )
-            for path in paths.trials.iterdir()
-            if not (path / "result.json").exists() and (record := TrialFolder(path).read())
-        )
+        return _unfinished(scan(paths))
     return _in_mlflow(study, tracking_uri, _unfinished_in_mlflow)
+
+
+def _unfinished(records: Iterable[Record]) -> list[str]:
+    from ablate.tracking import unfinished_label
+
+    return sorted(
+        unfinished_label(
+            record.about.label,
+            record.failures[-1].kind if record.failures else None,
+            failed=record.status == "failed",
+        )
+        for record in records
+        if record.result is None
+    )
 
 
 def _in_mlflow(study: str, tracking_uri: str | None, query: Callable[[str, str | None], T]) -> T:

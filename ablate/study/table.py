@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 import pandas as pd
 
-from ablate.record import Record, TrialScores, Value, trials_of_records
+from ablate.record import Record, TrialScores, Value, is_open, trials_of_records
 from analysis.tables import COLUMNS
 
 _TYPES = dict.fromkeys(COLUMNS, "str") | {"seed": "int64", "samples": "Int64", "score": "float64"}
@@ -106,8 +107,34 @@ def different_data(trials: Iterable[TrialScores]) -> str | None:
     return f"designs used different records, so their scores are not comparable: {'; '.join(groups)}"
 
 
+def different_trainers(named: Iterable[tuple[str, Record]]) -> str | None:
+    """A sentence on trials that used another version of the user's own trainer than others; None if all used the same.
+
+    Args:
+        named: name of the design and record of each trial, from `counting`.
+    """
+    labels: dict[str, list[str]] = {}
+    for name, record in named:
+        if is_open(record.about.resolved):
+            identity = json.dumps(record.about.resolved["trainer"], sort_keys=True)
+            labels.setdefault(identity, []).append(f"{name}@{record.about.scale}")
+    if len(labels) < 2:
+        return None
+    distinct = [list(dict.fromkeys(sorted(group))) for group in labels.values()]
+    groups = sorted(f"{', '.join(one[:MAX_DESIGNS])}{' ...' if len(one) > MAX_DESIGNS else ''}" for one in distinct)
+    return (
+        "trials used different versions of your trainer (command, code or version), so their scores may not be "
+        f"comparable: {'; '.join(groups)}"
+    )
+
+
 def _latest(trials: Iterable[TrialScores]) -> tuple[list[TrialScores], Mapping[str, str]]:
-    """The trials that count, ordered by key, and design key -> name."""
+    """The trials that count, ordered by key, and design key -> name.
+
+    Trials of one design, scale, seed and number of samples have several keys if the LLM's weights or the scale's card
+    changed between them. Records do not contain the card's version, so the latest is the one that ended last, by the
+    clocks of the machines that ran them: such trials are days apart, clocks are seconds.
+    """
     latest = {(trial.design_key, trial.scale, trial.seed, trial.samples): trial for trial in _by_end(trials)}
     ordered = sorted(latest.values(), key=lambda trial: trial.key)
     return ordered, design_names((trial.design_key, trial.design_label) for trial in ordered)

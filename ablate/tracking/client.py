@@ -1,17 +1,28 @@
-"""Reading runs through MLflow's client."""
+"""MLflow's client: connecting to a store, and reading its runs."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
-from mlflow import MlflowClient
-from mlflow.entities import Experiment, Run
+from mlflow import MlflowClient, environment_variables
+from mlflow.entities import Experiment, Run, ViewType
 
 from ablate.errors import AblateError
 from ablate.tracking import decode, encode, location
+from ablate.tracking.database import require_database
 from ablate.tracking.decode import StoredRun, StoredStudy
+from ablate.tracking.problems import unusable
 
 PAGE = 500
+
+# Settings of mlflow in this process. As environment variables they would reach the trials, whose programs may use
+# mlflow themselves; a variable that the user has set counts. No minutes of waiting for a server that accepts
+# connections and never answers; no links on stdout, which would contain a password and spoil --json.
+environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT.default = 30
+environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.default = 1
+environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.default = True
+environment_variables.MLFLOW_DISABLE_TELEMETRY.default = True
 
 
 def load(study: str, uri: str | None = None) -> StoredStudy:
@@ -41,7 +52,7 @@ def finished_trials(study: str, uri: str | None = None) -> tuple[str, list[Run]]
 def _trials(study: str, uri: str | None, condition: str = "") -> tuple[Experiment, list[Run]]:
     """A study's experiment and the runs of its trials, newest first."""
     uri = location.absolute_uri(uri)
-    location.require_database(uri)
+    require_database(uri)
     try:
         client = connect(uri)
         experiment = client.get_experiment_by_name(study)
@@ -50,8 +61,8 @@ def _trials(study: str, uri: str | None, condition: str = "") -> tuple[Experimen
         runs = list(search_runs(client, experiment.experiment_id, f"tags.`{encode.KIND_TAG}` = 'trial' {condition}"))
     except AblateError:
         raise
-    except Exception as error:
-        raise location.unusable(uri, error) from error
+    except Exception as error:  # noqa: BLE001 - mlflow, sqlalchemy and requests raise unrelated types
+        raise unusable(uri, error) from None  # the original may contain a password
     return experiment, runs
 
 
@@ -70,16 +81,20 @@ def connect(uri: str) -> MlflowClient:
         AblateError: the server does not answer.
     """
     location.require_server(uri)
+    for name in ("mlflow", "alembic", "urllib3"):  # they write tracebacks and retries into the live view
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     client = MlflowClient(tracking_uri=uri)
     client.search_experiments(max_results=1)
     return client
 
 
-def search_runs(client: MlflowClient, experiment_id: str, condition: str) -> Iterator[Run]:
-    """The runs that are not deleted, newest first."""
+def search_runs(
+    client: MlflowClient, experiment_id: str, condition: str, view: int = ViewType.ACTIVE_ONLY
+) -> Iterator[Run]:
+    """The runs that are not deleted, or those of another view; newest first."""
     token = None
     while True:
-        page = client.search_runs([experiment_id], condition, max_results=PAGE, page_token=token)
+        page = client.search_runs([experiment_id], condition, view, max_results=PAGE, page_token=token)
         yield from page
         token = page.token
         if not token:

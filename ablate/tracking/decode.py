@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -42,15 +42,26 @@ class StoredStudy:
 
 
 def facts_in(tags: Mapping[str, str]) -> StudyFacts:
-    """The facts about a study in the tags of its experiment."""
-    return StudyFacts(**json.loads(tags.get(encode.FACTS_TAG) or "{}"))
+    """The facts about a study in the tags of its experiment; those that only a newer ablate knows are left out.
+
+    Raises:
+        AblateError: the tag was changed.
+    """
+    try:
+        stored = json.loads(tags.get(encode.FACTS_TAG) or "{}")
+        return StudyFacts(**{field.name: stored[field.name] for field in fields(StudyFacts) if field.name in stored})
+    except (ValueError, TypeError) as error:
+        raise AblateError(
+            f"tag {encode.FACTS_TAG} of the study's experiment in MLflow was changed ({error}); `ablate sync STUDY` "
+            "writes it again"
+        ) from None
 
 
 def trial_in(study: str, run: StoredRun) -> TrialScores:
     """The finished trial that a run mirrors.
 
     Raises:
-        AblateError: a tag or param is missing or was changed.
+        AblateError: a tag, a param or the metric of a score is missing or was changed.
     """
     tags, params = run.tags, run.params
     try:
@@ -70,16 +81,21 @@ def trial_in(study: str, run: StoredRun) -> TrialScores:
     except (KeyError, ValueError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else f"was changed ({error})"
         raise AblateError(
-            f"run {run.name!r} of study {study!r} in MLflow {reason}; delete it there, then `ablate sync {study}`"
+            f"run {run.name!r} of study {study!r} in MLflow {reason}; delete its tag {encode.MIRRORED_TAG} there, then "
+            f"`ablate sync {study}` writes it again"
         ) from None
 
 
 def scores_in(tags: Mapping[str, str], metrics: Mapping[str, float]) -> list[Score]:
-    """The scores of a run, which `encode.outcome_tags` and `encode.score_keys` wrote."""
+    """The scores of a run, which `encode.outcome_tags` and `encode.score_keys` wrote.
+
+    Raises:
+        KeyError: the metric of a score is missing.
+        ValueError: the tag is not JSON.
+    """
     return [
         Score(benchmark=benchmark, category=category, modality=modality, score=metrics[key])
         for key, benchmark, category, modality in _long_value(tags, encode.SCORES_TAG, "[]")
-        if key in metrics
     ]
 
 

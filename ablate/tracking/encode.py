@@ -9,6 +9,7 @@ assigns metrics to scores.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,18 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
 
-from ablate.record import DATA_DIGEST, DATA_SKIPPED, About, Failure, Record, Result, Score, Value
+from ablate.record import (
+    DATA_DIGEST,
+    DATA_SKIPPED,
+    About,
+    AttemptFolder,
+    Failure,
+    Record,
+    Result,
+    Score,
+    TrialFolder,
+    Value,
+)
 from ablate.spec import digest
 
 if TYPE_CHECKING:
@@ -59,6 +71,18 @@ COPIED = ("trial.json", "predictions.parquet", "log.txt")
 FAILURE_TAG = "ablate.failure"
 """Class of the latest failure: `record.FailureClass`."""
 FAILURE_TAGS = (FAILURE_TAG, "ablate.message", "ablate.traceback")
+FAILURES_TAG = "ablate.failures"
+"""Classes of all failed attempts, oldest first: `killed, oom`."""
+ATTEMPT_TAG = "ablate.attempt"
+"""Number of the attempt that the run shows, from 0."""
+GPUS_TAG = "ablate.gpus"
+"""Number of GPUs of this attempt, on all its nodes."""
+NODES_TAG = "ablate.nodes"
+"""Number of nodes of this attempt."""
+NODE_TAG = "ablate.node"
+"""Host name of the machine that this attempt ran on."""
+STDERR_BYTES = 64_000
+"""Bytes of a failed attempt's standard error that become an artifact: its end."""
 DATA_PARAMS = (f"{CONFIG}/{DATA_DIGEST}", f"{CONFIG}/{DATA_SKIPPED}")
 """Params that identify the records of a trial: `record.TrialScores.data`."""
 COMMON_PARAMS = ("scale", "seed", "samples")
@@ -67,6 +91,7 @@ COMMON_PARAMS = ("scale", "seed", "samples")
 _NOT_ALLOWED = re.compile(r"[^\w.\- ]", re.ASCII)
 _EVENT_POSITION = ("step", "time")
 _FIRST_TRACES = ("log.txt", "events.jsonl")
+"""Files of attempts that records of version 1 have in the trial's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +110,6 @@ class SweepSummary:
     """File name without suffix -> a figure, or a PNG file."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Synced:
-    """Numbers of trials that `sync` wrote."""
-
-    created: int
-    updated: int
-    unchanged: int
-    duplicates: tuple[str, ...]
-    """Keys of trials with more than one run in MLflow; the oldest is used."""
-
-
 def fingerprint(about: About, failure: Failure | None, result: Result | None) -> str:
     """Digest of the mirrored part of a record; if it is unchanged, nothing needs to be written."""
     return digest([asdict(about), failure and asdict(failure), result and asdict(result)])
@@ -103,7 +117,12 @@ def fingerprint(about: About, failure: Failure | None, result: Result | None) ->
 
 def has_begun(record: Record) -> bool:
     """Whether a trial has written anything that can be mirrored."""
-    return bool(record.result or record.failures or any((record.path / name).exists() for name in _FIRST_TRACES))
+    return bool(
+        record.result
+        or record.failures
+        or TrialFolder(record.path).attempts()
+        or any((record.path / name).exists() for name in _FIRST_TRACES)
+    )
 
 
 def status(record: Record) -> Literal["FINISHED", "FAILED", "KILLED"]:
@@ -121,8 +140,10 @@ def times_ms(record: Record) -> tuple[int, int]:
     if record.failures:
         last = record.failures[-1]
         return ms(last.ended_at - last.seconds), ms(last.ended_at)
-    written = [path.stat().st_mtime for path in record.path.iterdir()]
-    return ms(min(written)), ms(max(written))
+    attempts = TrialFolder(record.path).attempts()
+    folder = attempts[-1].path if attempts else record.path
+    times = [path.stat().st_mtime for path in (folder, *folder.iterdir())]
+    return ms(min(times)), ms(max(times))
 
 
 def ms(seconds: float) -> int:
@@ -176,16 +197,32 @@ def about_tags(about: About) -> dict[str, str]:
     }
 
 
+def attempt_tags(attempt: AttemptFolder) -> dict[str, str]:
+    """Number, GPUs on all nodes, and nodes of an attempt; only the number if it has no readable config.json."""
+    tags = {ATTEMPT_TAG: str(attempt.number)}
+    try:
+        job = json.loads((attempt.path / "config.json").read_text(encoding="utf-8"))["job"]
+        return tags | {GPUS_TAG: f"{job['gpus'] * job['nodes']:g}", NODES_TAG: str(job["nodes"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return tags
+
+
 def axes_tags(axes: Mapping[str, Value]) -> dict[str, str]:
     """The tags with a trial's axes."""
     return _long_tag(AXES_TAG, json.dumps(axes))
 
 
-def outcome_tags(failure: Failure | None, result: Result | None) -> dict[str, str]:
+def outcome_tags(record: Record) -> dict[str, str]:
     """Tags of a trial that has ended: from its result, or else its latest failure; none if it was interrupted."""
-    if result:
-        return _result_tags(result) | (dict.fromkeys(FAILURE_TAGS, "") if failure else {})
-    return _failure_tags(failure) if failure else {}
+    failures = record.failures
+    tags = {FAILURES_TAG: ", ".join(failure.kind for failure in failures)} if failures else {}
+    number = record.result.attempt if record.result else failures[-1].attempt if failures else None
+    for attempt in TrialFolder(record.path).attempts():
+        if attempt.number == number:
+            tags |= attempt_tags(attempt)
+    if record.result:
+        return tags | _result_tags(record.result) | (dict.fromkeys(FAILURE_TAGS, "") if failures else {})
+    return tags | (_failure_tags(failures[-1]) if failures else {})
 
 
 def summary_tags(summary: SweepSummary) -> dict[str, str]:
@@ -202,7 +239,8 @@ def _failure_tags(failure: Failure) -> dict[str, str]:
     """A long traceback keeps its end, which contains the error."""
     return {
         **_environment_tags(failure.environment),
-        "ablate.attempt": str(failure.attempt),
+        ATTEMPT_TAG: str(failure.attempt),
+        NODE_TAG: failure.node or failure.environment.get("host", ""),
         FAILURE_TAG: failure.kind,
         "ablate.message": failure.message[:TAG_CHARS],
         "ablate.traceback": failure.traceback[-TAG_CHARS:],
@@ -211,7 +249,8 @@ def _failure_tags(failure: Failure) -> dict[str, str]:
 
 def _result_tags(result: Result) -> dict[str, str]:
     """Environment, and the assignment of metrics to scores."""
-    tags = {"ablate.attempt": str(result.attempt)} | _environment_tags(result.environment)
+    tags = _environment_tags(result.environment)
+    tags |= {ATTEMPT_TAG: str(result.attempt), NODE_TAG: result.environment.get("host", "")}
     text = json.dumps([[key, s.benchmark, s.category, s.modality] for key, s in score_keys(result.scores).items()])
     return tags | _long_tag(SCORES_TAG, text)
 
@@ -255,9 +294,33 @@ def metric_key(metric: str) -> str:
     return next(iter(_keyed({("score", *metric.split("/", 1)): None})))
 
 
-def event_metrics(event: Mapping[str, float]) -> dict[str, float]:
-    """Metrics of one point of the training curve: `train/loss`, ..."""
-    return _keyed({("train", name): float(value) for name, value in event.items() if name not in _EVENT_POSITION})
+def event_metrics(event: Mapping[str, Any]) -> dict[str, float]:
+    """Metrics of one point of the training curve: `train/loss`, ...; only finite numbers.
+
+    The program of a user may report any further number. MLflow shows NaN as 0 and infinity as 1.8e308, so that one such
+    point would make a chart useless.
+    """
+    numbers = {
+        ("train", name): _finite(value)
+        for name, value in event.items()
+        if name not in _EVENT_POSITION and isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    return _keyed({name: value for name, value in numbers.items() if value is not None})
+
+
+def event_position(event: Mapping[str, Any]) -> tuple[int, int]:
+    """Unix time in milliseconds and step of a point of the training curve; 0 for what is missing."""
+    seconds, step = (_finite(event.get(name)) or 0.0 for name in ("time", "step"))
+    return ms(seconds), int(step)
+
+
+def _finite(value: Any) -> float | None:
+    """A number that MLflow can show."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 # --- MLflow's limits ----------------------------------------------------------------------------

@@ -1,36 +1,80 @@
-"""Location and state of MLflow's store: sqlite files and servers, without importing mlflow."""
+"""MLflow's tracking URI: what it may be, its password, and whether its server answers. No mlflow here."""
 
 from __future__ import annotations
 
+import base64
+import http.client
 import re
-import sqlite3
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable
-from contextlib import closing
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from ablate.errors import AblateError, NoStudyError, UsageError, first_line
+from ablate.errors import AblateError, NoStudyError, UsageError
 from ablate.paths import runs_root, store_uri
 from ablate.record import studies
 
 SQLITE = "sqlite:///"
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "file", "databricks", "databricks-uc", "uc")
+"""Schemes of tracking URIs that MLflow has itself; plugins add others."""
 PROBE_S = 5.0
 """Timeout for a server to answer, in seconds."""
-LOCAL_DISKS = {"apfs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
-"""Types of file systems that are not shared between machines; sqlite's write-ahead log needs one."""
+SHORTEST_PASSWORD = 4
+"""Length from which a password is also replaced where it stands alone in a text; shorter ones occur by chance."""
+
+_USERINFO = re.compile(r"(?<=://)([^:/@\s]*):[^/\s]*@")
+_PASSWORD_PARAMETER = re.compile(r"((?:[?&]|\b)(?:password|passwd|pwd|token)=)[^&\s]+", re.IGNORECASE)
 
 
 def absolute_uri(uri: str | None = None) -> str:
-    """A tracking URI that does not depend on the working directory; by default `paths.store_uri()`."""
+    """A tracking URI that does not depend on the working directory; by default `paths.store_uri()`.
+
+    Raises:
+        UsageError: neither MLflow nor one of its plugins has such URIs.
+    """
     uri = uri or store_uri()
-    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).resolve()}" if uri.startswith(SQLITE) else uri.rstrip("/")
+    if uri.startswith(SQLITE):
+        return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).resolve()}"
+    scheme = urllib.parse.urlsplit(uri).scheme.partition("+")[0]
+    if uri == "databricks":
+        return uri
+    if not scheme:
+        return str(Path(uri).resolve())
+    plugins = [entry.name for entry in entry_points(group="mlflow.tracking_store")]
+    if scheme not in (*SCHEMES, *plugins) or (scheme == "sqlite" and "+" not in uri):
+        raise UsageError(
+            f"tracking URI {without_password(uri)}: MLflow has no such store; use http://HOST:PORT, https://HOST, "
+            "sqlite:////ABSOLUTE/PATH.db or postgresql://..., with --tracking-uri or MLFLOW_TRACKING_URI"
+        )
+    return uri.rstrip("/")
 
 
-def without_password(uri: str) -> str:
-    """A URI that may be printed."""
-    return re.sub(r"(?<=://)([^:/@]*):[^@/]*@", r"\1:***@", uri)
+def without_password(text: str) -> str:
+    """A URI, or a text with URIs, that may be printed."""
+    return _PASSWORD_PARAMETER.sub(r"\1***", _USERINFO.sub(r"\1:***@", text))
+
+
+def scrubbed(text: str, uri: str) -> str:
+    """A text in which the password of a URI does not occur, in any spelling."""
+    text = without_password(text)
+    for password in _passwords(uri):
+        if len(password) >= SHORTEST_PASSWORD:
+            text = text.replace(password, "***")
+    return text
+
+
+def _passwords(uri: str) -> set[str]:
+    """The password of a URI, as it stands there and decoded."""
+    written = urllib.parse.urlsplit(uri).password or ""
+    return {written, urllib.parse.unquote(written)} - {""}
+
+
+def without_login(uri: str) -> str:
+    """The URI of a server without user and password, as browsers open it."""
+    parts = urllib.parse.urlsplit(uri)
+    return urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def is_server(uri: str) -> bool:
@@ -42,14 +86,19 @@ def answers(uri: str) -> bool:
     """Whether a tracking server answers; always true for a database."""
     if not is_server(uri):
         return True
-    is_here = urllib.parse.urlsplit(uri).hostname in ("127.0.0.1", "localhost", "::1")
+    parts = urllib.parse.urlsplit(uri)
+    request = urllib.request.Request(f"{without_login(uri)}/health")
+    if parts.username is not None:  # urllib would take user and password as a part of the host's name
+        login = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+    is_here = parts.hostname in ("127.0.0.1", "localhost", "::1")
     opener = urllib.request.build_opener(*[urllib.request.ProxyHandler({})] if is_here else [])
     try:
-        with opener.open(f"{uri}/health", timeout=PROBE_S):
+        with opener.open(request, timeout=PROBE_S):
             return True
     except urllib.error.HTTPError:
         return True  # something answers, perhaps a gateway that requires a login
-    except (OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 
@@ -77,70 +126,8 @@ def artifact_folder(uri: str) -> Path | None:
     return file.parent / "artifacts" if file else None
 
 
-def require_database(uri: str) -> None:
-    """Check that the file of a sqlite URI is an MLflow store; reading must not create one.
-
-    Raises:
-        UsageError: the file does not exist, or is not an MLflow store.
-    """
-    file = database(uri)
-    if file and not file.is_file():
-        raise UsageError(
-            f"no MLflow store at {file}; run a sweep first, or `ablate sync` if its trial folders are there"
-        )
-    if file:
-        try:
-            with closing(read_only(file)) as connection:
-                connection.execute("SELECT 1 FROM experiments LIMIT 1")
-        except sqlite3.Error as error:
-            raise UsageError(f"{file} is not an MLflow store ({error})") from None
-
-
-def read_only(file: Path) -> sqlite3.Connection:
-    """A read-only connection to a sqlite file."""
-    return sqlite3.connect(f"file:{urllib.parse.quote(str(file))}?mode=ro", uri=True, timeout=20, isolation_level=None)
-
-
-def prepare_database(uri: str) -> None:
-    """Create the folder of a sqlite file; on a local disk, allow reads during writes (write-ahead log).
-
-    Raises:
-        AblateError: the folder or file cannot be written.
-    """
-    file = database(uri)
-    if file is None:
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if not file.exists():  # the journal of a deleted database would corrupt the new one
-            for suffix in ("-wal", "-shm"):
-                file.with_name(file.name + suffix).unlink(missing_ok=True)
-        if is_local(file.parent):
-            with closing(sqlite3.connect(file, timeout=20)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-    except (OSError, sqlite3.Error) as error:
-        raise AblateError(
-            f"the MLflow store {file} cannot be written ({error}); set ABLATE_RUNS or MLFLOW_TRACKING_URI"
-        ) from None
-
-
-def is_local(folder: Path) -> bool:
-    """Whether a folder is on a disk of this machine; False if unknown."""
-    try:
-        mounts = dict(line.split(" ")[1:3] for line in Path("/proc/self/mounts").read_text().splitlines())
-    except OSError:
-        return False
-    nearest = next((str(path) for path in (folder, *folder.parents) if str(path) in mounts), "")
-    return mounts.get(nearest, "") in LOCAL_DISKS
-
-
 def no_study(study: str, uri: str, names: Iterable[str]) -> NoStudyError:
     """The error for a study that a store does not contain; lists the studies that it contains."""
     fix = f"; `ablate sync {study}` adds it" if study in studies(runs_root()) else ""
     existing = ", ".join(sorted(names)) or "none"
     return NoStudyError(f"MLflow at {without_password(uri)} has no study {study!r}{fix}; there are: {existing}")
-
-
-def unusable(uri: str, error: Exception) -> AblateError:
-    """The error for a store that does not work, whether mlflow, sqlalchemy or requests raised the original."""
-    return AblateError(f"MLflow at {without_password(uri)} cannot be used: {first_line(error)}")

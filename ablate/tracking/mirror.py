@@ -1,7 +1,7 @@
-"""Mirrors trial records into a study's MLflow experiment.
+"""Writes trial records into a study's MLflow experiment, one call after the other.
 
-One process writes: the driver of a sweep, which has the study's lock. The folders remain the record; `sync` writes what
-could not be mirrored. encode.py defines the representation of a trial; links.py and server.py open MLflow's pages.
+One process writes: the one that has the study's lock. What is written comes from the trial folders, which remain the
+record. background.py writes during a sweep, catch_up.py afterwards; encode.py defines the representation of a trial.
 """
 
 from __future__ import annotations
@@ -10,37 +10,28 @@ import json
 import math
 import os
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
 from mlflow import MlflowClient
-from mlflow.entities import Experiment, Metric, Param, RunTag
+from mlflow.entities import Experiment, Metric, Param, RunTag, ViewType
 
-from ablate.errors import AblateError, first_line
+from ablate.errors import AblateError
 from ablate.paths import StudyPaths
-from ablate.record import About, Failure, Record, StudyFacts, TrialFolder, Value, facts, scan
+from ablate.record import About, Record, StudyFacts, TrialFolder, Value, facts, folder_of, read_trial
 from ablate.tracking import decode, encode, location
 from ablate.tracking.client import connect, search_runs
-from ablate.tracking.encode import SweepSummary, Synced
+from ablate.tracking.curve import Curve
+from ablate.tracking.database import sole_creator
+from ablate.tracking.encode import SweepSummary
+from ablate.tracking.problems import unusable
 
-# Read by mlflow itself: no telemetry, no log messages while it creates tables, and no minutes of waiting for a server
-# that does not answer.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-
-FLUSH_S = 2.0
-"""Minimum time between writes of training curves, in seconds."""
-AWAY_S = 60.0
-"""Time without writes after a server did not answer, in seconds."""
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
-Change = Literal["created", "updated", "unchanged"]
+Change = Literal["created", "updated", "unchanged", "deleted", "not begun"]
 
 
 @dataclass
@@ -55,28 +46,21 @@ class _Run:
 
 
 class Mirror:
-    """The only writer of a study's experiment.
-
-    A failed write is noted in `missed` and `problem`, and never stops a sweep: the folders contain everything.
-    """
+    """The only writer of a study's experiment, for one thread. Its methods raise whatever MLflow raises."""
 
     def __init__(
         self, client: MlflowClient, experiment: Experiment, paths: StudyPaths, uri: str, metric: str | None
     ) -> None:
         """Use `Mirror.open`."""
         self.uri = uri
-        self.problem: str | None = None
-        """Why the first write failed, and the fix; None if none failed."""
-        self.missed: set[str] = set()
-        """Keys of trials whose latest write failed."""
         self._client, self._experiment_id = client, str(experiment.experiment_id)
         self._paths, self._metric = paths, metric
-        self._abouts: dict[str, About] = {}
-        self._queued: dict[str, list[Metric]] = defaultdict(list)
-        self._written: Counter[str] = Counter()
-        self._flushed_at = time.monotonic()
-        self._silent_until = 0.0
+        self._running: dict[str, int | None] = {}  # key -> number of the attempt; None before it has a folder
+        self._curves: dict[str, Curve] = {}
+        self._unanswered: set[str] = set()  # trials whose run may exist, although its creation raised
         self._runs, self.duplicates = _trial_runs(client, self._experiment_id)
+        self.deleted = _deleted_runs(client, self._experiment_id, self._runs)
+        """Key -> id of the run, for trials whose run was deleted in MLflow. It stays deleted until it is restored."""
 
     @classmethod
     def open(cls, paths: StudyPaths, uri: str | None = None, study_facts: StudyFacts | None = None) -> Mirror:
@@ -89,73 +73,137 @@ class Mirror:
                 metric, as NaN for trials without it.
 
         Raises:
-            AblateError: the store cannot be used; the message names it.
+            AblateError: the store cannot be used; the message names it and the fix.
         """
         uri = location.absolute_uri(uri)
-        location.prepare_database(uri)
         study_facts = study_facts or facts(paths)
         try:
-            client = connect(uri)
-            experiment = client.get_experiment_by_name(paths.name)
-            if experiment is None:
-                folder = location.artifact_folder(uri)
-                artifacts = None if folder is None else (folder / paths.name).as_uri()
-                client.create_experiment(paths.name, artifact_location=artifacts, tags=EXPERIMENT_TAGS)
-                experiment = client.get_experiment_by_name(paths.name)
-            if experiment.lifecycle_stage == "active":
-                client.set_experiment_tag(experiment.experiment_id, encode.FACTS_TAG, json.dumps(asdict(study_facts)))
-                return cls(client, experiment, paths, uri, study_facts.metric)
+            with sole_creator(uri):
+                client = connect(uri)
+            experiment = client.get_experiment_by_name(paths.name) or _new_experiment(client, paths, uri)
+            _require_active(experiment, uri)
+            client.set_experiment_tag(experiment.experiment_id, encode.FACTS_TAG, json.dumps(asdict(study_facts)))
+            return cls(client, experiment, paths, uri, study_facts.metric)
         except AblateError:
             raise
-        except Exception as error:  # mlflow, sqlalchemy and requests raise unrelated types
-            raise location.unusable(uri, error) from error
-        raise AblateError(
-            f"study {paths.name} was deleted in MLflow at {location.without_password(uri)}; restore it with "
-            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
-        )
+        except Exception as error:  # noqa: BLE001 - mlflow, sqlalchemy and requests raise unrelated types
+            raise unusable(uri, error) from None  # the original may contain a password
+
+    def check(self) -> None:
+        """Check that the study was not deleted in MLflow.
+
+        Raises:
+            AblateError: it was; the message has the command that restores it.
+        """
+        _require_active(self._client.get_experiment(self._experiment_id), self.uri)
 
     # --- trials ---------------------------------------------------------------------------------
 
-    def start(self, about: About) -> None:
-        """Mirror the start of a trial; a trial that starts again uses the same run."""
-        self._abouts[about.key] = about
-        self._queued.pop(about.key, None)
-        self._written[about.key] = 0
-        self._guarded(about.key, lambda: self._start(about))
+    def trial_keys(self) -> list[str]:
+        """The keys of all trials that have a folder, sorted."""
+        folder = self._paths.trials
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+    def record(self, key: str) -> Record | None:
+        """The record of a trial, from its folder; None if it has none.
+
+        Raises:
+            RecordError: it cannot be read.
+        """
+        return read_trial(self._paths, key)
+
+    def show_running(self, key: str) -> None:
+        """Mirror a trial that is running: its start, its attempt, and new points of its training curve.
+
+        All attempts of a trial use one run. A later attempt adds its curve to those of earlier ones: where it resumes
+        from a checkpoint, the curve goes on; where it starts over, MLflow shows both, at different times.
+
+        Raises:
+            AblateError: the folder cannot be read, or the trial's run was deleted.
+        """
+        folder = folder_of(self._paths, key)
+        if (folder.path / "result.json").exists():
+            return  # it has ended meanwhile; `write` mirrors that
+        self.require_not_deleted(key)
+        if key not in self._running:
+            record = self.record(key)
+            if record is None:
+                return
+            self._start(record.about)
+            self._running[key] = None
+        attempts = folder.attempts()
+        if not attempts:
+            return
+        run, number = self._runs[key], attempts[-1].number
+        if self._running[key] != number:
+            self._log(run, tags=encode.attempt_tags(attempts[-1]))
+            self._running[key] = number
+        points, curve = self._curve(key, attempts[-1].path / "events.jsonl").rest()
+        if points:
+            self._log(run, metrics=points)
+        self._curves[key] = curve
+
+    def write(self, record: Record) -> Change:
+        """Mirror the whole record of a trial that is not running; the fingerprint is written last.
+
+        So a write that failed is repeated. A trial that was begun but has no end was interrupted, and its run becomes
+        KILLED. A run that was deleted in MLflow stays deleted, and trials that never began are skipped.
+        """
+        about, result = record.about, record.result
+        if about.key in self.deleted:
+            return "deleted"
+        run = self._runs.get(about.key)
+        if run is None and not encode.has_begun(record):
+            return "not begun"
+        failure = record.failures[-1] if record.failures else None
+        mark = encode.fingerprint(about, None if result else failure, result)
+        if run and run.mirrored == mark:
+            return "unchanged"
+        change: Change = "updated" if run else "created"
+        began_ms, ended_ms = encode.times_ms(record)
+        run = run or self._create(about, began_ms)
+        outcome = encode.outcome_metrics(result) if result else {}
+        curve_points, curve = self._curve(about.key, TrialFolder(record.path).file("events.jsonl")).rest()
+        metrics = [Metric(key, value, ended_ms, 0) for key, value in outcome.items()] + curve_points
+        tags = encode.about_tags(about) | encode.outcome_tags(record)
+        self._log(run, params=encode.params(about), tags=tags, metrics=metrics)
+        self._curves[about.key] = curve
+        self._copy_files(run.run_id, record)
+        self._client.set_terminated(run.run_id, encode.status(record), end_time=ended_ms)
+        self._client.set_tag(run.run_id, encode.MIRRORED_TAG, mark)
+        run.mirrored = mark
+        self._running.pop(about.key, None)
+        return change
 
     def adopt(self, about: About) -> None:
         """Add the axes of a sweep to the run of a trial that another sweep ran, so that MLflow's plots include it."""
         run = self._runs.get(about.key)
-        fresh = {k: v for k, v in encode.params(about).items() if run and k not in run.params}
-        if run and fresh:
-            run.axes = run.axes | {k: v for k, v in about.axes.items() if k not in run.axes}
-            self._guarded(about.key, lambda: self._log(run, params=fresh, tags=encode.axes_tags(run.axes)))
+        new = {k: v for k, v in encode.params(about).items() if run and k not in run.params}
+        if run and new:
+            axes = run.axes | {k: v for k, v in about.axes.items() if k not in run.axes}
+            self._log(run, params=new, tags=encode.axes_tags(axes))
+            run.axes = axes
 
-    def events(self, key: str, events: Sequence[Mapping[str, float]]) -> None:
-        """Queue lines of a trial's events.jsonl, in order; they are written every `FLUSH_S` seconds."""
-        for event in events:
-            self._queued[key] += _points(event)
-        if time.monotonic() - self._flushed_at >= FLUSH_S:
-            self.flush()
+    def deleted_run(self, key: str, label: str) -> str:
+        """What to know about a trial whose run was deleted."""
+        return (
+            f"the run of {label} was deleted in MLflow and stays deleted; `mlflow runs restore --run-id "
+            f"{self.deleted[key]}` restores it, with MLFLOW_TRACKING_URI={location.without_password(self.uri)}"
+        )
 
-    def flush(self) -> None:
-        """Write all queued points of training curves."""
-        self._flushed_at = time.monotonic()
-        for key in [k for k, points in self._queued.items() if points and k in self._runs]:
-            self._guarded(key, lambda key=key: self._flush(key))  # type: ignore[misc]
+    def require_not_deleted(self, key: str) -> None:
+        """Check that the run of a trial was not deleted in MLflow.
 
-    def fail(self, key: str, failure: Failure) -> None:
-        """Mirror the end of a failed or interrupted attempt, of a trial that was started here."""
-        about = self._abouts[key]
-        self.finish(Record(about=about, result=None, failures=(failure,), path=self._paths.trials / key))
+        Raises:
+            AblateError: it was; the message has the command that restores it.
+        """
+        if key in self.deleted:
+            raise AblateError(self.deleted_run(key, key))
 
-    def finish(self, record: Record) -> None:
-        """Mirror the whole record of a trial that has ended, successfully or not."""
-        self._guarded(record.about.key, lambda: self._write(record))
-
-    def close(self) -> None:
-        """Write everything that is queued."""
-        self.flush()
+    def _curve(self, key: str, path: Path) -> Curve:
+        """The curve of an attempt; another attempt than before starts at its first point."""
+        curve = self._curves.get(key)
+        return curve if curve and curve.path == path else Curve(path=path)
 
     def _start(self, about: About) -> None:
         run = self._runs.get(about.key)
@@ -168,49 +216,35 @@ class Mirror:
         self._client.update_run(run.run_id, status="RUNNING", name=encode.run_name(about.label))
 
     def _create(self, about: About, start_ms: int) -> _Run:
-        created = self._client.create_run(
-            self._experiment_id,
-            start_time=start_ms,
-            tags=encode.about_tags(about),
-            run_name=encode.run_name(about.label),
-        )
-        run = self._runs[about.key] = _Run(created.info.run_id, "", {})
+        run = self._created_before(about.key) if about.key in self._unanswered else None
+        if run is None:
+            self._unanswered.add(about.key)  # a server may create the run although its answer never comes
+            created = self._client.create_run(
+                self._experiment_id,
+                start_time=start_ms,
+                tags=encode.about_tags(about),
+                run_name=encode.run_name(about.label),
+            )
+            run = _Run(created.info.run_id, "", {})
+        self._unanswered.discard(about.key)
+        self._runs[about.key] = run
         # MLflow's compare page shows the metric that was logged first: this must be the score, not the training curve.
         first = [Metric(encode.metric_key(self._metric), math.nan, 0, 0)] if self._metric else []
         self._log(run, params=encode.params(about), metrics=first)
         return run
 
-    def _flush(self, key: str) -> None:
-        self._log(self._runs[key], metrics=self._queued[key])
-        self._written[key] += len(self._queued.pop(key))
-
-    def _write(self, record: Record) -> Change:
-        """Update a trial's run to its record; the fingerprint is written last, so that a failed write is repeated."""
-        about, result = record.about, record.result
-        failure = record.failures[-1] if record.failures else None
-        mark = encode.fingerprint(about, None if result else failure, result)
-        run = self._runs.get(about.key)
-        if run and run.mirrored == mark:
-            return "unchanged"
-        change: Change = "updated" if run else "created"
-        began, ended = encode.times_ms(record)
-        run = run or self._create(about, began)
-        outcome = encode.outcome_metrics(result) if result else {}
-        curve = [point for event in TrialFolder(record.path).events() for point in _points(event)]
-        metrics = [Metric(k, v, ended, 0) for k, v in outcome.items()] + curve[self._written[about.key] :]
-        tags = encode.about_tags(about) | encode.outcome_tags(failure, result)
-        self._log(run, params=encode.params(about), tags=tags, metrics=metrics)
-        self._copy_files(run.run_id, record)
-        self._client.set_terminated(run.run_id, encode.status(record), end_time=ended)
-        self._client.set_tag(run.run_id, encode.MIRRORED_TAG, mark)
-        run.mirrored = mark
-        self._queued.pop(about.key, None)
-        return change
+    def _created_before(self, key: str) -> _Run | None:
+        runs = search_runs(self._client, self._experiment_id, f"tags.`{encode.TRIAL_TAG}` = '{key}'")
+        return next((_Run(run.info.run_id, "", dict(run.data.params)) for run in runs), None)
 
     def _copy_files(self, run_id: str, record: Record) -> None:
+        folder = TrialFolder(record.path)
         for name in encode.COPIED:
-            if (record.path / name).is_file():
-                self._client.log_artifact(run_id, str(record.path / name))
+            path = record.verified(name)  # what MLflow shows is what the trial wrote
+            if path.is_file():
+                self._client.log_artifact(run_id, str(path))
+        if record.result is None and (text := _end_of(folder.file("stderr.txt"), encode.STDERR_BYTES)):
+            self._client.log_text(run_id, text, "stderr.txt")
         if record.failures and record.failures[-1].traceback:
             self._client.log_text(run_id, record.failures[-1].traceback, "traceback.txt")
 
@@ -232,31 +266,10 @@ class Mirror:
             self._client.log_batch(run.run_id, metrics=metric_batch, params=param_batch, tags=tag_batch)
         run.params.update(new)
 
-    def _guarded(self, key: str, write: Callable[[], object]) -> None:
-        """Write; an error is noted instead of raised."""
-        if time.monotonic() < self._silent_until:
-            self.missed.add(key)
-            return
-        try:
-            write()
-        except Exception as error:  # noqa: BLE001 - mlflow, sqlalchemy and requests raise unrelated types
-            self.missed.add(key)
-            if not location.answers(self.uri):
-                self._silent_until = time.monotonic() + AWAY_S
-            self.problem = self.problem or (
-                f"a write to MLflow at {location.without_password(self.uri)} failed ({first_line(error)}); the sweep "
-                f"continues, and `ablate sync {self._paths.name}` writes what is missing"
-            )
-        else:
-            self.missed.discard(key)
-
     # --- sweeps ---------------------------------------------------------------------------------
 
-    def sweep_summary(self, summary: SweepSummary) -> None:
+    def write_summary(self, summary: SweepSummary) -> None:
         """Write spec, counts, ranking and figures of a sweep to a run of its own; repeated calls use the same run."""
-        self._guarded(f"sweep {summary.sweep}", lambda: self._write_summary(summary))
-
-    def _write_summary(self, summary: SweepSummary) -> None:
         runs = search_runs(self._client, self._experiment_id, f"tags.`{encode.KIND_TAG}` = 'sweep'")
         run_id = next((r.info.run_id for r in runs if r.data.tags.get(encode.SWEEP_TAG) == summary.sweep), None)
         if run_id is None:
@@ -280,31 +293,19 @@ class Mirror:
         self._client.set_terminated(run_id)
 
 
-def sync(paths: StudyPaths, uri: str | None = None) -> Synced:
-    """Write everything to MLflow that is in a study's folders but not there. A second call changes nothing.
+def _new_experiment(client: MlflowClient, paths: StudyPaths, uri: str) -> Experiment:
+    folder = location.artifact_folder(uri)
+    artifacts = None if folder is None else (folder / paths.name).as_uri()
+    client.create_experiment(paths.name, artifact_location=artifacts, tags=EXPERIMENT_TAGS)
+    return client.get_experiment_by_name(paths.name)
 
-    No trial of the study may be running: the caller has the study's lock. A trial that was begun but has no end was
-    interrupted, and its run becomes KILLED. Trials that never began are skipped.
 
-    Raises:
-        AblateError: the store cannot be used or refuses a write.
-        RecordError: a folder cannot be read.
-    """
-    mirror = Mirror.open(paths, uri)
-    changes: Counter[str] = Counter()
-    for record in scan(paths):
-        if not encode.has_begun(record):
-            continue
-        try:
-            changes[mirror._write(record)] += 1
-        except Exception as error:
-            raise location.unusable(mirror.uri, error) from error
-    return Synced(
-        created=changes["created"],
-        updated=changes["updated"],
-        unchanged=changes["unchanged"],
-        duplicates=mirror.duplicates,
-    )
+def _require_active(experiment: Experiment, uri: str) -> None:
+    if experiment.lifecycle_stage != "active":
+        raise AblateError(
+            f"study {experiment.name} was deleted in MLflow at {location.without_password(uri)}; restore it with "
+            f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+        )
 
 
 def _trial_runs(client: MlflowClient, experiment_id: str) -> tuple[dict[str, _Run], tuple[str, ...]]:
@@ -312,7 +313,7 @@ def _trial_runs(client: MlflowClient, experiment_id: str) -> tuple[dict[str, _Ru
     oldest: dict[str, _Run] = {}
     repeated: list[str] = []
     for run in reversed(list(search_runs(client, experiment_id, f"tags.`{encode.KIND_TAG}` = 'trial'"))):
-        key = run.data.tags[encode.TRIAL_TAG]
+        key = run.data.tags.get(encode.TRIAL_TAG, run.info.run_id)
         if key in oldest:
             repeated.append(key)
         else:
@@ -321,7 +322,22 @@ def _trial_runs(client: MlflowClient, experiment_id: str) -> tuple[dict[str, _Ru
     return oldest, tuple(sorted(set(repeated)))
 
 
-def _points(event: Mapping[str, float]) -> list[Metric]:
-    """Metrics of one point of a training curve; MLflow keeps repeated ones only once."""
-    stamp, step = encode.ms(event.get("time", 0.0)), int(event.get("step", 0))
-    return [Metric(key, value, stamp, step) for key, value in encode.event_metrics(event).items()]
+def _deleted_runs(client: MlflowClient, experiment_id: str, active: Mapping[str, _Run]) -> dict[str, str]:
+    """Key -> id of the newest deleted run, for trials without another run."""
+    condition = f"tags.`{encode.KIND_TAG}` = 'trial'"
+    newest: dict[str, str] = {}
+    for run in search_runs(client, experiment_id, condition, ViewType.DELETED_ONLY):
+        key = run.data.tags.get(encode.TRIAL_TAG, "")
+        if key not in active:
+            newest.setdefault(key, run.info.run_id)
+    return newest
+
+
+def _end_of(path: Path, size: int) -> str:
+    """The last bytes of a text file; empty if there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""

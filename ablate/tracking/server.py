@@ -15,7 +15,8 @@ from types import FrameType
 from typing import IO, NoReturn
 
 from ablate.errors import AblateError, UsageError
-from ablate.tracking.location import absolute_uri, answers, artifact_folder, is_server, require_database
+from ablate.tracking.database import require_database
+from ablate.tracking.location import absolute_uri, answers, artifact_folder, is_server, require_server, without_login
 
 HOST = "127.0.0.1"
 PORTS_TRIED = 20
@@ -31,14 +32,14 @@ SERVER_ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DIS
 
 @contextmanager
 def serving(uri: str | None = None, port: int = 5000) -> Iterator[str]:
-    """Run an MLflow server for a store until the block ends; a URI of a server is yielded unchanged.
+    """Run an MLflow server for a store until the block ends; nothing is started for the URI of a server.
 
     Args:
         uri: the store; by default `paths.store_uri()`.
         port: the first port to try; the next free one is used.
 
     Yields:
-        Address of the server.
+        Address of the server, without user and password: a browser asks for them.
 
     Raises:
         UsageError: there is no store, or no port is free.
@@ -46,7 +47,8 @@ def serving(uri: str | None = None, port: int = 5000) -> Iterator[str]:
     """
     uri = absolute_uri(uri)
     if is_server(uri):
-        yield uri
+        require_server(uri)
+        yield without_login(uri)
         return
     require_database(uri)
     port = free_port(port)

@@ -17,11 +17,25 @@ from typing import TypeVar
 
 from ablate.errors import AblateError
 from ablate.tracking import decode, encode, location
+from ablate.tracking.database import read_only, require_database
 from ablate.tracking.decode import StoredRun, StoredStudy
 
 T = TypeVar("T")
 
 DEFAULT_WORKSPACE = "default"
+SCHEMA_VERSIONS = frozenset(
+    {
+        "1b5f0d9ad7c1",  # MLflow 3.10
+        "c3d6457b6d8a",  # 3.11
+        "7d34483879f0",  # 3.12
+        "da6fb0208061",  # 3.13
+        "b7e4c1a90f23",  # 3.14
+        "6f8d9c3b2a1e",  # 3.15
+        "b7e2c1a4d9f3",  # 3.16
+        "dc11669786a5",  # 3.17
+    }
+)
+"""Versions of MLflow's tables that this module reads: each release's last script in mlflow/store/db_migrations."""
 
 
 class _NotAsExpectedError(Exception):
@@ -86,13 +100,25 @@ def _read(study: str, uri: str | None, query: Callable[[_Experiment], T]) -> T |
     file = location.database(uri)
     if file is None:
         return None
-    location.require_database(uri)
+    require_database(uri)
     try:
-        with closing(location.read_only(file)) as connection:
+        with closing(read_only(file)) as connection:
             connection.execute("BEGIN")
+            _check_version(connection)
             return query(_experiment(connection, study, uri))
     except (sqlite3.Error, _NotAsExpectedError):
         return None
+
+
+def _check_version(connection: sqlite3.Connection) -> None:
+    """Check that this module was written for the version of the tables.
+
+    Raises:
+        _NotAsExpectedError: it was not.
+    """
+    versions = {version for (version,) in connection.execute("SELECT version_num FROM alembic_version")}
+    if not versions <= SCHEMA_VERSIONS:
+        raise _NotAsExpectedError
 
 
 def _experiment(connection: sqlite3.Connection, study: str, uri: str) -> _Experiment:

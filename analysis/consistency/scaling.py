@@ -90,7 +90,7 @@ def every_pair(table: ScoreTable, large: str | None = None) -> Scaling:
     """
     target = large or table.scales[-1]
     means, pairs, left_out = {}, [], []
-    for scale in sorted(table.scales, key=lambda scale: (scale_size(scale), scale == target, scale)):
+    for scale in sorted(table.scales, key=lambda scale: (scale_size(scale), scale == target)):
         try:
             means[scale] = table.per_design(scale)["mean"]
         except TableError as error:

@@ -14,7 +14,7 @@ import pandas as pd
 from analysis.figures import panels, style
 from analysis.figures.labels import shortened
 from analysis.figures.scatter import FEW_ENOUGH_TO_LABEL, draw_scatter, name_designs
-from analysis.tables import scale_order
+from analysis.tables import scale_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +99,7 @@ def ranking_figure(ranking: pd.DataFrame, label: str = "score") -> Figure:
         ranking: from `analysis.tables.ranking`; concatenate several for several scales.
         label: label of the score axis.
     """
-    scales = sorted(ranking["scale"].unique(), key=scale_order)
+    scales = sorted(ranking["scale"].unique(), key=scale_size)  # labels that are no sizes stay in order
     order = _rows_of(ranking, scales)
     designs = order[:MOST_RANKED]
     less = f"the first {len(designs)} of {len(order)} designs" if len(designs) < len(order) else f"{len(order)} designs"

@@ -75,7 +75,8 @@ def find_candidates(table: ScoreTable, large: str, scales: Sequence[str] | None 
         TableError: no such small scale, none smaller than `large`, fewer than three designs, or `large` is no size.
     """
     if not math.isfinite(scale_size(large)):
-        raise TableError(f"{large!r} is not a size such as 7B, so its ratio to the other scales is undefined")
+        reason = "so its ratio to the other scales is undefined; a label may end in its size"
+        raise TableError(f"{large!r} is not a size such as 7B, {reason}: {large}-7B")
     smaller = [scale for scale in table.scales if scale_size(scale) < scale_size(large)]
     chosen = sorted(scales, key=scale_size) if scales else smaller
     if wrong := [scale for scale in chosen if scale not in smaller]:

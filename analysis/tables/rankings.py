@@ -30,7 +30,7 @@ def ranking(table: ScoreTable, scale: str, metric: str | None = None, modality: 
         other = table.select(name, modality)
         if name.startswith(f"{benchmark}/") and name != chosen.metric and scale in other.scales:
             frame[name] = other.per_design(scale)["mean"]
-    better = frame["mean"] * (1 if table.lower_is_better else -1)
+    better = frame["mean"] * (1 if chosen.lower_is_better else -1)
     frame.insert(0, "rank", better.rank(method="min").astype("int64"))
     frame = frame.rename_axis("design").reset_index().sort_values(["rank", "design"], ignore_index=True)
     front = ["rank", "design"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 COLUMNS = ("study", "design", "scale", "seed", "samples", "benchmark", "category", "modality", "score")
 """Columns. One row is the score of one trial on one category of one benchmark, evaluated in one modality."""
@@ -59,9 +60,13 @@ class ScoreTable:
     frame: pd.DataFrame
     """`COLUMNS` and no others. `samples` is a nullable integer: unknown for published studies. Scores are finite."""
     lower_is_better: bool = False
-    """True for losses and error rates."""
+    """True for losses and error rates. `select` sets it to the direction of the selected metric."""
+    directions: Mapping[str, bool] = field(default_factory=dict)
+    """Metric -> whether lower is better, for metrics whose direction is not that of the whole table."""
     factors: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Design -> its value of each axis; empty, or partly missing, if the values are unknown."""
+    order: tuple[str, ...] = ()
+    """Labels of scales from small to large, for those that are no sizes."""
     dropped: pd.DataFrame = field(init=False)
     """Rows whose score is NaN: trials that finished without this score. Stored separately, so that they are counted."""
 
@@ -111,8 +116,8 @@ class ScoreTable:
 
     @property
     def scales(self) -> tuple[str, ...]:
-        """Labels of the scales, smallest first."""
-        return tuple(sorted(self.frame["scale"].unique().tolist(), key=scale_order))
+        """Labels of the scales, smallest first; those that are no sizes last, in the order of `order`."""
+        return tuple(sorted(self.frame["scale"].unique().tolist(), key=partial(scale_order, order=self.order)))
 
     def metrics(self, modality: str = "video") -> tuple[str, ...]:
         """Every `benchmark/category` with scores in a modality, sorted."""
@@ -152,7 +157,9 @@ class ScoreTable:
                 f" there are: {_join(available) if available else f'other modalities only ({modalities})'}"
             )
         benchmark, category = name.split("/", 1)
-        return self._narrow({"benchmark": benchmark, "category": category, "modality": modality})
+        chosen = self._narrow({"benchmark": benchmark, "category": category, "modality": modality})
+        object.__setattr__(chosen, "lower_is_better", self.directions.get(name, self.lower_is_better))
+        return chosen
 
     def at(self, scale: str) -> pd.DataFrame:
         """The rows of one scale.
@@ -213,9 +220,10 @@ class ScoreTable:
     def _with_rows(self, frame: pd.DataFrame, dropped: pd.DataFrame) -> ScoreTable:
         """A table of some of the rows. They are valid and sorted already, so the slow checks are skipped."""
         table = object.__new__(ScoreTable)
-        values = {"lower_is_better": self.lower_is_better, "factors": self.factors, "frame": frame, "dropped": dropped}
-        for name, value in values.items():
-            object.__setattr__(table, name, value)
+        for name in ("lower_is_better", "directions", "factors", "order"):
+            object.__setattr__(table, name, getattr(self, name))
+        object.__setattr__(table, "frame", frame)
+        object.__setattr__(table, "dropped", dropped)
         return table
 
     def _only_overall(self, modality: str) -> str:
@@ -248,9 +256,9 @@ def scale_size(label: str) -> float:
     return float(match[1]) * _MULTIPLE[match[2].upper()] if match else math.inf
 
 
-def scale_order(label: str) -> tuple[float, str]:
-    """Sort key: by size, then alphabetically, so that labels that are not sizes come last."""
-    return scale_size(label), label
+def scale_order(label: str, order: Sequence[str] = ()) -> tuple[float, int, str]:
+    """Sort key: by size; labels that are not sizes come last, those of `order` as there, the others alphabetically."""
+    return scale_size(label), order.index(label) if label in order else len(order), label
 
 
 def published(name: str) -> ScoreTable:

@@ -11,4 +11,5 @@ from .memory import Setting as Setting
 from .memory import TrainingStep as TrainingStep
 from .memory import evaluation_memory as evaluation_memory
 from .memory import on_gpus as on_gpus
+from .memory import positions_per_micro_batch as positions_per_micro_batch
 from .memory import training_memory as training_memory

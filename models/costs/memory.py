@@ -24,6 +24,19 @@ With micro-batches memory does not grow with the batch, rows of similar length n
 activations stay in its cache (a third less time per step at 0.4M). The values determine the order of floating-point
 sums: do not tune them per machine."""
 
+
+def positions_per_micro_batch(device_type: str, halvings: int = 0) -> int:
+    """Sequence positions of a micro-batch, of which a trial takes half after each attempt that ran out of memory.
+
+    A smaller micro-batch changes losses, gradients and scores by rounding only.
+
+    Args:
+        device_type: `cpu` or `cuda`.
+        halvings: number of earlier attempts that ran out of memory.
+    """
+    return max(1, POSITIONS_PER_MICRO_BATCH[device_type] >> halvings)
+
+
 FRAMES_PER_MICRO_BATCH = 1024
 """Frames of a micro-batch (or one sample, if it has more). Positions do not bound them where a frame has few tokens,
 and the features of all frames are in memory at once: 1024 frames of InternVideo2 and SigLIP have 4 GiB in bf16."""

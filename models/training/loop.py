@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from models.architecture import VideoLMM
-from models.costs import POSITIONS_PER_MICRO_BATCH
+from models.costs import positions_per_micro_batch
 from models.data import Corpus, Row
 from models.design import LearningRates, Stage, TrialConfig
 from models.ladder import rates_of
@@ -29,7 +29,9 @@ class DivergedError(RuntimeError):
     """The loss became NaN or infinite."""
 
 
-def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device) -> Iterator[Step]:
+def train(
+    model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device, max_positions: int | None = None
+) -> Iterator[Step]:
     """Train the model in place through all stages and yield every optimiser step.
 
     Args:
@@ -37,6 +39,8 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
         config: schedule, optimizer, number of training samples, seed.
         corpus: the data of the trial.
         device: where the model computes.
+        max_positions: number of positions of a micro-batch, by default that of the device. It changes results by
+            rounding only.
 
     Raises:
         DivergedError: the loss is NaN or infinite.
@@ -45,15 +49,16 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
     """
     for stage in config.design.schedule:  # what a later stage would refuse is refused before the first step
         _frozen_with_optimizers(model, config, stage)
+    max_positions = max_positions or positions_per_micro_batch(device.type)
     total = sum(stage.steps(config.samples) for stage in config.design.schedule)
     for index in range(len(config.design.schedule)):
-        key = START_CACHE.key(config, index, device)
+        key = START_CACHE.key(config, index, device, max_positions)
         if start := START_CACHE.get(key):
             model.parts()["connector"].load_state_dict(start.connector)
             yield from (replace(step, steps=total, is_shared=True) for step in start.steps)
             continue
         steps: list[Step] = []
-        for step in _train_stage(model, config, index, corpus, device):
+        for step in _train_stage(model, config, index, corpus, device, max_positions):
             steps.append(step)
             yield step
         START_CACHE.put(key, model, steps)
@@ -61,7 +66,7 @@ def train(model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.de
 
 
 def _train_stage(
-    model: VideoLMM, config: TrialConfig, index: int, corpus: Corpus, device: torch.device
+    model: VideoLMM, config: TrialConfig, index: int, corpus: Corpus, device: torch.device, max_positions: int
 ) -> Iterator[Step]:
     """The steps of one stage; all randomness comes from (seed, index of the stage)."""
     schedule, optimizer_config = config.design.schedule, config.design.optimizer
@@ -71,7 +76,7 @@ def _train_stage(
     lr, optimizers = _frozen_with_optimizers(model, config, stage)
     schedulers = [warmup_cosine(o, counts[index], optimizer_config.warmup) for o in optimizers]
     rng = np.random.default_rng([config.seed, index])
-    batches = corpus.batches(stage, counts[index], rng, POSITIONS_PER_MICRO_BATCH[device.type])
+    batches = corpus.batches(stage, counts[index], rng, max_positions)
     train_mode(model, lr)
     for _ in range(counts[index]):
         started = time.perf_counter()

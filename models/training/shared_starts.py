@@ -58,13 +58,16 @@ class StartCache:
     def __init__(self) -> None:
         self._starts: dict[str, Start] = {}
 
-    def key(self, config: TrialConfig, index: int, device: torch.device) -> str | None:
+    def key(
+        self, config: TrialConfig, index: int, device: torch.device, max_positions: int | None = None
+    ) -> str | None:
         """Everything that determines the model after a stage; None where the stages up to it are not shared.
 
         Args:
             config: the trial.
             index: index of the stage in the schedule.
             device: where the model computes.
+            max_positions: number of positions of a micro-batch.
         """
         design = config.design
         stages = design.schedule[: index + 1]
@@ -76,7 +79,7 @@ class StartCache:
         stage_configs = [[stage.model_dump(mode="json"), design.mix_of(stage).model_dump()] for stage in stages]
         sizes = [design.clip_frames, design.tokens_per_clip, design.tokens_per_image]
         trial_config = config.model_dump(mode="json", exclude={"design"})
-        return json.dumps([design_config, stage_configs, sizes, trial_config, device.type])
+        return json.dumps([design_config, stage_configs, sizes, trial_config, device.type, max_positions])
 
     def get(self, key: str | None) -> Start | None:
         """The start with this key, if it is in the cache."""

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from filelock import FileLock
 
 from ablate.cli.main import main
 from ablate.imports import import_scores
 from ablate.paths import study_paths
 from ablate.plan import make_plan
 from ablate.promotion import Request, choose, next_steps, prepare, write
-from ablate.record import Failure, Result, Score, StudyFacts, folder_of, remember
+from ablate.record import Failure, Result, Score, StudyFacts, folder_of, remember, sole_driver
 from ablate.run import about
 from ablate.spec import load_spec
 from ablate.study import load_study
@@ -47,7 +46,7 @@ def finish(text: str = SPEC, *, failing: str = "none", correct: int = 5) -> None
         folder = folder_of(plan.paths, p.trial.key)
         folder.describe(about(plan, p.trial))
         if failing in p.trial.label:
-            folder.fail(Failure(attempt=0, kind="diverged", message="", traceback="", seconds=1, ended_at=1))
+            folder.begin().fail(Failure(attempt=0, kind="diverged", message="", traceback="", seconds=1, ended_at=1))
             continue
         value = 60 + np.random.default_rng(int(p.trial.design_key, 16)).normal(0, 3)
         scores = [Score(benchmark="tinybench", category="overall", modality=m, score=value) for m in ("video", "frame")]
@@ -163,7 +162,7 @@ def test_trials_without_scores_are_reported(tmp_path, monkeypatch):
 
 def test_a_running_sweep_does_not_stop_a_promotion(studied):
     paths = study_paths("own")
-    with FileLock(paths.lock):
+    with sole_driver(paths):
         _, written = promoted(Request(study="own", large="0.7M"))
     assert written.record == paths.folder / "promotions" / "1.json"
 

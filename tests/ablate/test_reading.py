@@ -64,9 +64,10 @@ def lost(paths: StudyPaths, about: About, kind=None) -> None:
     """The folder of a trial that failed or was interrupted."""
     folder = folder_of(paths, about.key)
     folder.describe(about)
-    folder.event({"step": 0, "time": BEGAN, "loss": 3.0})
+    attempt = folder.begin()
+    attempt.event({"step": 0, "time": BEGAN, "loss": 3.0})
     if kind:
-        folder.fail(Failure(attempt=0, kind=kind, message="m", traceback="t", seconds=1.0, ended_at=BEGAN))
+        attempt.fail(Failure(attempt=0, kind=kind, message="m", traceback="t", seconds=1.0, ended_at=BEGAN))
 
 
 def client_of(paths: StudyPaths, uri: str):
@@ -118,7 +119,7 @@ def test_changes_in_mlflow_are_read_the_same_both_ways(paths, uri):
     mirror._runs.clear()
     records = {record.about.key: record for record in scan(paths)}
     again = replace(records["k3"], result=replace(records["k3"].result, scores=[], started_at=BEGAN + 100))
-    mirror.finish(again)  # a second run of k3, without scores
+    mirror.write(again)  # a second run of k3, without scores
     client, runs = client_of(paths, uri)
     client.log_metric(runs["k0"], "score/tinybench/overall", float("nan"), step=1)
     client.log_metric(runs["k1"], "score/tinybench/overall", 99.0, step=1)
@@ -206,6 +207,40 @@ def test_a_run_without_a_tag_is_reported_with_the_fix(paths, uri):
     client.delete_tag(runs["k0"], encode.DESIGN_TAG)
     with pytest.raises(AblateError, match=rf"run 'k0@0.15M/s0' .* lacks 'ablate.design'; .*ablate sync {paths.name}"):
         load_table(paths.name, tracking_uri=uri)
+    client.delete_tag(runs["k0"], encode.MIRRORED_TAG)  # the fix that the message names
+    assert sync(paths, uri).updated == 1
+    assert len(load_table(paths.name, tracking_uri=uri).frame) == 3
+
+
+def test_a_score_whose_metric_is_missing_is_reported_and_not_left_out(paths, uri):
+    done(paths, about_of(paths, "k0"))
+    sync(paths, uri)
+    _, runs = client_of(paths, uri)
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection, connection:
+        for table in ("latest_metrics", "metrics"):
+            connection.execute(f"DELETE FROM {table} WHERE run_uuid = ? AND key LIKE '%/order'", [runs["k0"]])
+    for read in (sqlite.load, tracking.load):
+        with pytest.raises(AblateError, match=r"lacks 'score/tinybench/order'; delete its tag ablate.mirrored"):
+            read(paths.name, uri)
+
+
+def test_facts_that_only_a_newer_ablate_knows_are_left_out(paths, uri):
+    done(paths, about_of(paths, "k0"))
+    sync(paths, uri)
+    client, _ = client_of(paths, uri)
+    experiment = client.get_experiment_by_name(paths.name).experiment_id
+    client.set_experiment_tag(experiment, encode.FACTS_TAG, '{"metric": "b/overall", "colour": "red"}')
+    assert assert_same_both_ways(paths.name, uri).facts.metric == "b/overall"
+    client.set_experiment_tag(experiment, encode.FACTS_TAG, "[1")
+    with pytest.raises(AblateError, match=r"tag ablate.facts .* was changed"):
+        sqlite.load(paths.name, uri)
+
+
+def test_the_versions_of_the_tables_include_that_of_the_mlflow_here(uri, paths):
+    sync(paths, uri)
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as connection:
+        [(version,)] = connection.execute("SELECT version_num FROM alembic_version")
+    assert version in sqlite.SCHEMA_VERSIONS
 
 
 @pytest.mark.parametrize(
@@ -215,6 +250,7 @@ def test_a_run_without_a_tag_is_reported_with_the_fix(paths, uri):
         "ALTER TABLE runs RENAME COLUMN end_time TO ended",
         "ALTER TABLE experiments RENAME COLUMN lifecycle_stage TO stage",
         "UPDATE experiments SET workspace = 'ours'",
+        "UPDATE alembic_version SET version_num = 'f00f00f00f00'",
     ],
 )
 def test_a_store_with_another_schema_is_left_to_mlflow(paths, uri, tmp_path, change):

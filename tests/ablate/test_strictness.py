@@ -139,7 +139,7 @@ def test_a_record_of_wrong_types_is_refused_by_name(tmp_path):
     for file, change in (("trial.json", {"seed": "zero"}), ("result.json", {"scores": [1]})):
         good = json.loads((record.path / file).read_text())
         (record.path / file).write_text(json.dumps(good | change))
-        with pytest.raises(RecordError, match="not a readable trial folder"):
+        with pytest.raises(RecordError, match="not a readable record"):
             TrialFolder(record.path).read()
         (record.path / file).write_text(json.dumps(good))
 

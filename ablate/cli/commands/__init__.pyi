@@ -4,3 +4,4 @@ from . import mlflow as mlflow
 from . import promotion as promotion
 from . import study as study
 from . import sweep as sweep
+from . import trial as trial

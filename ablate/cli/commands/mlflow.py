@@ -29,4 +29,4 @@ def sync(
     """Update MLflow from the trial folders; rebuilds a lost store."""
     from ablate.cli.views.mlflow import sync_and_show
 
-    sync_and_show(study, tracking_uri=tracking_uri, as_json=as_json)
+    raise typer.Exit(sync_and_show(study, tracking_uri=tracking_uri, as_json=as_json))

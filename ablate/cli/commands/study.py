@@ -1,4 +1,4 @@
-"""`ablate consistency` and `ls`: the scores of a study."""
+"""`ablate consistency`, `ls` and `verify`: the scores of a study, and whether its files are intact."""
 
 from __future__ import annotations
 
@@ -80,3 +80,13 @@ def ls(
         show_studies(as_json=as_json)
     else:
         show_ranking(study, metric=metric, samples=samples, as_json=as_json)
+
+
+def verify(
+    study: Annotated[str, typer.Argument(help="The study.")],
+    as_json: options.Json = False,
+) -> None:
+    """Compare the files of a study's trials with their digests: after a crash, a copy or a restore."""
+    from ablate.cli.views.verify import verify_and_show
+
+    raise typer.Exit(verify_and_show(study, as_json=as_json))

@@ -1,11 +1,11 @@
-"""`ablate sweep`, `plan` and `schema`: commands on sweep specs."""
+"""`ablate sweep`, `attach`, `plan` and `schema`: commands on sweep specs."""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -25,19 +25,46 @@ def sweep(
         str | None, typer.Option(help="Ray cluster: `auto` or HOST:PORT; this machine if omitted.")
     ] = None,
     cpus: Annotated[float | None, typer.Option(help="Cores of this machine to use.", min=1)] = None,
+    only: Annotated[
+        options.Many, typer.Option(help="Run only this trial or design, or labels with *; may be repeated.")
+    ] = None,
+    priority: Annotated[options.Many, typer.Option(help="Run these trials first, as --only; may be repeated.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Run at most this many missing trials.", min=1)] = None,
+    max_running: Annotated[int | None, typer.Option(help="Most trials at a time.", min=1)] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Run without the terminal; see `ablate attach`.")] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Replace a driver of another machine that no longer runs.")
+    ] = False,
     tracking_uri: options.TrackingUri = None,
     as_json: options.Json = False,
+    detached: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Run the missing trials of a sweep: on Ray, with records in runs/ and metrics in MLflow."""
+    from ablate.cli.views.driver import start_detached
     from ablate.cli.views.plan import show_plan
     from ablate.cli.views.sweep import run_and_show
     from ablate.plan import refuse_infeasible
+    from ablate.run import Options, Selection  # these load no Ray and no MLflow
 
+    selection = Selection(only=tuple(only or ()), priority=tuple(priority or ()), limit=limit)
+    if detach and not dry_run:
+        raise typer.Exit(start_detached(as_json=as_json))
     plan = _plan(spec, seeds, scales)
     if dry_run:
-        show_plan(plan, as_json=as_json)
-        return refuse_infeasible(plan) if address is None else None
-    raise typer.Exit(run_and_show(plan, address=address, cpus=cpus, tracking_uri=tracking_uri, as_json=as_json))
+        selected = selection.within(plan)
+        show_plan(selected, as_json=as_json)
+        return refuse_infeasible(selected) if address is None else None
+    run = Options(selection=selection, max_running=max_running, take_over=take_over, uri=tracking_uri)
+    raise typer.Exit(run_and_show(plan, run, address=address, cpus=cpus, detached=detached, as_json=as_json))
+
+
+def attach(
+    study: Annotated[str | None, typer.Argument(help="A study below runs/; the one that runs if omitted.")] = None,
+) -> None:
+    """Follow a sweep that was started with --detach; `^C` leaves it running. Exits with the sweep's exit code."""
+    from ablate.cli.views.driver import follow
+
+    raise typer.Exit(follow(study))
 
 
 def plan(
@@ -66,12 +93,19 @@ def plan(
 
 
 def schema(
+    of: Annotated[
+        Literal["spec", "trainer"],
+        typer.Argument(help="`spec`: sweep specs. `trainer`: the files that a training program of your own writes."),
+    ] = "spec",
     output: Annotated[Path | None, typer.Option(help="Write to this file instead of stdout.")] = None,
 ) -> None:
-    """JSON Schema of a sweep spec, for completion in editors."""
-    from ablate.spec import json_schema
+    """JSON Schema of a sweep spec, for completion in editors, or of the files of your own trainer."""
+    if of == "spec":
+        from ablate.spec import json_schema as schema_of
+    else:
+        from ablate.run import program_schema as schema_of
 
-    text = json.dumps(json_schema(), indent=1)
+    text = json.dumps(schema_of(), indent=1)
     if output is None:
         print(text)
     else:

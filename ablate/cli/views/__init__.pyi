@@ -1,5 +1,6 @@
 from . import consistency as consistency
 from . import data as data
+from . import driver as driver
 from . import imports as imports
 from . import live as live
 from . import mlflow as mlflow
@@ -7,3 +8,5 @@ from . import plan as plan
 from . import promotion as promotion
 from . import ranking as ranking
 from . import sweep as sweep
+from . import trial as trial
+from . import verify as verify

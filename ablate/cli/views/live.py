@@ -6,6 +6,7 @@ stdout is for results.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -17,22 +18,26 @@ from rich.table import Table
 from rich.text import Text
 
 from ablate.cli.views.out import clock_time
+from ablate.record import Failure
 from ablate.run import Board, Job, Progress
+
+MOST_ROWS = 30
+"""Most running trials in the table: more do not fit on a terminal."""
 
 
 def draw(board: Board, study: str) -> RenderableType:
     """The board as text, a progress bar and a table."""
-    left = board.seconds_left()
+    left, runs = board.seconds_left(), board.runs()
     counts = Text.assemble(
         (study, "bold"),
         "  ",
-        (f"{len(board.done)} done", "green"),
+        (f"{board.num_done} done", "green"),
         " / ",
         (f"{len(board.running)} running", "cyan"),
         " / ",
-        f"{len(board.waiting)} waiting",
+        f"{board.num_waiting} waiting",
         " / ",
-        (f"{len(board.failed)} failed", "bold red" if board.failed else ""),
+        (f"{board.num_failed} failed", "bold red" if board.num_failed else ""),
         f"   {clock_time(board.clock() - board.began)} elapsed",
         f", about {clock_time(left)} left" if left is not None else "",
     )
@@ -41,7 +46,7 @@ def draw(board: Board, study: str) -> RenderableType:
         table.add_column(name, no_wrap=True)
     for name in ("loss", "samples/s", "time"):
         table.add_column(name, justify="right")
-    for run in list(board.running.values()):
+    for run in runs[:MOST_ROWS]:
         p = run.progress
         table.add_row(
             run.job.label,
@@ -51,8 +56,9 @@ def draw(board: Board, study: str) -> RenderableType:
             f"{p.samples_per_s:.0f}" if p.samples_per_s else "",
             clock_time(board.clock() - run.since),
         )
-    ended = len(board.done) + len(board.failed) + sum(r.fraction() for r in list(board.running.values()))
-    bar = ProgressBar(total=max(1, len(board.jobs)), completed=ended, width=60)
+    if len(runs) > MOST_ROWS:
+        table.add_row(f"and {len(runs) - MOST_ROWS} more", style="dim")
+    bar = ProgressBar(total=max(1, board.total), completed=board.ended(), width=60)
     return Group(
         counts,
         Padding(bar, 0),  # a bar alone does not end its line
@@ -79,16 +85,24 @@ class View:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        with suppress(OSError):  # the terminal was closed
+            self._live.stop()
 
     def say(self, line: str) -> None:
         """Print one line about an event, above the live table if there is one."""
-        counts = f"[{len(self._board.done)}/{len(self._board.jobs)}]"
-        self._console.print(Text(f"{counts} {line}"), soft_wrap=True)
+        counts = f"[{self._board.num_done}/{self._board.total}]"
+        self._print(f"{counts} {line}")
+
+    def _print(self, line: str) -> None:
+        try:
+            self._console.print(Text(line), soft_wrap=True)
+        except OSError:  # the terminal was closed: the sweep goes on
+            self._console.quiet = True
 
     def started(self, job: Job) -> None:
         """A worker has started the job."""
         self._board.started(job)
+        self._phases.pop(job.key, None)
         if not self._console.is_terminal:
             self.say(f"{job.label} started")
 
@@ -102,13 +116,23 @@ class View:
 
     def finished(self, job: Job, summary: str) -> None:
         """The job is done; `summary` is its score."""
-        self._board.finished(job)
-        duration = clock_time(self._board.done[job.key])
+        duration = clock_time(self._board.finished(job))
         left = self._board.seconds_left()
-        remaining = f", about {clock_time(left)} left" if left and self._board.waiting else ""
+        remaining = f", about {clock_time(left)} left" if left and self._board.num_waiting else ""
         self.say(f"{job.label} done in {duration}: {summary}{remaining}")
 
-    def attempt_failed(self, job: Job, message: str, *, retried: bool) -> None:
+    def attempt_failed(self, job: Job, failure: Failure, *, retried: bool) -> None:
         """An attempt failed, for good or to be retried."""
-        self._board.attempt_failed(job, message, retried=retried)
-        self.say(f"{job.label} failed: {message}" + ("; retrying once" if retried else ""))
+        self._board.attempt_failed(job, retried=retried)
+        node = f" on {failure.node}" if failure.node else ""
+        again = "it is retried" if retried else "not retried"
+        self.say(f"{job.label} failed ({failure.kind}{node}): {failure.message}; {again}")
+
+    def note(self, message: str) -> None:
+        """Something that people should know, such as a node that is left out."""
+        self._print(f"note: {message}")
+
+    def stopped(self, message: str) -> None:
+        """No more trials start."""
+        self._board.stop()
+        self._print(message)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,8 +20,24 @@ if TYPE_CHECKING:
 
 
 PIPE_WIDTH = 1000  # wide enough that no line of a pipe is cut
-OUT = Console(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-ERR = Console(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+
+
+class _Results(Console):
+    """Raises BrokenPipeError where nobody reads stdout, as print does; rich itself would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+class _Messages(Console):
+    """Falls silent where nobody reads stderr: the command goes on."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
+OUT = _Results(highlight=False, markup=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+ERR = _Messages(stderr=True, highlight=False, markup=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
 
 
 def print_json(data: Any) -> None:

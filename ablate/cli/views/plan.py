@@ -6,10 +6,12 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from ablate.cli.views.out import ERR, OUT, PIPE_WIDTH, print_json, short_number, table, three_digits
-from ablate.plan import Plan, Planned
+from ablate.plan import Plan, Planned, Price
+from ablate.spec import NEVER_RETRIED, OpenConfig, duration_text
 
 SHARED_COLUMNS = {
     "samples": "training samples",
+    "nodes": "nodes",
     "CPU": "CPU",
     "GPU": "GPU",
     "LLM lr": "peak learning rate of the LLM",
@@ -21,7 +23,7 @@ SHARED_COLUMNS = {
     "text": "text tokens a video",
 }
 """Columns that move below the table where all trials have one value -> its description there."""
-NARROW = ("key", "vision", "LLM", "connector", "text", "frames", "visual", "samples", "CPU", "GPU")
+NARROW = ("key", "vision", "LLM", "connector", "text", "frames", "visual", "samples", "nodes", "CPU", "GPU")
 """Columns that a narrow terminal leaves out, in this order, until the table fits; `--json` has them."""
 
 
@@ -29,11 +31,12 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     """Print the trials of a sweep with status and costs, then totals and notes."""
     if as_json:
         return print_json(plan.to_json())
-    rows = [_plan_row(p) for p in plan.planned]
+    has_nodes = any(p.nodes > 1 for p in plan.planned)
+    rows = [_plan_row(p, has_nodes=has_nodes) for p in plan.planned]
     names = list(dict.fromkeys(name for row in rows for name in row))
     shared = {name: rows[0].get(name, "") for name in names if name in SHARED_COLUMNS}
     shared = {name: value for name, value in shared.items() if all(row.get(name) == value for row in rows)}
-    rates = _rates_by_scale(plan) if "LLM lr" not in shared else None
+    rates = _rates_by_scale(plan) if "LLM lr" in names and "LLM lr" not in shared else None
     columns = [name for name in names if name not in shared and not (name == "LLM lr" and rates)]
     left_out = _print_fitting(columns, rows)
     if shared:
@@ -43,6 +46,8 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     if left_out:
         OUT.print(f"left out of the table for its width: {', '.join(left_out)} (--json has all)")
     OUT.print(f"\n{counts(plan)}")
+    for line in _limits(plan):
+        OUT.print(line)
     if plan.is_priced:
         _print_totals(plan)
     for note in [*(plan.notes() if plan.pricing else []), *plan.warnings]:
@@ -86,32 +91,57 @@ def _plan_table(names: list[str], rows: list[dict[str, str]]) -> Table:
     return result
 
 
-def _plan_row(p: Planned) -> dict[str, str]:
+def _plan_row(p: Planned, *, has_nodes: bool) -> dict[str, str]:
     state = "done" if not p.is_missing else "run" if p.status == "new" else f"run again ({p.status})"
+    samples = p.trial.config.samples
     row = {
         "trial": p.trial.label,
         "key": p.trial.key,
         "state": state,
-        "samples": f"{p.trial.config.samples:,}",
+        **({"samples": f"{samples:,}"} if samples is not None else {}),
+        **({"nodes": f"{p.nodes}"} if has_nodes else {}),
         "CPU": f"{p.cpus:g}",
         "GPU": f"{p.gpus:g}",
-        "LLM lr": _rate(p),
     }
-    if p.price is None:
-        return row
-    row |= {
-        "vision": short_number(p.price.params["vision"]),
-        "connector": short_number(p.price.params["connector"]),
-        "LLM": short_number(p.price.params["llm"]),
-        "frames": f"{p.price.frames:.0f}",
-        "visual": f"{p.price.visual_tokens:.0f}",
-        "text": f"{p.price.text_tokens:.0f}",
-        "PFLOPs": three_digits(p.price.flops / 1e15),
+    if isinstance(p.trial.config, OpenConfig):
+        return row | ({"GPU-h": three_digits(p.open_price.gpu_hours)} if p.open_price else {})
+    return row | {"LLM lr": _rate(p)} | (_price_columns(p.price) if p.price else {})
+
+
+def _price_columns(price: Price) -> dict[str, str]:
+    """What a trial of ablate's own trainer is made of and costs."""
+    columns = {
+        "vision": short_number(price.params["vision"]),
+        "connector": short_number(price.params["connector"]),
+        "LLM": short_number(price.params["llm"]),
+        "frames": f"{price.frames:.0f}",
+        "visual": f"{price.visual_tokens:.0f}",
+        "text": f"{price.text_tokens:.0f}",
+        "PFLOPs": three_digits(price.flops / 1e15),
     }
-    if on := p.price.on_gpu:
-        row["GiB/GPU"] = f"{on.memory.peak / 2**30:.1f}{'*' * on.checkpointing}"
-        row |= {"GPUs": str(on.gpus), "GPU-h": three_digits(on.hours)}
-    return row
+    if on := price.on_gpu:
+        columns["GiB/GPU"] = f"{on.memory.peak / 2**30:.1f}{'*' * on.checkpointing}"
+        columns |= {"GPUs": str(on.gpus), "GPU-h": three_digits(on.hours)}
+    return columns
+
+
+def _limits(plan: Plan) -> list[str]:
+    """What ends a trial or the sweep, and which failures are retried."""
+    limits, retries = plan.spec.limits, plan.spec.retries.model_dump()
+    times = {name: getattr(limits, name) for name in ("trial", "silence", "sweep")}
+    texts = [f"{name} {duration_text(seconds)}" for name, seconds in times.items() if seconds is not None]
+    texts += [f"{limits.gpu_hours:g} GPU-hours"] if limits.gpu_hours is not None else []
+    texts += [f"{limits.failures} failures in a row"] if limits.failures is not None else []
+    retried = [f"{name} {_times(number)}" for name, number in retries.items() if number]
+    never = [*NEVER_RETRIED, *(name for name, number in retries.items() if not number)]
+    return [
+        f"limits: {', '.join(texts) or 'none'}",
+        f"retried: {', '.join(retried) or 'no failure'}; never: {', '.join(never)}",
+    ]
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 def _print_totals(plan: Plan) -> None:
@@ -120,13 +150,15 @@ def _print_totals(plan: Plan) -> None:
     on_gpus = [p.price.on_gpu for p in plan.planned if p.price and p.price.on_gpu]
     if plan.missing:
         OUT.print(_totals(plan, list(dict.fromkeys(on.gpu for on in on_gpus))))
-    noise = f"{power.noise:g} point{'s' * (power.noise != 1)}"
+    # The unit of scores of the user's own trainer is not known.
+    noise = f"{power.noise:g}" if plan.spec.is_open else f"{power.noise:g} point{'s' * (power.noise != 1)}"
+    unit = f"in {plan.metric}" if plan.spec.is_open else "points"
     seeds = f"{power.seeds} seed{'s' * (power.seeds > 1)} detect{'s' * (power.seeds == 1)}"
     paired = f" ({power.detectable_paired:.1f} if the noise is estimated from them)" if power.detectable_paired else ""
     any_of = f", {power.detectable_any:.1f} between any of {power.designs} and a baseline" if power.designs > 2 else ""
     OUT.print(
         f"with an assumed standard deviation of {noise} between seeds, {seeds} a difference of "
-        f"{power.detectable:.1f} points between two designs{paired}{any_of} (5% level, 80% power)"
+        f"{power.detectable:.1f} {unit} between two designs{paired}{any_of} (5% level, 80% power)"
     )
     if any(on.checkpointing for on in on_gpus):
         OUT.print("* with gradient checkpointing, without which it does not fit")
@@ -135,8 +167,15 @@ def _print_totals(plan: Plan) -> None:
 def _totals(plan: Plan, gpus: list[str]) -> str:
     """The totals of the missing trials in a line."""
     totals = plan.totals()
-    unpriced = sum(p.price is None for p in plan.missing)
+    unpriced = sum(p.price is None and p.open_price is None for p in plan.missing)
     line = "missing" + (f", without {unpriced} trials that are not priced" if unpriced else "")
+    if plan.spec.is_open:
+        samples = totals["samples"]
+        return (
+            f"{line}: "
+            + (f"{short_number(samples)} samples; " if samples else "")
+            + (f"{three_digits(totals['gpu_hours'] or 0)} GPU-hours")
+        )
     line += ": " + ", ".join(
         f"{short_number(totals[name] or 0)} {name.replace('_', ' ')}"
         for name in ("samples", "frames", "visual_tokens", "text_tokens")
@@ -156,4 +195,5 @@ def counts(plan: Plan) -> str:
         f"study {plan.spec.study}: {plan.declared} declared, {plan.excluded} excluded, {plan.duplicate} duplicate, "
         f"{plan.count('done')} done, {len(plan.missing)} missing"
         + (f" ({plan.count('failed')} failed before)" if plan.count("failed") else "")
+        + (f", {plan.count('damaged')} damaged" if plan.count("damaged") else "")
     )

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.text import Text
 
 from ablate.cli.views.out import ERR, OUT, print_json, save_plot, table, three_digits
@@ -84,11 +85,10 @@ def promote_and_show(request: Request, policy: Policy, output: Output) -> int:
     if written.spec is None:
         raise UsageError(f"nothing to launch: {written.why_not}")
     from ablate.plan import make_plan
+    from ablate.run import Options
     from ablate.spec import load_spec
 
-    return run_and_show(
-        make_plan(load_spec(written.spec)), address=None, cpus=None, tracking_uri=request.tracking_uri, as_json=False
-    )
+    return run_and_show(make_plan(load_spec(written.spec)), Options(uri=request.tracking_uri))
 
 
 def _run_ids(request: Request) -> Callable[[str], str]:
@@ -220,6 +220,13 @@ def show_next(request: Request, target: float, *, as_json: bool) -> None:
     if as_json:
         return print_json({"study": request.study, "large": request.large, "unit": prepared.unit} | asdict(advice))
     _print_advice(prepared, advice, target)
+    spread = float(np.nanstd(prepared.candidates.score_nS[:, -1]))
+    if target > spread > 0:  # the default is meant for percentages
+        ERR.print(
+            f"note: the target of {target:g} is larger than the standard deviation of the scores at "
+            f"{prepared.candidates.scales[-1]}, {spread:.2g}: give --regret in the unit of {prepared.table.metric}",
+            style="yellow",
+        )
     for note in prepared.notes:
         ERR.print(f"note: {note}", style="yellow")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -18,13 +19,15 @@ def show_ranking(study: str, *, metric: str | None, samples: int | None, as_json
     from ablate.study import load_study, rankings
 
     scores = load_study(study, samples=samples)
-    frames = rankings(scores.table, metric)
+    frames = rankings(scores.table, metric or scores.metric)
+    ranked_by = scores.table.select(metric or scores.metric)
     if as_json:
-        notes = {"notes": [scores.data_note]} if scores.data_note else {}
+        notes = {"notes": scores.notes_on_content} if scores.notes_on_content else {}
         return print_json({"study": study, "rankings": [ranking_rows(frame) for frame in frames], **notes})
     print_rankings(frames)
-    if scores.data_note:
-        ERR.print(f"note: {scores.data_note}", style="yellow")
+    OUT.print(f"\n{ranked_by.metric}, {'lower' if ranked_by.lower_is_better else 'higher'} is better")
+    for note in scores.notes_on_content:
+        ERR.print(f"note: {note}", style="yellow")
 
 
 def print_rankings(frames: list[pd.DataFrame]) -> None:
@@ -32,13 +35,21 @@ def print_rankings(frames: list[pd.DataFrame]) -> None:
     for frame in frames:
         categories = [c for c in frame.columns if "/" in c]
         headers = [c.split("/", 1)[1] for c in categories]
+        digits = {c: digits_for(frame[c]) for c in ("mean", *categories)}
         rows = table("", "design", "score", "+-", "seeds", *headers, right=("score", "+-", "seeds", *headers))
         for row in frame.to_dict("records"):
-            deviation = f"{row['sd']:.1f}" if row["sd"] == row["sd"] else ""
-            cells = [f"{row[c]:.1f}" if row[c] == row[c] else "" for c in categories]
-            rows.add_row(str(row["rank"]), row["design"], f"{row['mean']:.1f}", deviation, str(row["seeds"]), *cells)
+            deviation = f"{row['sd']:.{digits['mean']}f}" if row["sd"] == row["sd"] else ""
+            cells = [f"{row[c]:.{digits[c]}f}" if row[c] == row[c] else "" for c in categories]
+            mean = f"{row['mean']:.{digits['mean']}f}"
+            rows.add_row(str(row["rank"]), row["design"], mean, deviation, str(row["seeds"]), *cells)
         OUT.print(Text(f"\n{frame['scale'].iloc[0]}", style="bold"))
         OUT.print(rows)
+
+
+def digits_for(scores: pd.Series[float]) -> int:
+    """Decimals of scores: one for percentages, and as many as show a tenth of their range for losses that are close."""
+    extent = float(scores.max() - scores.min())
+    return 1 if not extent > 0 else min(6, max(1, 1 - math.floor(math.log10(extent))))
 
 
 def ranking_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -59,3 +70,5 @@ def show_studies(*, as_json: bool) -> None:
         designs, done, failed = numbers
         studies.add_row(row["study"], designs, ", ".join(row["scales"]), done, failed)
     OUT.print(studies)
+    for message in (message for row in rows for message in row.get("damaged", [])):
+        ERR.print(f"note: {message}; it is left out until then", style="yellow")

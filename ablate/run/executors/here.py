@@ -1,22 +1,31 @@
-"""Execution of jobs in this process, one after another."""
+"""Execution of jobs on this machine without Ray, one after another."""
 
 from __future__ import annotations
 
-from ablate.run.job import Job
+from pathlib import Path
+
+from ablate.record import TrialFolder
+from ablate.run.agent import Agent, Ended, NodeRole, free_port
 from ablate.run.queue import Listener, Queue, end_attempt
-from ablate.run.worker import run_trial
+
+POLL_S = 1.0
+"""Most seconds between two reports of progress."""
 
 
-def run_here(jobs: list[Job], listener: Listener) -> None:
-    """Run jobs one after another in this process.
+def run_here(queue: Queue, listener: Listener) -> None:
+    """Run jobs one after another on this machine.
 
     Args:
-        jobs: in the order in which they run.
+        queue: the jobs, in the order in which they run.
         listener: receives the events.
     """
-    queue = Queue(jobs)
-    while (job := queue.take()) is not None:
-        listener.started(job)
-        for progress in run_trial(job):
-            listener.progressed(job, progress)
-        end_attempt(queue, listener, job, succeeded=progress.phase == "done")
+    agent = Agent()
+    try:
+        while (job := queue.take()) is not None:
+            listener.started(job)
+            agent.begin(job, TrialFolder(Path(job.folder)).begin(), NodeRole(master_port=free_port()))
+            while not isinstance(now := agent.poll(POLL_S), Ended):
+                listener.progressed(job, now)
+            end_attempt(queue, listener, job, now.failure)
+    finally:
+        agent.close()

@@ -1,6 +1,6 @@
 """Execution of jobs on Ray Tune.
 
-Tune only executes: it assigns resources, and starts and stops workers. `Queue` and the trial folders determine which
+Tune only executes: it assigns resources, and starts and stops agents. `Queue` and the trial folders determine which
 jobs there are, which are retried and which are done; Tune's restore, console and loggers are off.
 """
 
@@ -8,152 +8,114 @@ from __future__ import annotations
 
 import logging
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from ablate.errors import first_line
-from ablate.record import TrialFolder
+from ablate.errors import AblateError, InfeasibleError, first_line
 from ablate.run.executors.cluster import Cluster, ray_connection
-from ablate.run.job import Job, Progress
-from ablate.run.queue import Listener, Queue, end_attempt
-from ablate.run.worker import run_trial
+from ablate.run.executors.placement import Placement
+from ablate.run.executors.tune_events import callback, job_of, scheduler, searcher
+from ablate.run.executors.tune_trial import trainable
+from ablate.run.queue import Listener, Queue
 
-REPORT_EVERY_S = 1.0
-"""Maximum time between two reports of a worker, in seconds."""
+STOP_LIMIT_S = 15.0
+"""Most seconds that running agents have to end their processes when the sweep is interrupted."""
 
 
 def run_on_ray(
-    jobs: list[Job], listener: Listener, cluster: Cluster, check: Callable[[list[dict[str, float]]], None]
+    queue: Queue, listener: Listener, cluster: Cluster, check: Callable[[list[dict[str, float]]], None]
 ) -> None:
     """Run jobs on Ray Tune, as many at once as their resources allow.
 
     Args:
-        jobs: in the order in which they start.
-        listener: receives the events.
+        queue: the jobs, in the order in which they start.
+        listener: receives the events; if it raises, the sweep goes on.
         cluster: the cluster to use.
         check: called with the resources of each node before anything starts; may raise.
 
     Raises:
         UsageError: the address is invalid, or nothing listens there.
-        AblateError: Ray does not start or connect.
+        AblateError: Ray does not start or connect, or ends the sweep.
+        InfeasibleError: from `check`, unless the cluster's nodes may come later.
     """
     with ray_connection(cluster) as nodes:
-        check(nodes)
-        _tune(Queue(jobs), listener)
+        placement = Placement(queue, listener)
+        try:
+            check(nodes)
+        except InfeasibleError as error:
+            if not cluster.nodes_may_come:
+                raise
+            placement.note(f"{error}; trials wait for nodes that may come")
+        _run(placement)
 
 
-def _tune(queue: Queue, listener: Listener) -> None:
-    """Run Tune until no job waits and none runs."""
+def _run(placement: Placement) -> None:
+    """Run Tune until no job waits and none runs.
+
+    Raises:
+        AblateError: Ray or Tune raised an error, or Tune ended with jobs left.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="ablate-tune-", ignore_cleanup_errors=True) as scratch:
+            _tuner(placement, scratch).fit()
+    except KeyboardInterrupt:
+        _stop_agents(placement)
+        raise
+    except Exception as error:
+        _stop_agents(placement)
+        raise AblateError(
+            f"Ray ended the sweep: {_cause(error)}. Finished trials are recorded; run the same command to continue"
+        ) from error
+    if not placement.queue.empty and not placement.queue.is_stopped:
+        raise AblateError(f"Ray Tune ended with {len(placement.queue)} trial(s) left; run the same command to continue")
+
+
+def _tuner(placement: Placement, scratch: str) -> Any:
     from ray import tune
 
-    with tempfile.TemporaryDirectory(prefix="ablate-tune-") as scratch:
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it reports failed trials, as the view does
-        tune.Tuner(
-            tune.with_resources(_worker_class(), _resources),
-            tune_config=tune.TuneConfig(
-                search_alg=_searcher(queue), num_samples=-1, reuse_actors=True, trial_dirname_creator=str
-            ),
-            run_config=tune.RunConfig(
-                name="sweep",
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[_callback(queue, listener)],
-                failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # it reports failed trials, as the view does
+    return tune.Tuner(
+        tune.with_resources(trainable(), _resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher(placement),
+            scheduler=scheduler(placement),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=str,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=scratch,
+            verbose=0,
+            callbacks=[callback(placement)],
+            stop=lambda _trial_id, result: placement.refuses(result),
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
 
 
 def _resources(config: dict[str, Any]) -> Any:
-    """The resources of the job in a trial's config, as Tune's placement group factory."""
+    """The placement group of a trial: one bundle a node, on different nodes, none of them excluded."""
     from ray import tune
 
-    job = Job(**config["job"])
-    return tune.PlacementGroupFactory([{"CPU": job.cpus, "GPU": job.gpus}])
+    job, excluded = job_of(config), config["excluded"]
+    options: dict[str, Any] = {"strategy": "STRICT_SPREAD" if job.nodes > 1 else "PACK"}
+    if excluded:
+        options["bundle_label_selector"] = [{"ray.io/node-id": f"!in({', '.join(excluded)})"}] * job.nodes
+    return tune.PlacementGroupFactory([{"CPU": job.cpus, "GPU": job.gpus}] * job.nodes, **options)
 
 
-class _NotPickled:
-    """Base class of objects that Tune must not pickle for its restore, which is not used."""
+def _stop_agents(placement: Placement) -> None:
+    """Let the agents that still run end their processes; what is left then ends with the connection to Ray."""
+    import ray
 
-    def __reduce__(self) -> tuple[type[object], tuple[()]]:
-        return object, ()
-
-
-# The classes below are defined in functions because importing ray takes seconds.
-
-
-def _searcher(queue: Queue) -> Any:
-    """A Tune searcher that suggests the next waiting job whenever there are resources for one."""
-    from ray.tune.search import Searcher
-
-    class QueueSearcher(_NotPickled, Searcher):  # type: ignore[misc]
-        def suggest(self, trial_id: str) -> Any:
-            job = queue.take()
-            if job is None:
-                return Searcher.FINISHED if queue.empty else None
-            return {"job": asdict(job)}
-
-        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-            """Nothing to do: the callback, which has the job, ends the attempt."""
-
-        def save(self, checkpoint_path: str) -> None:
-            """Nothing to save: the state is in the trial folders."""
-
-        def restore(self, checkpoint_path: str) -> None:
-            """Nothing to restore."""
-
-    return QueueSearcher()
+    stops = [actor.stop.remote() for actor in placement.actors() if actor is not None]
+    if stops:
+        ray.wait(stops, num_returns=len(stops), timeout=STOP_LIMIT_S)
 
 
-def _callback(queue: Queue, listener: Listener) -> Any:
-    """A Tune callback that passes events to the listener and ends attempts in the queue."""
-    from ray import tune
-
-    class ListenerCallback(_NotPickled, tune.Callback):  # type: ignore[misc]
-        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            listener.started(Job(**trial.config["job"]))
-
-        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **_: Any) -> None:
-            listener.progressed(Job(**trial.config["job"]), Progress(**result["progress"]))
-
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            job = Job(**trial.config["job"])
-            end_attempt(queue, listener, job, succeeded=trial.last_result["progress"]["phase"] == "done")
-
-        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **_: Any) -> None:
-            job = Job(**trial.config["job"])
-            if TrialFolder(Path(job.folder)).result() is None:
-                listener.killed(job, first_line(trial.get_error()))
-            end_attempt(queue, listener, job, succeeded=False)
-
-    return ListenerCallback()
-
-
-def _worker_class() -> Any:
-    """The Tune trainable: an actor that runs one job after another and reports every second."""
-    from ray import tune
-
-    class Worker(tune.Trainable):  # type: ignore[misc]
-        def setup(self, config: dict[str, Any]) -> None:
-            self._progress = run_trial(Job(**config["job"]))
-            self._phase = ""
-
-        def step(self) -> dict[str, Any]:
-            """Run for `REPORT_EVERY_S`, or until the next phase."""
-            until = time.monotonic() + REPORT_EVERY_S
-            while True:
-                progress = next(self._progress)
-                has_ended = progress.phase in ("done", "failed")
-                if has_ended or progress.phase != self._phase or time.monotonic() > until:
-                    self._phase = progress.phase
-                    return {"progress": asdict(progress), "done": has_ended}
-
-        def reset_config(self, new_config: dict[str, Any]) -> bool:
-            """Take the next job in the same process: importing torch again would cost seconds."""
-            self.setup(new_config)
-            return True
-
-    return Worker
+def _cause(error: BaseException) -> str:
+    """The last line of an error: Tune's own errors have the traceback of their cause as text."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else first_line(error)

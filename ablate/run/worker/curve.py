@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from ablate.record import TrialFolder
+from ablate.record import AttemptFolder
 
 CURVE_POINTS = 60
 """Number of points of a training curve: enough to show jumps, few enough for a store with thousands of trials."""
@@ -25,7 +25,7 @@ class TrialLog:
 class TrainingCurve:
     """Writes the training curve: means over windows of equally many steps."""
 
-    def __init__(self, folder: TrialFolder) -> None:
+    def __init__(self, folder: AttemptFolder) -> None:
         self._folder = folder
         self._window: list[dict[str, float]] = []
         self.samples = self.steps = self.shared = 0

@@ -6,44 +6,49 @@ may stop between two steps. Torch is imported inside functions, so that planning
 
 from __future__ import annotations
 
+import contextlib
+import platform
 import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 from ablate.environment import describe
-from ablate.record import Failure, Result, TrialFolder
+from ablate.record import AttemptFolder, Failure, Result, TrialFolder
 from ablate.run.job import Job, Progress
-from ablate.run.worker.video_lmm import failure_class, run_video_lmm
+from ablate.run.worker.causes import failure_class
+from ablate.run.worker.curve import TrialLog
+from ablate.run.worker.video_lmm import run_video_lmm
 
 
-def run_trial(job: Job) -> Iterator[Progress]:
-    """Run one trial and record it in its folder; the last progress is `done` or `failed`, never an exception.
+def run_trial(job: Job, attempt: AttemptFolder) -> Iterator[Progress]:
+    """Run one attempt of a trial and record it; the last progress is `done` or `failed`, never an exception.
 
     Results depend only on the job's config: every random draw comes from its seed.
     """
-    folder = TrialFolder(Path(job.folder))
-    if folder.result() is not None:
-        yield Progress(phase="done")
-        return
-    attempt, started_at = folder.begin(), time.time()
+    folder, started_at = TrialFolder(Path(job.folder)), time.time()
     try:
-        outcome = yield from run_video_lmm(job, folder)
-        folder.finish(
-            Result(
-                key=job.key,
-                attempt=attempt,
-                scores=outcome.scores,
-                seconds=time.time() - started_at,
-                started_at=started_at,
-                ended_at=time.time(),
-                environment=describe() | outcome.environment | {"threads": str(job.threads)},
-                counts=outcome.counts,
-            )
+        if folder.result() is not None:
+            yield Progress(phase="done")
+            return
+        outcome = yield from run_video_lmm(job, attempt)
+        result = Result(
+            key=job.key,
+            attempt=attempt.number,
+            scores=outcome.scores,
+            seconds=time.time() - started_at,
+            started_at=started_at,
+            ended_at=time.time(),
+            environment=describe() | outcome.environment | {"threads": str(job.threads)},
+            counts=outcome.counts,
         )
+        with contextlib.suppress(FileExistsError):  # an attempt that was given up but went on was first
+            folder.finish(result)
     except Exception as error:  # noqa: BLE001 - any error of a trial is recorded, and the sweep continues
-        failure = _failure(error, attempt, started_at)
-        folder.fail(failure)
+        failure = _failure(error, attempt.number, started_at)
+        with contextlib.suppress(OSError):  # a full disk; who reads the progress learns of the failure
+            TrialLog(attempt.log)(f"failed ({failure.kind}): {failure.message}")
+            attempt.fail(failure)
         yield Progress(phase="failed", detail=failure.message)
     else:
         yield Progress(phase="done")
@@ -58,5 +63,6 @@ def _failure(error: Exception, attempt: int, started_at: float) -> Failure:
         traceback=traceback.format_exc(),
         seconds=time.time() - started_at,
         ended_at=time.time(),
+        node=platform.node(),
         environment=describe(),
     )

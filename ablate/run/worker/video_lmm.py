@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
+from ablate.environment import cores
 from ablate.errors import UsageError
-from ablate.record import FailureClass, Score, TrialFolder, WeightsContent
+from ablate.record import AttemptFolder, Score, WeightsContent
 from ablate.run.job import Job, Progress
 from ablate.run.worker.content import TrialContent, checked_content
 from ablate.run.worker.curve import TrainingCurve, TrialLog
@@ -38,25 +39,39 @@ class TrialOutcome:
     """Device, and the content of hub ids and addresses."""
 
 
-def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, TrialOutcome]:
-    """Run a trial; yields its progress, and writes training curve, log and predictions to its folder."""
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a trial computes. It changes results by rounding only."""
+
+    device: torch.device
+    max_positions: int
+    """Sequence positions of a micro-batch."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Provenance, for the environment of a result."""
+        return {"device": str(self.device), "micro_batch_positions": str(self.max_positions)}
+
+
+def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None, TrialOutcome]:
+    """Run a trial; yields its progress, and writes training curve, log and predictions to the attempt's folder."""
     from models.scoring import scores
     from models.video import Decoder
 
     # 1. Config, device, threads, seeds.
     started_at = time.time()
     config = TrialConfig.model_validate(job.config)
-    device = _prepare_torch(job, config)
-    log = TrialLog(folder.path / "log.txt")
+    log = TrialLog(attempt.log)
+    execution = _prepare_torch(job, config, log)
 
     # 2. Data; then the model, whose new weights are drawn from the seed.
     yield Progress(phase="preparing", detail="data")
     content = checked_content(config, job)
-    records = _records(config.design.data, Path(job.cache), folder, log)
+    records = _records(config.design.data, Path(job.cache), attempt, log)
     yield Progress(phase="preparing", detail="model")
     model, tokenizer = _build(config, content)
-    model.to(device)
-    log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters on {device}")
+    model.to(execution.device)
+    log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters on {execution.device}")
 
     # 3. Frames and features of all media.
     yield Progress(phase="preparing", detail="frames and features")
@@ -64,19 +79,19 @@ def run_video_lmm(job: Job, folder: TrialFolder) -> Generator[Progress, None, Tr
         corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
         # 4. Training through the stages.
-        curve = TrainingCurve(folder)
-        yield from _train(model, config, corpus, device, curve, log)
+        curve = TrainingCurve(attempt)
+        yield from _train(model, config, corpus, execution, curve, log)
         log(f"{curve.samples} samples trained {time.time() - started_at:.1f} s after the start")
 
         # 5. Answers to the test questions.
-        predictions = yield from _evaluate(model, corpus, device, log)
+        predictions = yield from _evaluate(model, corpus, execution, log)
         log(f"media were read by: {', '.join(f'{name} {n:,} times' for name, n in decoder.readers.most_common())}")
-    predictions.to_parquet(folder.path / "predictions.parquet", index=False)
+    predictions.to_parquet(attempt.predictions, index=False)
 
     # 6. Scores.
     rows = scores(predictions, config.design.data.benchmark)
     log(_in_a_line(rows, config.design.data.benchmark))
-    environment = {"device": str(device), **content.facts}
+    environment = {**execution.facts, **content.facts}
     return TrialOutcome(scores=[Score(**row) for row in rows], counts=curve.counts, environment=environment)  # type: ignore[arg-type]
 
 
@@ -86,20 +101,25 @@ def _in_a_line(rows: list[dict[str, str | float]], benchmark: str) -> str:
     return ", ".join(f"{row['category']} {row['score']:.1f}" for row in of_video)
 
 
-def _prepare_torch(job: Job, config: TrialConfig) -> torch.device:
-    """Set threads and seeds; returns the device.
+def _prepare_torch(job: Job, config: TrialConfig, log: TrialLog) -> Execution:
+    """Set threads and seeds; returns the device and the size of micro-batches.
 
     Raises:
         RuntimeError: the job has a GPU, but torch finds none.
     """
     import torch
 
+    from models.costs import positions_per_micro_batch
+
     torch.set_num_threads(job.threads)
     seed_everything(config.seed)
     device = torch.device("cuda" if job.gpus and torch.cuda.is_available() else "cpu")
     if job.gpus and device.type == "cpu" and "ABLATE_FAKE_GPUS" not in os.environ:
         raise RuntimeError("the trial has a GPU, but torch finds none: install a CUDA build of torch")
-    return device
+    max_positions = positions_per_micro_batch(device.type, job.oom_failures)
+    if job.oom_failures:
+        log(f"micro-batches of {max_positions} positions: earlier attempts ran out of memory {job.oom_failures} times")
+    return Execution(device=device, max_positions=max_positions)
 
 
 def _build(config: TrialConfig, content: TrialContent) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
@@ -113,7 +133,7 @@ def _build(config: TrialConfig, content: TrialContent) -> tuple[VideoLMM, PreTra
 
 
 def _train(
-    model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device, curve: TrainingCurve, log: TrialLog
+    model: VideoLMM, config: TrialConfig, corpus: Corpus, execution: Execution, curve: TrainingCurve, log: TrialLog
 ) -> Iterator[Progress]:
     """Train the model in place; steps are added to the curve. Logged are turns that no stage trains on, and reused
     steps of an earlier trial."""
@@ -121,7 +141,7 @@ def _train(
 
     for sentence in _turns_left_out(config, corpus):
         log(sentence)
-    for step in train(model, config, corpus, device):
+    for step in train(model, config, corpus, execution.device, execution.max_positions):
         rate = curve.add(asdict(step))
         if step.is_shared:
             continue
@@ -133,7 +153,7 @@ def _train(
 
 
 def _evaluate(
-    model: VideoLMM, corpus: Corpus, device: torch.device, log: TrialLog
+    model: VideoLMM, corpus: Corpus, execution: Execution, log: TrialLog
 ) -> Generator[Progress, None, pd.DataFrame]:
     """Predictions for the test questions, given the video, its centre frame, and the text alone."""
     import pandas as pd
@@ -144,7 +164,7 @@ def _evaluate(
     total, done = len(MODALITIES) * sum(len(item.questions) for item in corpus.test), 0
     for modality in MODALITIES:
         portions: list[pd.DataFrame] = []
-        for portion in evaluate(model, corpus, device, modality):
+        for portion in evaluate(model, corpus, execution.device, modality, execution.max_positions):
             portions.append(portion)
             done += len(portion)
             yield Progress(phase="testing", detail=modality, step=done, steps=total)
@@ -170,7 +190,7 @@ def data_folder(data: Data, cache: Path) -> Path:
             from models.tiny import prepare
 
             # Other trials that wait for the same videos leave their cores idle, so all cores are used.
-            return prepare(data, cache, workers=len(os.sched_getaffinity(0)))
+            return prepare(data, cache, workers=cores())
         case ManifestData():
             return Path(data.folder)
         case AssumedData():
@@ -179,13 +199,13 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
-def _records(data: Data, cache: Path, trial: TrialFolder, log: TrialLog) -> Records:
+def _records(data: Data, cache: Path, attempt: AttemptFolder, log: TrialLog) -> Records:
     """The records that the trial uses; those that it skips are listed in its folder.
 
     Args:
         data: the data of the design.
         cache: folder of reproducible files.
-        trial: the trial's folder.
+        attempt: the attempt's folder.
         log: its log.
 
     Raises:
@@ -203,7 +223,7 @@ def _records(data: Data, cache: Path, trial: TrialFolder, log: TrialLog) -> Reco
             f"(list {records.digest or 'empty'}, planned {data.skipped or 'empty'}); run the same sweep command again"
         )
     if records.skipped:
-        trial.skipped([asdict(record) for record in records.skipped])
+        attempt.skipped([asdict(record) for record in records.skipped])
         log(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
     return records
 
@@ -275,10 +295,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries; our code uses its own generators
     torch.manual_seed(seed)
-
-
-def failure_class(error: Exception) -> FailureClass:
-    """The class under which an error of a trial is recorded."""
-    from models.training import DivergedError
-
-    return "diverged" if isinstance(error, DivergedError) else "error"

@@ -15,7 +15,7 @@ import pytest
 from ablate.cli.main import main
 from ablate.plan import make_plan, sizes_of
 from ablate.record import folder_of
-from ablate.run import job_of
+from ablate.run import Queue, job_of
 from ablate.run.executors.here import run_here
 from ablate.spec import expand, load_spec
 from models.tiny.files import write_video
@@ -168,7 +168,7 @@ def test_trials_skip_the_same_records_and_list_them(study: Path):
     def run(spec: Path) -> dict[str, object]:
         plan = make_plan(load_spec(spec))
         listener = Listener()
-        run_here([job_of(plan, planned) for planned in plan.missing], listener)
+        run_here(Queue([job_of(plan, planned) for planned in plan.missing]), listener)
         return {planned.trial.key: folder_of(plan.paths, planned.trial.key) for planned in plan.planned}
 
     for folder in run(study / "s.yaml").values():
@@ -178,7 +178,7 @@ def test_trials_skip_the_same_records_and_list_them(study: Path):
     folders = run(write_spec(study, ", max_bad: 10%"))
     for folder in folders.values():
         assert folder.result() is not None, folder.failures()
-        (skipped,) = json.loads((folder.path / "skipped.json").read_text())
+        (skipped,) = json.loads(folder.file("skipped.json").read_text())
         assert (skipped["manifest"], skipped["number"], skipped["id"]) == ("train.json", 3, "r3")
 
 
@@ -186,8 +186,8 @@ class Listener:
     def started(self, job: object) -> None: ...
     def progressed(self, job: object, progress: object) -> None: ...
     def finished(self, job: object) -> None: ...
-    def killed(self, job: object, message: str) -> None: ...
-    def failed(self, job: object, *, retried: bool) -> None: ...
+    def failed(self, job: object, failure: object, *, retried: bool) -> None: ...
+    def note(self, message: str) -> None: ...
 
 
 def test_letters_are_refused_for_llms_that_know_none_and_unknown_words_are_noted(study: Path):

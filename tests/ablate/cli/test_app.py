@@ -219,7 +219,8 @@ def test_plots_are_drawn(tmp_path):
 
 def test_the_schema_is_json_for_editors(tmp_path):
     ablate("schema", "--output", tmp_path / "s.json")
-    assert json.loads((tmp_path / "s.json").read_text())["properties"]["scales"]
+    definitions = json.loads((tmp_path / "s.json").read_text())["$defs"]
+    assert all(definitions[kind]["properties"]["scales"] for kind in ("Sweep", "OpenSweep"))
 
 
 @pytest.mark.parametrize("kind", ["module", "package"])

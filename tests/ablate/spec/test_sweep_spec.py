@@ -137,7 +137,7 @@ def test_every_shipped_spec_expands(path: Path):
 
 
 def test_the_schema_completes_axes_and_refuses_unknown_ones():
-    axes = json_schema()["properties"]["axes"]
+    axes = json_schema()["$defs"]["Sweep"]["properties"]["axes"]
     assert {"sampling", "resampler.tokens_per_frame", "integration.timestamps"} <= set(axes["properties"])
     assert axes["additionalProperties"] is False
     assert "unknown" not in axes["properties"]
@@ -230,7 +230,7 @@ def test_a_wrong_scale_is_reported_with_line_and_fix(load, entry: str, says: str
 
 def test_the_schema_has_labels_and_own_scales():
     schema = json_schema()
-    label, own = schema["properties"]["scales"]["items"]["anyOf"]
+    label, own = schema["$defs"]["Sweep"]["properties"]["scales"]["items"]["anyOf"]
     assert {"0.15M", "3B", "Qwen2.5-7B"} <= set(label["enum"])
     assert own == {"$ref": "#/$defs/Scale"}
     scale = schema["$defs"]["Scale"]
@@ -238,3 +238,58 @@ def test_the_schema_has_labels_and_own_scales():
     of_llm, of_ladder = scale["anyOf"]
     assert of_llm["required"] == ["llm"]
     assert of_ladder["properties"]["label"]["enum"] == label["enum"]
+
+
+# --- what a sweep of ablate's own trainer has no use for, and resources -----------------------------
+
+
+@pytest.mark.parametrize(
+    ("added", "line", "says"),
+    [
+        ("data: {fps: 2}", 8, "data: only with a `trainer` of your own; for ablate's own, set the design's: `set: {da"),
+        ("cost: {gpu_hours: {0.15M: 1}}", 8, "cost: only with a `trainer` of your own"),
+        (
+            "resources: {gpus: 1.5}",
+            8,
+            "resources.gpus: 1.5 is not possible: a part of one GPU is below 1, and above it ",
+        ),
+        ("resources: {gpus: 0.5, nodes: 2}", 8, "resources: 2 nodes with 0.5 GPUs each: several nodes need whole GPUs"),
+        ("resources: {nodes: 1.5}", 8, "resources.nodes: Input should be a valid integer"),
+        ("resources: {cpus: .inf}", 8, "resources.cpus: Input should be a finite number"),
+        (
+            "limits: {trial: 6}",
+            8,
+            "limits.trial: 6 is no duration; write a number and s, m, h or d, as in 90s, 20m, 6h",
+        ),
+        ("limits: {silense: 6h}", 8, "limits.silense: unknown key 'silense'; did you mean 'silence'?"),
+        ("retries: {code: 1}", 8, "retries.code: unknown key 'code'; did you mean"),
+    ],
+)
+def test_a_wrong_field_beside_the_design_is_reported_with_line_and_fix(load, added: str, line: int, says: str):
+    with pytest.raises(SpecError) as error:
+        load(f"{VALID}{added}\n")
+    assert f"s.yaml:{line}: {says}" in str(error.value)
+
+
+def test_a_scale_of_ablates_trainer_may_have_resources_and_sets_nothing(load, tmp_path: Path):
+    with pytest.raises(SpecError, match=r"s.yaml:7: scales.0.set: only with a `trainer` of your own"):
+        load(VALID.replace("0.15M", "{label: 0.15M, set: {sampling.frames: 4}}"))
+    load(VALID.replace("0.15M", "{label: 0.15M, resources: {cpus: 2}}") + "resources: {cpus: 1, gpus: 1}\n")
+    resources = load_spec(tmp_path / "s.yaml").resources_at("0.15M")
+    assert (resources.cpus, resources.gpus, resources.nodes) == (2, 1, None)
+    with pytest.raises(SpecError, match=r"s.yaml:7: scales.0.resources: 2 nodes with 0.5 GPUs each"):
+        load(VALID.replace("0.15M", "{label: 0.15M, resources: {nodes: 2}}") + "resources: {gpus: 0.5}\n")
+
+
+def test_the_metric_may_have_a_direction(load, tmp_path: Path):
+    load(VALID + "metric: {name: tiny/overall, lower_is_better: true}\n")
+    metric = load_spec(tmp_path / "s.yaml").metric
+    assert metric is not None
+    assert (metric.name, metric.lower_is_better) == ("tiny/overall", True)
+
+
+def test_an_axis_inside_of_a_part_that_is_null_is_refused_by_its_name(load):
+    with pytest.raises(
+        SpecError, match=r"'test_sampling' is null, which has no 'frames'; set 'test_sampling' as a whol"
+    ):
+        load(VALID.replace(SAMPLING, "  test_sampling.frames: [4]"))

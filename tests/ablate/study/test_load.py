@@ -8,7 +8,8 @@ import pytest
 
 from ablate.errors import UsageError
 from ablate.imports import import_scores
-from ablate.record import TrialFolder
+from ablate.paths import study_paths
+from ablate.record import StudyFacts, TrialFolder, remember
 from ablate.study import load_study, load_table, overview, rankings, report_on, study_with_scales
 from analysis.consistency import Request
 
@@ -59,6 +60,20 @@ def test_the_direction_is_stored_with_the_study(take):
     assert rankings(load_table("mine"))[0]["design"][0] == "d0"
     with pytest.raises(UsageError, match="lower is better; import with the same direction"):
         take(ROWS)
+
+
+def test_an_import_into_a_study_of_sweeps_has_the_direction_of_each_metric(take):
+    """A study that ranks by a loss, with scores of it from elsewhere, and an accuracy."""
+    study = StudyFacts().with_sweep(metric="val/loss", lower_is_better=True, samples=None, spec=None)
+    remember(study_paths("mine"), study)
+    header, *rows = ROWS.splitlines()
+    text = "\n".join([f"{header},benchmark,category", *(f"{row},val,loss" for row in rows)])
+    take(text, lower=True)
+    with pytest.raises(UsageError, match="'mine' lower is better for val/loss; import with the same direction"):
+        take(text)
+    take("\n".join([f"{header},benchmark,category", *(f"of-{row},mme,overall" for row in rows)]))
+    assert rankings(load_table("mine"), "mme/overall")[0]["design"][0] == "of-d5"
+    assert rankings(load_table("mine"), "val/loss")[0]["design"][0] == "d0"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from ablate.errors import AblateError, UsageError
 from ablate.paths import StudyPaths
 from ablate.study import load_scores
 from ablate.study.table import design_names
-from ablate.tracking import Mirror, location, server
+from ablate.tracking import Mirror, database, location, server
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -22,12 +22,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:D
 
 def test_a_store_on_a_local_disk_lets_others_read_while_one_writes(tmp_path, monkeypatch):
     def mode(name: str) -> str:
-        location.prepare_database(f"sqlite:///{tmp_path / name}")
+        with database.sole_creator(f"sqlite:///{tmp_path / name}"):
+            pass
         return str(sqlite3.connect(tmp_path / name).execute("PRAGMA journal_mode").fetchone()[0])
 
-    monkeypatch.setattr(location, "is_local", lambda folder: True)
+    monkeypatch.setattr(database, "is_local", lambda folder: True)
     assert mode("local.db") == "wal"
-    monkeypatch.setattr(location, "is_local", lambda folder: False)
+    monkeypatch.setattr(database, "is_local", lambda folder: False)
     assert mode("network.db") == "delete"
 
 
@@ -44,14 +45,17 @@ from ablate import paths, tracking
 from mlflow.telemetry.client import get_telemetry_client
 tracking.Mirror.open(paths.StudyPaths(name="s", root=paths.Path({str(tmp_path)!r})), "sqlite:///{tmp_path}/new/mlflow.db")
 assert get_telemetry_client() is None
+import os
+assert not [name for name in os.environ if name.startswith("MLFLOW")], "trials inherit these"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
 
 
-def test_score_tables_need_no_mlflow():
+def test_score_tables_and_sweeps_need_no_mlflow():
     code = (
-        "import sys; from ablate.study import score_frame; from ablate.tracking import encode, location; "
+        "import sys; from ablate.study import score_frame; "
+        "from ablate.tracking import BackgroundMirror, encode, location; "
         "assert 'mlflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -69,11 +73,6 @@ def test_a_busy_port_is_skipped():
         port = busy.getsockname()[1]
         assert port < server.free_port(port) < port + server.PORTS_TRIED
     assert server.free_port(5060) > 5061  # browsers refuse these
-
-
-def test_the_uri_of_a_server_is_used_unchanged():
-    with server.serving("http://tracking.example:5000/") as address:
-        assert address == "http://tracking.example:5000"
 
 
 def test_a_server_that_does_not_answer_is_reported_at_once(tmp_path):
@@ -102,3 +101,58 @@ def test_reading_creates_no_store(tmp_path):
     with pytest.raises(UsageError, match="no MLflow store"):
         load_scores("s", f"sqlite:///{tmp_path / 'mlflow.db'}")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_server_that_is_away_is_no_reason_to_wait_for_its_pages():
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with pytest.raises(AblateError, match=f"no MLflow server answers at {address}"), server.serving(address):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://me:pw@host:5000", "http://me:***@host:5000"),
+        ("https://me:p@w:x@host/path", "https://me:***@host/path"),
+        ("http://:pw@host", "http://:***@host"),
+        ("http://me@host", "http://me@host"),
+        (
+            "postgresql+psycopg2://me:pw@host/db?password=other&x=1",
+            "postgresql+psycopg2://me:***@host/db?password=***&x=1",
+        ),
+        ("sqlite:////a/b:c@d.db", "sqlite:////a/b:c@d.db"),
+    ],
+)
+def test_passwords_are_not_shown(uri, shown):
+    assert location.without_password(uri) == shown
+    assert location.without_password(f"a call to {uri} failed") == f"a call to {shown} failed"
+
+
+def test_a_password_is_not_shown_in_any_spelling():
+    text = location.scrubbed("login 'me', 's3cr/t' (s3cr%2Ft) failed", "http://me:s3cr%2Ft@host")
+    assert text == "login 'me', '***' (***) failed"
+
+
+def test_links_contain_no_login():
+    assert location.without_login("https://me:pw@host:5/x") == "https://host:5/x"
+
+
+@pytest.mark.parametrize("uri", ["foo://bar", "sqlite:/mlflow.db", "sqlite://mlflow.db"])
+def test_a_uri_that_is_not_one_of_mlflow_is_refused(uri):
+    with pytest.raises(UsageError, match=r"MLflow has no such store; use http://HOST:PORT"):
+        location.absolute_uri(uri)
+
+
+def test_uris_of_other_stores_are_accepted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for uri in (
+        "postgresql://host/db",
+        "mysql+pymysql://host/db",
+        "file:///tmp/x",
+        "databricks",
+        "databricks://profile",
+    ):
+        assert location.absolute_uri(uri) == uri
+    assert location.absolute_uri("mlruns") == str(tmp_path / "mlruns")

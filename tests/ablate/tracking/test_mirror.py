@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
@@ -15,97 +15,42 @@ from mlflow import MlflowClient
 
 from ablate.errors import AblateError, UsageError
 from ablate.paths import StudyPaths
-from ablate.record import About, Failure, Record, Result, Score, StudyFacts, folder_of, scan
+from ablate.record import Score, StudyFacts, folder_of, scan
 from ablate.study import load_scores
 from ablate.study.table import scores_of_records
 from ablate.tracking import Mirror, SweepSummary, client, encode, links, location, server, sync
+from tests.ablate.tracking.folders import (
+    BEGAN,
+    about_of,
+    artifacts,
+    begun,
+    client_of,
+    event,
+    failed,
+    failure_of,
+    finished,
+    history,
+    read,
+    result_of,
+    runs_of,
+)
 
 # mlflow 3.17 configures its tables with an option that SQLAlchemy 2.1 deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
-
-BEGAN = 1_790_000_000.0
-
-
-def about_of(paths: StudyPaths, key: str = "k0", **changes) -> About:
-    fields = {
-        "key": key, "design_key": f"d-{key}", "label": f"{key}@0.15M/s0", "design_label": key,
-        "study": paths.name, "sweep": "sampling", "scale": "0.15M", "seed": 0, "samples": 5000,
-        "axes": {"sampling": key, "resampler.tokens_per_frame": 2},
-        "config": {"design.sampling.kind": "uniform", "design.sampling.frames": 8, "scale": "0.15M", "seed": 0},
-        "resolved": {"design": {"sampling": {"kind": "uniform", "frames": 8}}},
-    }  # fmt: skip
-    return About(**(fields | changes))
-
-
-def event(step: int) -> dict[str, float]:
-    return {"step": step, "time": BEGAN + step, "loss": 3.0 / (step + 1), "samples_per_s": 80.0}
-
-
-def result_of(key: str, score: float = 50.0, **changes) -> Result:
-    scores = [
-        Score(benchmark="tinybench", category=category, modality=modality, score=score + i / 3)
-        for i, (category, modality) in enumerate([("overall", "video"), ("order", "video"), ("overall", "text")])
-    ]
-    fields = {
-        "key": key, "attempt": 0, "scores": scores, "seconds": 95.5, "started_at": BEGAN, "ended_at": BEGAN + 95.5,
-        "environment": {"git_commit": "0123abcd" * 5, "torch": "2.13"}, "counts": {"steps": 300.0},
-    }  # fmt: skip
-    return Result(**(fields | changes))
-
-
-def failure_of(attempt: int = 0, kind="error") -> Failure:
-    trace = "Traceback\n" + "x" * 9000 + "\nValueError: no such frame"
-    return Failure(
-        attempt=attempt, kind=kind, message="no such frame", traceback=trace, seconds=5.0, ended_at=BEGAN + 5
-    )
-
-
-def finished(paths: StudyPaths, about: About, result: Result | None = None) -> Record:
-    folder = folder_of(paths, about.key)
-    folder.describe(about)
-    for step in range(5):
-        folder.event(event(step))
-    (folder.path / "log.txt").write_text("trained\n")
-    folder.finish(result or result_of(about.key))
-    return read(paths, about.key)
-
-
-def read(paths: StudyPaths, key: str) -> Record:
-    record = folder_of(paths, key).read()
-    assert record is not None
-    return record
-
-
-def runs_of(paths: StudyPaths, uri: str):
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name(paths.name)
-    return client.search_runs([experiment.experiment_id])
-
-
-def history(uri: str, run, metric: str) -> list[tuple[int, float]]:
-    points = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, metric)
-    return [(point.step, point.value) for point in points]
-
-
-def artifacts(uri: str, run, folder: str | None = None) -> set[str]:
-    return {a.path for a in MlflowClient(tracking_uri=uri).list_artifacts(run.info.run_id, folder)}
-
 
 # --- mirroring ----------------------------------------------------------------------------------
 
 
 def test_a_trial_from_start_to_end(paths, uri):
     mirror, about = Mirror.open(paths, uri, StudyFacts(metric="tinybench/overall")), about_of(paths)
-    mirror.start(about)
-    mirror.events("k0", [event(0), event(1)])
-    mirror.flush()
+    begun(paths, about, steps=2)
+    mirror.show_running("k0")
     [running] = runs_of(paths, uri)
     assert running.info.status == "RUNNING"
     assert history(uri, running, "train/loss") == [(0, 3.0), (1, 1.5)]
 
-    mirror.finish(finished(paths, about))
+    mirror.write(finished(paths, about))
     [run] = runs_of(paths, uri)
-    assert (mirror.problem, mirror.missed) == (None, set())
     assert (run.info.status, run.info.run_name) == ("FINISHED", "k0@0.15M/s0")
     assert run.info.end_time == int((BEGAN + 95.5) * 1000)
     assert run.data.params["resampler.tokens_per_frame"] == "2"
@@ -143,42 +88,90 @@ def test_the_experiment_is_marked_as_model_training_with_artifacts_beside_the_st
 
 def test_a_failed_trial_is_run_again_in_the_same_run(paths, uri):
     mirror, about = Mirror.open(paths, uri), about_of(paths)
-    folder = folder_of(paths, "k0")
-    folder.describe(about)
-    mirror.start(about)
-    folder.event(event(0))
-    folder.fail(failure_of())
-    mirror.fail("k0", failure_of())
-    [failed] = runs_of(paths, uri)
-    assert failed.info.status == "FAILED"
-    assert failed.data.tags["ablate.traceback"].endswith("ValueError: no such frame")
-    assert len(failed.data.tags["ablate.traceback"]) == 8000
-    assert "traceback.txt" in artifacts(uri, failed)
+    attempt = begun(paths, about, steps=1)
+    mirror.show_running("k0")
+    attempt.stderr().write_text("x" * 100_000 + "\nCUDA error\n")
+    attempt.fail(failure_of(kind="oom", node="node7"))
+    mirror.write(read(paths, "k0"))
+    [failed_run] = runs_of(paths, uri)
+    assert failed_run.info.status == "FAILED"
+    tags = failed_run.data.tags
+    assert (tags["ablate.failure"], tags["ablate.node"], tags["ablate.failures"]) == ("oom", "node7", "oom")
+    assert tags["ablate.traceback"].endswith("ValueError: no such frame")
+    assert len(tags["ablate.traceback"]) == 8000
+    assert {"traceback.txt", "stderr.txt"} <= artifacts(uri, failed_run)
+    stderr = Path(MlflowClient(tracking_uri=uri).download_artifacts(failed_run.info.run_id, "stderr.txt")).read_text()
+    assert stderr.endswith("CUDA error\n")
+    assert len(stderr) == encode.STDERR_BYTES
 
     again = Mirror.open(paths, uri)  # another day
-    again.start(about)
-    assert runs_of(paths, uri)[0].info.status == "RUNNING"
-    again.finish(finished(paths, about, result_of("k0", attempt=1)))
+    begun(paths, about, steps=3).configured({"job": {"gpus": 4.0, "nodes": 2}, "command": []})
+    again.show_running("k0")
+    [running] = runs_of(paths, uri)
+    assert (running.info.status, running.data.tags["ablate.attempt"]) == ("RUNNING", "1")
+    assert (running.data.tags["ablate.gpus"], running.data.tags["ablate.nodes"]) == ("8", "2")
+    again.write(finished(paths, about, result_of("k0", environment={"host": "node8"})))
     [done] = runs_of(paths, uri)
-    assert (again.problem, done.info.run_id, done.info.status) == (None, failed.info.run_id, "FINISHED")
-    assert done.data.tags["ablate.attempt"] == "1"
-    assert done.data.tags["ablate.message"] == ""
+    tags = done.data.tags
+    assert (done.info.run_id, done.info.status) == (failed_run.info.run_id, "FINISHED")
+    assert (tags["ablate.attempt"], tags["ablate.node"], tags["ablate.failures"]) == ("1", "node8", "oom")
+    assert (tags["ablate.message"], tags["ablate.failure"], tags["ablate.gpus"]) == ("", "", "8")
+    assert {step for step, _ in history(uri, done, "train/loss")} == {0, 1, 2, 3, 4}
+
+
+def test_an_attempt_that_starts_over_writes_its_whole_curve(paths, uri):
+    """It has other losses at the same steps; its time is later."""
+    mirror, about = Mirror.open(paths, uri), about_of(paths)
+    attempt = begun(paths, about, steps=4)
+    mirror.show_running("k0")
+    attempt.fail(failure_of(kind="killed"))
+    mirror.write(read(paths, "k0"))
+    second = begun(paths, about)
+    mirror.show_running("k0")
+    for step in range(2):
+        second.event(event(step) | {"time": BEGAN + 100 + step, "loss": 9.0})
+        mirror.show_running("k0")
+    [run] = runs_of(paths, uri)
+    assert sorted(history(uri, run, "train/loss")) == [(0, 3.0), (0, 9.0), (1, 1.5), (1, 9.0), (2, 1.0), (3, 0.75)]
 
 
 def test_an_interrupted_trial_is_killed_and_not_failed(paths, uri):
     mirror = Mirror.open(paths, uri)
-    mirror.start(about_of(paths))
-    mirror.fail("k0", failure_of(kind="interrupted"))
+    mirror.write(failed(paths, about_of(paths), kind="interrupted"))
     assert runs_of(paths, uri)[0].info.status == "KILLED"
+
+
+def test_a_curve_may_contain_any_number_and_no_other_value(paths, uri):
+    """A program of a user writes it; MLflow would show infinity as 1.8e308."""
+    mirror, about = Mirror.open(paths, uri), about_of(paths)
+    attempt = begun(paths, about)
+    lines = [
+        '{"step": 1, "time": 5, "loss": 2, "grad norm/layer(0)": 0.5, "phase": "warmup", "ok": true, "none": null}',
+        '{"step": 2, "time": 6, "loss": NaN, "lr": Infinity}',
+        '{"step": NaN, "loss": 1.5}',
+        "[1, 2]",
+        "garbage",
+        '{"step": 3, "loss": 1.0}',
+        '{"step": 4, "lo',
+    ]
+    (attempt.path / "events.jsonl").write_text("\n".join(lines))
+    mirror.show_running("k0")
+    [run] = runs_of(paths, uri)
+    assert sorted(history(uri, run, "train/loss")) == [(0, 1.5), (1, 2.0), (3, 1.0)]
+    assert {k for k in run.data.metrics if k.startswith("train/")} == {"train/loss", "train/grad norm_layer_0_"}
+    with (attempt.path / "events.jsonl").open("a") as file:
+        file.write('ss": 0.5}\n')
+    mirror.show_running("k0")
+    assert (4, 0.5) in history(uri, run, "train/loss")
 
 
 def test_other_params_for_the_same_trial_do_not_stop_it(paths, uri):
     """Another sweep may use another name for an axis value; MLflow refuses to change a param."""
-    Mirror.open(paths, uri).start(about_of(paths))
-    mirror = Mirror.open(paths, uri)
-    mirror.start(about_of(paths, axes={"sampling": "renamed", "encoders": "new"}))
+    begun(paths, about_of(paths))
+    Mirror.open(paths, uri).show_running("k0")
+    folder_of(paths, "k0").describe(about_of(paths, axes={"sampling": "renamed", "encoders": "new"}))
+    Mirror.open(paths, uri).show_running("k0")
     [run] = runs_of(paths, uri)
-    assert mirror.problem is None
     assert (run.data.params["sampling"], run.data.params["encoders"]) == ("k0", "new")
 
 
@@ -188,10 +181,10 @@ def test_many_params_long_values_and_odd_characters(paths, uri):
     about = about_of(paths, label="näh \"'%&/\n" + "y" * 600, axes=axes, config=config)
     scores = [Score(benchmark="b/1", category=c, modality="video", score=1.0) for c in ("a+b", "a-b", "a*b", "x/y")]
     mirror = Mirror.open(paths, uri)
-    mirror.start(about)
-    mirror.finish(finished(paths, about, result_of("k0", scores=scores)))
+    begun(paths, about)
+    mirror.show_running("k0")
+    mirror.write(finished(paths, about, result_of("k0", scores=scores)))
     [run] = runs_of(paths, uri)
-    assert mirror.problem is None
     assert len(run.data.params) == 250 + 6 + 3
     assert len(run.data.params["sampling"]) == 6000
     assert {run.data.params["a_b"], run.data.params["a_b-2"]} == {"1", "2"}
@@ -201,28 +194,7 @@ def test_many_params_long_values_and_odd_characters(paths, uri):
 
 def test_more_scores_than_fit_into_a_tag(paths, uri):
     scores = [Score(benchmark="b", category=f"{'c' * 60}{i}", modality="video", score=i / 7) for i in range(150)]
-    Mirror.open(paths, uri).finish(finished(paths, about_of(paths), result_of("k0", scores=scores)))
-    pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records(scan(paths)))
-
-
-def test_a_failed_write_is_reported_once_and_repeated_by_sync(paths, uri, monkeypatch):
-    mirror, abouts = Mirror.open(paths, uri), [about_of(paths, key) for key in ("k0", "k1")]
-
-    def refuse(*args, **kwargs):
-        raise OSError("disk full")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "log_batch", refuse)
-        for about in abouts:
-            mirror.start(about)
-            mirror.events(about.key, [event(0)])
-            mirror.flush()
-            mirror.finish(finished(paths, about))
-    assert mirror.missed == {"k0", "k1"}
-    assert "disk full" in mirror.problem
-    assert f"ablate sync {paths.name}" in mirror.problem
-    assert sync(paths, uri).updated == 2
-    assert len(runs_of(paths, uri)) == 2
+    Mirror.open(paths, uri).write(finished(paths, about_of(paths), result_of("k0", scores=scores)))
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records(scan(paths)))
 
 
@@ -231,7 +203,7 @@ def test_a_sweep_has_one_run_of_its_own_among_those_of_its_trials(paths, uri, tm
 
     (tmp_path / "shipped.png").write_bytes(b"png")
     mirror = Mirror.open(paths, uri)
-    mirror.finish(finished(paths, about_of(paths)))
+    mirror.write(finished(paths, about_of(paths)))
     summary = SweepSummary(
         sweep="sampling",
         spec="study: sampling\n",
@@ -240,10 +212,9 @@ def test_a_sweep_has_one_run_of_its_own_among_those_of_its_trials(paths, uri, tm
         ranking=pd.DataFrame({"design": ["k0"], "score": [50.0]}),
         figures={"scaling": Figure(), "shipped": tmp_path / "shipped.png"},
     )
-    mirror.sweep_summary(summary)
-    Mirror.open(paths, uri).sweep_summary(replace(summary, counts={"done": 2, "failed": 0}))
+    mirror.write_summary(summary)
+    Mirror.open(paths, uri).write_summary(replace(summary, counts={"done": 2, "failed": 0}))
     [run] = [r for r in runs_of(paths, uri) if r.data.tags["ablate.kind"] == "sweep"]
-    assert mirror.problem is None
     assert (run.info.run_name, run.info.status) == ("sweep sampling", "FINISHED")
     assert not run.data.params
     assert not run.data.metrics
@@ -263,10 +234,9 @@ def mixed_study(paths: StudyPaths) -> None:
     imported = about_of(paths, "k3", source="import", samples=None, axes={"tps": 2.0}, config={}, resolved={})
     folder_of(paths, "k3").describe(imported)
     folder_of(paths, "k3").finish(result_of("k3", 60.0))
-    for key in ("k4", "k5", "k6"):
-        folder_of(paths, key).describe(about_of(paths, key))
-    folder_of(paths, "k4").fail(failure_of())
-    folder_of(paths, "k5").event(event(0))
+    failed(paths, about_of(paths, "k4"))
+    begun(paths, about_of(paths, "k5"), steps=1)
+    folder_of(paths, "k6").describe(about_of(paths, "k6"))
 
 
 @pytest.mark.slow
@@ -274,7 +244,7 @@ def test_sync_rebuilds_a_lost_store_and_then_changes_nothing(tmp_path):
     paths, uri = StudyPaths(name="s", root=tmp_path), f"sqlite:///{tmp_path / 'mlflow.db'}"
     mixed_study(paths)
     done = sync(paths, uri)
-    assert (done.created, done.updated, done.unchanged, done.duplicates) == (6, 0, 0, ())
+    assert (done.created, done.updated, done.unchanged, done.duplicates, done.problems) == (6, 0, 0, (), ())
     before = {r.data.tags["ablate.trial"]: (r.info.status, r.data.metrics, r.data.params) for r in runs_of(paths, uri)}
     assert {key: status for key, (status, _, _) in before.items()} == {
         "k0": "FINISHED", "k1": "FINISHED", "k2": "FINISHED", "k3": "FINISHED", "k4": "FAILED", "k5": "KILLED",
@@ -296,19 +266,50 @@ def test_sync_rebuilds_a_lost_store_and_then_changes_nothing(tmp_path):
 def test_sync_after_a_sweep_has_nothing_to_do(paths, uri):
     mirror = Mirror.open(paths, uri)
     for key in ("k0", "k1"):
-        mirror.start(about_of(paths, key))
-    mirror.finish(finished(paths, about_of(paths, "k0")))
-    folder_of(paths, "k1").describe(about_of(paths, "k1"))
-    folder_of(paths, "k1").fail(failure_of())
-    mirror.fail("k1", failure_of())
+        begun(paths, about_of(paths, key))
+        mirror.show_running(key)
+    mirror.write(finished(paths, about_of(paths, "k0")))
+    folder_of(paths, "k1").attempts()[-1].fail(failure_of())
+    mirror.write(read(paths, "k1"))
+    assert sync(paths, uri).unchanged == 2
+
+
+def test_sync_writes_all_but_the_damaged_trial_and_the_refused_one(paths, uri):
+    for key in ("k0", "k1", "k2", "k3"):
+        finished(paths, about_of(paths, key))
+    sync(paths, uri)
+    (folder_of(paths, "k0").path / "result.json").write_text("{")
+    client, runs = client_of(paths, uri)
+    store = client._tracking_client.store
+    store._hard_delete_run(runs["k1"])
+    for key in ("k1", "k2", "k3"):
+        client.set_tag(runs[key], encode.MIRRORED_TAG, "") if key != "k1" else None
+    done = sync(paths, uri)
+    assert (done.created, done.updated) == (1, 2)
+    [problem] = done.problems
+    assert re.match("k0: .*result.json is not valid JSON", problem)
+
+
+def test_a_deleted_run_stays_deleted_until_it_is_restored(paths, uri):
+    for key in ("k0", "k1"):
+        finished(paths, about_of(paths, key))
+    sync(paths, uri)
+    client, runs = client_of(paths, uri)
+    client.delete_run(runs["k0"])
+    done = sync(paths, uri)
+    assert (done.created, done.updated, done.unchanged, done.problems) == (0, 0, 1, ())
+    [note] = done.deleted
+    assert f"mlflow runs restore --run-id {runs['k0']}" in note
+    assert [run.data.tags["ablate.trial"] for run in runs_of(paths, uri)] == ["k1"]
+    client.restore_run(runs["k0"])
     assert sync(paths, uri).unchanged == 2
 
 
 def test_two_runs_of_one_trial_are_reported(paths, uri):
     mirror = Mirror.open(paths, uri)
-    mirror.finish(finished(paths, about_of(paths)))
+    mirror.write(finished(paths, about_of(paths)))
     mirror._runs.clear()
-    mirror.finish(read(paths, "k0"))
+    mirror.write(read(paths, "k0"))
     assert len(runs_of(paths, uri)) == 2
     assert Mirror.open(paths, uri).duplicates == ("k0",)
     [used] = client.finished_trials(paths.name, uri)[1]
@@ -331,7 +332,8 @@ def test_an_unknown_study_is_reported_with_those_that_exist(paths, uri):
 
 
 def test_no_finished_trial_is_an_empty_table(paths, uri):
-    Mirror.open(paths, uri).start(about_of(paths))
+    begun(paths, about_of(paths))
+    Mirror.open(paths, uri).show_running("k0")
     assert load_scores(paths.name, uri).empty
     pd.testing.assert_frame_equal(load_scores(paths.name, uri), scores_of_records([]))
 
@@ -344,7 +346,7 @@ def test_links_to_the_pages_of_a_study(paths, uri, monkeypatch):
     assert links.pages(paths.name, "http://h:1", uri).compare is None
     for i in range(3):
         about = about_of(paths, f"k{i}")
-        mirror.finish(finished(paths, about, result_of(about.key, ended_at=BEGAN + i)))
+        mirror.write(finished(paths, about, result_of(about.key, ended_at=BEGAN + i)))
     experiment = MlflowClient(tracking_uri=uri).get_experiment_by_name(paths.name).experiment_id
     pages = links.pages(paths.name, "http://h:1", uri, metric="tinybench/overall")
     assert pages.runs.startswith(f"http://h:1/#/experiments/{experiment}/runs?")
@@ -357,25 +359,15 @@ def test_links_to_the_pages_of_a_study(paths, uri, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_server_serves_takes_trials_and_leaves_no_orphan(tmp_path, monkeypatch):
+def test_a_server_serves_takes_trials_and_leaves_no_orphan(tmp_path):
     paths, uri = StudyPaths(name="s", root=tmp_path), f"sqlite:///{tmp_path / 'mlflow.db'}"
     record = finished(paths, about_of(paths))
     sync(paths, uri)
-    monkeypatch.setattr("ablate.tracking.mirror.AWAY_S", 1000.0)
     with pytest.raises(KeyboardInterrupt), server.serving(uri, 5600) as address:  # noqa: PT012 - the signal ends the block
         with urllib.request.urlopen(address) as page:
             assert b"MLflow" in page.read()
-        mirror = Mirror.open(replace(paths, name="remote"), address)
-        mirror.start(record.about)
-        mirror.finish(record)
-        assert mirror.problem is None
+        Mirror.open(replace(paths, name="remote"), address).write(record)
         assert load_scores("remote", address)["score"].tolist() == load_scores("s", uri)["score"].tolist()
         os.kill(os.getpid(), signal.SIGTERM)
     assert not location.answers(address)
     assert not Path("mlartifacts").exists()
-    began = time.monotonic()
-    for i in range(20):
-        mirror.start(about_of(paths, f"k{i}"))
-    assert time.monotonic() - began < 60
-    assert address in mirror.problem
-    assert len(mirror.missed) == 20

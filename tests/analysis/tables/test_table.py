@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.tables import COLUMNS, ScoreTable, TableError, published, scale_order, scale_size
+from analysis.tables import COLUMNS, ScoreTable, TableError, published, ranking, scale_order, scale_size
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,25 @@ def test_selecting_a_metric(rows_of):
         ScoreTable(pd.concat([rows_of(scores, f"bench/{c}") for c in ("order", "sort")])).select()
     with pytest.raises(TableError, match=r"select\(\) first"):
         table.per_design("1M")
+
+
+def test_the_direction_is_that_of_the_selected_metric(apollo):
+    table = ScoreTable(
+        pd.concat([apollo.frame, apollo.frame.assign(benchmark="val", category="loss")]), directions={"val/loss": True}
+    )
+    directions = {"apollo/overall": False, "val/loss": True}
+    assert {name: table.select(name).lower_is_better for name in table.metrics()} == directions
+    without = table.without(["v01"])
+    assert {name: without.select(name).lower_is_better for name in table.metrics()} == directions
+    best, worst = (ranking(table, "7B", name)["design"].tolist() for name in directions)
+    assert best[0] == worst[-1]
+
+
+def test_labels_that_are_no_sizes_have_the_stated_order(apollo):
+    names = {"0.5B": "tiny", "1.5B": "small", "4B": "large", "7B": "8B"}
+    frame = apollo.frame.assign(scale=apollo.frame["scale"].map(names))
+    assert ScoreTable(frame, order=("tiny", "small", "large")).scales == ("8B", "tiny", "small", "large")
+    assert ScoreTable(frame, order=("tiny",)).select().scales == ("8B", "tiny", "large", "small")
 
 
 def test_an_unknown_scale_is_refused_with_a_list_of_scales(apollo):

@@ -1,7 +1,8 @@
-"""Executors: every job is run, a failed one is retried once, and both executors report the same events."""
+"""Executors: every job is run, failures are retried by class, and both executors report the same events."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.plan import Plan, make_plan, refuse_infeasible
-from ablate.record import Result, folder_of
+from ablate.record import FAILURE_CLASSES, Failure, FailureClass, folder_of
 from ablate.run import Cluster, Job, Progress, about, job_of, run_on_ray
 from ablate.run.executors.here import run_here
-from ablate.run.queue import ATTEMPTS, Queue, end_attempt
-from ablate.run.worker.trial import run_trial
+from ablate.run.failures import ON_ANOTHER_NODE
+from ablate.run.queue import RETRIES, Queue, end_attempt
 from ablate.spec import load_spec
 from tests.end_to_end.conftest import SMALL
 
@@ -24,22 +25,8 @@ def job(key: str) -> Job:
     return Job(key=key, label=key, config={}, folder="", cache="", cpus=1, gpus=0)
 
 
-@given(
-    st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.lists(st.booleans(), min_size=ATTEMPTS, max_size=9))
-)
-def test_a_queue_runs_each_job_until_it_succeeds_or_has_no_attempts_left(fates: dict[str, list[bool]]):
-    queue = Queue([job(key) for key in fates])
-    attempts = dict.fromkeys(fates, 0)
-    while (current := queue.take()) is not None:
-        assert current in queue.running
-        succeeded = fates[current.key][attempts[current.key]]
-        attempts[current.key] += 1
-        again = queue.settle(current.key, succeeded=succeeded)
-        assert again == (not succeeded and attempts[current.key] < ATTEMPTS)
-    assert queue.empty
-    for key, fate in fates.items():
-        first = fate.index(True) + 1 if True in fate else ATTEMPTS
-        assert attempts[key] == min(first, ATTEMPTS)
+def failure(kind: FailureClass) -> Failure:
+    return Failure(attempt=0, kind=kind, message=kind, traceback="", seconds=1, ended_at=1)
 
 
 @dataclass
@@ -60,11 +47,53 @@ class EventLog:
     def finished(self, job: Job) -> None:
         self.lines.append(f"{job.label} finished")
 
-    def failed(self, job: Job, *, retried: bool) -> None:
-        self.lines.append(f"{job.label} failed, {'again' if retried else 'for good'}")
+    def failed(self, job: Job, failure: Failure, *, retried: bool) -> None:
+        self.lines.append(f"{job.label} failed ({failure.kind}), {'again' if retried else 'for good'}")
 
-    def killed(self, job: Job, message: str) -> None:
-        self.lines.append(f"{job.label} killed")
+    def note(self, message: str) -> None:
+        self.lines.append(message)
+
+
+FATES = st.lists(st.sampled_from([None, *FAILURE_CLASSES]), min_size=1, max_size=9)
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), FATES, max_size=4))
+def test_a_job_runs_until_it_succeeds_or_a_class_has_no_retries_left(fates: dict[str, list[FailureClass | None]]):
+    queue = Queue([job(key) for key in fates])
+    ends: dict[str, list[FailureClass | None]] = {key: [] for key in fates}
+    while (current := queue.take()) is not None:
+        assert queue.has_running(current.key)
+        fate = fates[current.key]
+        kind = fate[len(ends[current.key]) % len(fate)] if len(ends[current.key]) < 40 else None
+        assert current.oom_failures == ends[current.key].count("oom")
+        ends[current.key].append(kind)
+        retried = queue.settle(current.key, failure(kind) if kind else None, "node")
+        counts = Counter(ends[current.key])
+        assert retried == (kind is not None and counts[kind] <= RETRIES.get(kind, 0))
+        assert ("node" in queue.avoided(current.key)) == bool(ON_ANOTHER_NODE & set(ends[current.key]))
+    assert queue.empty
+    assert len(queue) == 0
+
+
+def test_a_job_that_was_taken_back_is_the_next_one_unless_the_queue_is_stopped():
+    queue = Queue([job("a"), job("b")], max_running=1)
+    assert queue.take() == job("a")
+    assert queue.take() is None
+    queue.withdraw("a")
+    assert queue.take() == job("a")
+    queue.stop()
+    queue.withdraw("a")
+    assert queue.empty
+    assert queue.is_stopped
+
+
+def test_an_end_is_reported_once():
+    """Tune reports an error of a trial whose end it has reported, where that report raised."""
+    queue, log = Queue([job("a")]), EventLog()
+    queue.take()
+    end_attempt(queue, log, job("a"), None)
+    end_attempt(queue, log, job("a"), failure("killed"))
+    assert log.lines == ["a finished"]
 
 
 @pytest.fixture
@@ -83,38 +112,21 @@ def broken(plan: Plan) -> list[Job]:
     return [replace(first, config=first.config | {"seed": -1}), *others]
 
 
-EVENTS = {"uniform4@0.05M/s0 failed, again", "uniform4@0.05M/s0 failed, for good", "fps1@0.05M/s0 finished"}
-PHASES = ["preparing", "training", "testing", "done"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", ["here", "ray"])
 def test_a_failed_job_does_not_affect_others(plan: Plan, executor: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ABLATE_FAKE_GPUS", "1")
-    log = EventLog()
+    log, queue = EventLog(), Queue(broken(plan))
     if executor == "here":
-        run_here(broken(plan), log)
+        run_here(queue, log)
     else:  # GPUs that only Ray sees: requests and placement are real
-        run_on_ray(broken(plan), log, Cluster(num_cpus=2, num_gpus=1), partial(refuse_infeasible, plan))
-    assert set(log.lines) >= EVENTS
-    assert sum("started" in line for line in log.lines) == 3
-    assert log.phases["fps1@0.05M/s0"] == PHASES
+        run_on_ray(queue, log, Cluster(num_cpus=2, num_gpus=1), partial(refuse_infeasible, plan))
     folder = folder_of(plan.paths, plan.planned[0].trial.key)
-    assert [f.attempt for f in folder.failures()] == [0, 1]
-    assert "greater than or equal to 0" in folder.failures()[0].message
-    assert "ValidationError" in folder.failures()[0].traceback
-
-
-def test_a_trial_that_finished_counts_as_done_however_its_worker_ended(plan: Plan):
-    """A worker may die between writing and reporting the result: nothing is run again, nothing is overwritten."""
-    done, log = job_of(plan, plan.planned[0]), EventLog()
-    folder = folder_of(plan.paths, done.key)
-    folder.finish(Result(key=done.key, attempt=0, scores=[], seconds=1, started_at=1, ended_at=2, environment={}))
-    before = folder.read()
-    queue = Queue([done])
-    queue.take()
-    end_attempt(queue, log, done, succeeded=False)
-    assert log.lines == [f"{done.label} finished"]
-    assert queue.empty
-    assert [progress.phase for progress in run_trial(done)] == ["done"]
-    assert folder.read() == before
+    [only] = folder.failures()
+    assert log.lines[0] == "uniform4@0.05M/s0 started"
+    assert f"uniform4@0.05M/s0 failed ({only.kind}), for good" in log.lines
+    assert "fps1@0.05M/s0 finished" in log.lines
+    assert sum("started" in line for line in log.lines) == 2
+    assert log.phases["fps1@0.05M/s0"][-1] in ("training", "testing", "done")
+    assert "greater than or equal to 0" in only.message
+    assert "ValidationError" in only.traceback

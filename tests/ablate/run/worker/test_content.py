@@ -9,69 +9,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from ablate.plan import Plan, make_plan
+from ablate.plan import Plan
 from ablate.record import About, Record, WeightsContent, folder_of
 from ablate.run import about, job_of
 from ablate.run.worker import run_trial
 from ablate.run.worker.video_lmm import features_name
-from ablate.spec import load_spec
 from models.data import open_records
 from models.design import Siglip
 from models.encoders import build_encoder, store_features
 from models.video import Stored
 from models.weights import combined_digest, encoder_files
 from models.weights.locations import SHIPPED_PARTS
+from tests.ablate.run.worker.studies import Study
 
-TALK = [{"from": "human", "value": "<image>\nwhat color"}, {"from": "gpt", "value": "red"}]
-QUESTION = {"question": "what color", "options": ["red", "blue"], "answer": 0, "category": "ocr"}
-STAGE = {"name": "all", "share": 1.0, "batch": 2, "mix": {"image": 1.0}, "lr": {"connector": 1e-3}}
 COMMITS = ("a" * 40, "b" * 40)
-
-
-class Study:
-    """A study of one-step trials on two images, in a folder of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.data = folder, folder / "data"
-        self.data.mkdir()
-        for name in ("0.png", "1.png"):
-            Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(self.data / name)
-        self.write("train", [{"image": f"{n}.png", "conversations": TALK} for n in (0, 1)])
-        self.write("test", [{"image": "0.png", "questions": [QUESTION]}])
-
-    def write(self, name: str, records: list[dict[str, Any]]) -> None:
-        (self.data / f"{name}.json").write_text(json.dumps(records))
-
-    def plan(self, encoder: object, llm: object = None, study: str = "s") -> Plan:
-        spec = {
-            "study": study,
-            "base": "tiny",
-            "set": {
-                "data": {"kind": "manifest", "benchmark": "b", "folder": "data", "scoring": "text"},
-                "encoders": [{"kind": "siglip", "weights": str(encoder)}],
-                "schedule": [STAGE],
-            },
-            "axes": {"sampling.frames": [1]},
-            "scales": [{"label": "mine", "llm": str(llm)}] if llm else ["0.05M"],
-            "seeds": [0, 1],
-            "samples": 2,
-            "resources": {"gpus": 0},
-        }
-        with (self.folder / "s.yaml").open("w") as file:
-            YAML().dump(spec, file)
-        return make_plan(load_spec(self.folder / "s.yaml"))
 
 
 def run(plan: Plan, seed: int = 0) -> Record:
     planned = plan.planned[seed]
     folder = folder_of(plan.paths, planned.trial.key)
     folder.describe(about(plan, planned.trial))
-    for _ in run_trial(job_of(plan, planned)):
+    for _ in run_trial(job_of(plan, planned), folder.begin()):
         pass
     record = folder.read()
     assert record is not None

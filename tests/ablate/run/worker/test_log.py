@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import models.training
-from ablate.record import TrialFolder
+from ablate.record import AttemptFolder
 from ablate.run.worker.curve import TrainingCurve, TrialLog
-from ablate.run.worker.video_lmm import _train
+from ablate.run.worker.video_lmm import Execution, _train
 from models.data import TrainingSample, Turn
 from models.design import TrialConfig
 from models.presets import PRESETS
@@ -22,8 +22,9 @@ def test_turns_that_max_questions_leaves_out_are_logged(tmp_path: Path, monkeypa
     dialogue = TrainingSample("t", "text", (), tuple(Turn((f"question {n}",), "answer") for n in range(12)), False)
     config = TrialConfig(design=PRESETS["tiny"].design, scale="0.15M", seed=0, samples=100)
     monkeypatch.setattr(models.training, "train", lambda *_: iter(()))  # only what is logged before it matters
-    curve, log = TrainingCurve(TrialFolder(tmp_path)), TrialLog(tmp_path / "log.txt")
+    curve, log = TrainingCurve(AttemptFolder(tmp_path)), TrialLog(tmp_path / "log.txt")
     corpus: Any = SimpleNamespace(train=[dialogue])
-    assert list(_train(None, config, corpus, torch.device("cpu"), curve, log)) == []
+    execution = Execution(device=torch.device("cpu"), max_positions=1024)
+    assert list(_train(None, config, corpus, execution, curve, log)) == []
     (line,) = (tmp_path / "log.txt").read_text().splitlines()
     assert "`max_questions: 8` of stage 'video' leaves out 4 of 12 turns of dialogues (33.3%)" in line

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from ablate.record import TrialFolder
+from ablate.record import AttemptFolder
 from ablate.run.job import Job, Progress
 from ablate.run.worker.video_lmm import run_video_lmm
 from models.data import ManifestError, data_digest
@@ -63,7 +63,7 @@ def run(llm: str | None, data: Path, folder: Path) -> list[Progress]:
         cpus=1,
         gpus=0,
     )
-    return list(run_video_lmm(job, TrialFolder(folder)))
+    return list(run_video_lmm(job, AttemptFolder(folder)))
 
 
 def test_the_log_has_the_share_of_each_letter(llm: str, tmp_path: Path):

@@ -1,0 +1,10 @@
+from .code import changed_code as changed_code
+from .command import Context as Context
+from .command import command_line as command_line
+from .command import variables as variables
+from .inputs import write_inputs as write_inputs
+from .progress import ProgressFile as ProgressFile
+from .results import outcome as outcome
+from .results import stated_failure as stated_failure
+from .schema import STATED_CLASSES as STATED_CLASSES
+from .schema import program_schema as program_schema

@@ -1,0 +1,35 @@
+"""Whether a program's code is still what its trials were planned with."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ablate.run.job import Program
+
+NAMED = 3
+"""Most files that a message names."""
+
+
+def changed_code(program: Program) -> str:
+    """Which files of code differ from those that are in the trial's key; empty if none does.
+
+    A trial that ran other code than its key says would be a wrong result that nobody notices.
+    """
+    changes = []
+    for name, planned in program.code.items():
+        path = Path(program.workdir) / name
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            changes.append(f"{path} cannot be read now ({error.strerror}), and was {planned[:12]} when planned")
+            continue
+        if digest != planned:
+            changes.append(f"{path} is {digest[:12]} now, and was {planned[:12]} when planned")
+    if not changes:
+        return ""
+    more = f" and {len(changes) - NAMED} more" if len(changes) > NAMED else ""
+    return (
+        f"the code changed after the trial was planned: {'; '.join(changes[:NAMED])}{more}. Restore it, or start the "
+        "sweep again, which plans trials of the new code"
+    )

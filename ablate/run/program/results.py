@@ -1,0 +1,139 @@
+"""How an attempt of a program ended, by the files that it wrote: never by its output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from ablate.environment import describe, git_state
+from ablate.record import AttemptFolder, Failure, FailureClass, Result, Score
+from ablate.run.job import Job, Program
+from ablate.run.program.schema import STATED_CLASSES, FailureFile, ResultFile, problem_of
+
+NAMED = 20
+"""Most scores that a message lists."""
+
+
+def outcome(job: Job, attempt: AttemptFolder, started_at: float) -> Result | Failure:
+    """The result of a program that exited with code 0, or why it has none.
+
+    Args:
+        job: the trial.
+        attempt: the folder whose out/ has the program's files.
+        started_at: Unix time.
+
+    Returns:
+        The failure that the program stated in failure.json, if it did; else its result, or a failure of class `code`
+        that says what is wrong with result.json or missing in it.
+    """
+    assert job.program is not None
+    failure = stated_failure(job, attempt, started_at)
+    if failure is not None:
+        return failure
+    path = attempt.out / "result.json"
+    try:
+        scores, counts = _read_result(path, job.program.metric)
+    except ValueError as error:
+        return _failure(job.program, attempt, "code", str(error), started_at)
+    return Result(
+        key=job.key,
+        attempt=attempt.number,
+        scores=scores,
+        seconds=max(0.0, time.time() - started_at),
+        started_at=started_at,
+        ended_at=time.time(),
+        environment=_environment(job.program),
+        counts=counts,
+    )
+
+
+def stated_failure(job: Job, attempt: AttemptFolder, started_at: float) -> Failure | None:
+    """The failure that a program stated in failure.json; None if there is no such file.
+
+    A file that is not as the contract wants it is a failure of class `code`, with the text of the file.
+    """
+    assert job.program is not None
+    path = attempt.out / "failure.json"
+    try:
+        text = _text(path)
+        stated = FailureFile.model_validate(_json(path, text))
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        problem = f"{path}: {problem_of(error)}; classes are {', '.join(STATED_CLASSES)}: {text[:300]}"
+        return _failure(job.program, attempt, "code", problem, started_at)
+    except (OSError, ValueError) as error:
+        return _failure(job.program, attempt, "code", str(error), started_at)
+    return _failure(job.program, attempt, stated.kind, stated.message or "the program gave no message", started_at)
+
+
+def _read_result(path: Path, metric: str) -> tuple[list[Score], dict[str, float]]:
+    """Scores and counts of a result.json.
+
+    Raises:
+        ValueError: it is missing, malformed or incomplete.
+    """
+    example = '{"scores": [{"benchmark": "mine", "category": "overall", "score": 61.2}]}'
+    try:
+        file = ResultFile.model_validate(_json(path, _text(path)))
+    except FileNotFoundError:
+        raise ValueError(f"the program exited with code 0, but there is no {path}; it must write {example}") from None
+    except ValidationError as error:
+        raise ValueError(f"{path}: {problem_of(error)}; write {example}") from None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    names = [f"{score.benchmark}/{score.category}" for score in file.scores if score.modality == "video"]
+    if metric and metric not in names:
+        listed = ", ".join(sorted(names)[:NAMED]) or "none"
+        raise ValueError(
+            f"{path} has no score {metric} of the modality video, which ranks the designs; it has: {listed}. Write it, "
+            "or set `metric` in the spec to one of them"
+        )
+    return [Score(**score.model_dump()) for score in file.scores], dict(file.counts)
+
+
+def _text(path: Path) -> str:
+    """The content of a file.
+
+    Raises:
+        FileNotFoundError: there is none, or it is no file: a pipe would block the agent.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    return path.read_bytes().decode("utf-8", errors="replace")
+
+
+def _json(path: Path, text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:  # malformed, or a number of thousands of digits
+        raise ValueError(f"{path} is not valid JSON ({error}): {text[:100]!r}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply") from None
+
+
+def _environment(program: Program) -> dict[str, str]:
+    """The environment of ablate itself, and the state of the program's code."""
+    state = {f"trainer_{name}": value for name, value in git_state(Path(program.workdir)).items()}
+    if program.code:
+        lines = "".join(f"{name} {digest}\n" for name, digest in sorted(program.code.items()))
+        state["trainer_code"] = hashlib.sha256(lines.encode()).hexdigest()
+    return describe() | {"trainer_workdir": program.workdir} | state
+
+
+def _failure(program: Program, attempt: AttemptFolder, kind: FailureClass, message: str, started_at: float) -> Failure:
+    return Failure(
+        attempt=attempt.number,
+        kind=kind,
+        message=message,
+        traceback="",
+        seconds=max(0.0, time.time() - started_at),
+        ended_at=time.time(),
+        node=platform.node(),
+        environment=_environment(program),
+    )
