@@ -16,9 +16,9 @@ demo: install  ## a real, tiny study: 12 trials on two cores, then: does the ran
 	$(BIN)/ablate sweep sweeps/sampling.yaml
 	$(BIN)/ablate consistency --study sampling
 
-test: check  ## everything that CI runs: the unit part on two processes, then what is slow or timed, alone
+test: check  ## everything that CI runs, on two processes; the tests of a file stay together
 	$(BIN)/pytest -m 'not slow' -n 2
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 test-fast: install  ## the unit part, about a minute
 	$(BIN)/pytest -m 'not slow' -n 2

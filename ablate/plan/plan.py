@@ -250,8 +250,9 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
         SpecError, UsageError: the spec or its data are wrong.
         InfeasibleError: no allowed number of the GPUs holds a trial.
     """
-    expansion = expand(spec)
     paths = study_paths(spec.study)
+    _refuse_other_kind(spec, facts(paths))
+    expansion = expand(spec)
     warnings = list(expansion.warnings)
     if spec.is_open:
         prices = open_prices(spec, paths) if pricing else {}
@@ -275,6 +276,18 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
         pricing=pricing,
         noise=noise,
     )
+
+
+def _refuse_other_kind(spec: SweepSpec, study: StudyFacts) -> None:
+    """Refuse to mix trials of ablate's own trainer and of a user's: their designs have no axis in common.
+
+    Raises:
+        SpecError: sweeps of the study ran with the other one.
+    """
+    if study.metric is None or spec.is_open == bool(study.specs):
+        return
+    kind = f"a trainer of your own ({study.specs[-1]})" if study.specs else "ablate's own trainer"
+    raise spec.source.error(("study",), f"the trials of {spec.study} are of {kind}; choose another name for this study")
 
 
 def _metric(spec: SweepSpec, trial: Trial) -> str:

@@ -21,7 +21,7 @@ from ablate.run.queue import Listener, Queue
 from ablate.run.selection import Options
 from ablate.run.signals import Signals
 from ablate.study import load_table, rankings
-from ablate.tracking import BackgroundMirror, MirrorReport, SweepSummary
+from ablate.tracking import BackgroundMirror, MirrorReport, SweepSummary, location
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,8 @@ def run_sweep(
         AblateError: another process writes to the study, or the executor does not start.
     """
     options = options or Options()
-    options.selection.missing(plan)  # raises before anything is written
+    options.selection.missing(plan)  # these raise before anything is written
+    location.absolute_uri(options.uri)
     signals, exit_code = Signals(), 1
     with sole_driver(plan.paths, take_over=options.take_over, on_lost=partial(signals.stop, _LOST)) as claim:
         signals.at_once = partial(claim.end, 130)
@@ -233,7 +234,7 @@ def _summary(plan: Plan, ranked: list[pd.DataFrame], started_at: float) -> Sweep
 
     return SweepSummary(
         sweep=sweep_name(plan.spec),
-        spec=f"{plan.spec.source.text}\n# ran with seeds {plan.spec.seeds} and scales {plan.spec.labels}\n",
+        spec=f"{plan.spec.source.public_text()}\n# ran with seeds {plan.spec.seeds} and scales {plan.spec.labels}\n",
         counts={name: value for name, value in plan.to_json().items() if type(value) is int},
         started_at=started_at,
         ranking=pd.concat(ranked) if ranked else None,

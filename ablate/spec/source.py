@@ -10,10 +10,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode
 
 from ablate.errors import SpecError, UsageError, first_line
 
 Location = tuple[str | int, ...]
+
+HIDDEN = '"***"'
+"""YAML in the place of what may be secret."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,18 @@ class Source:
     text: str
     data: Any
     lines: dict[Location, int] = field(repr=False)
+
+    def public_text(self) -> str:
+        """The text with `"***"` for each value of `trainer.env`, which may be secret."""
+        trainers = _values(YAML().compose(self.text), "trainer")
+        environments = [env for trainer in trainers for env in _values(trainer, "env")]
+        values = {value.start_mark.index: value for env in environments for value in _values(env)}
+        text = self.text
+        for start, value in sorted(values.items(), reverse=True):
+            anchor = f"&{value.anchor} " if value.anchor else ""
+            end = len(text[: value.end_mark.index].rstrip())  # that of a block is after its last line
+            text = text[:start] + anchor + HIDDEN + text[end:]
+        return text
 
     def error(self, location: Location, message: str) -> SpecError:
         """`file:line: key: message`, at the line of the location or of the nearest parent in the file."""
@@ -89,3 +105,10 @@ def _plain(node: Any, location: Location, lines: dict[Location, int]) -> Any:
         if isinstance(node, kind):
             return kind(node)
     return node
+
+
+def _values(node: Any, key: str | None = None) -> list[Any]:
+    """The nodes of a mapping's values, of all keys or of one; none if the node is no mapping."""
+    if not isinstance(node, MappingNode):
+        return []
+    return [value for name, value in node.value if key in (None, name.value)]

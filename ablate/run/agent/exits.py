@@ -102,7 +102,7 @@ def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, started
         kind=kind,
         message=message,
         traceback="" if details.startswith("NoneType") else details,
-        seconds=time.time() - started_at,
+        seconds=max(0.0, time.time() - started_at),
         ended_at=time.time(),
         node=platform.node(),
         environment=describe(),

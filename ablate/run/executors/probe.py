@@ -30,7 +30,8 @@ def _probe(address: str) -> dict[str, Any]:
 
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False)
-        actor = ray.remote(num_cpus=0)(_Facts).remote()
+        # a node that has just been lost may still be listed; Ray then starts the actor on another one
+        actor = ray.remote(num_cpus=0, max_restarts=3, max_task_retries=3)(_Facts).remote()
         return {**ray.get(actor.facts.remote(), timeout=ANSWER_LIMIT_S), "here": _version()}
     except ConnectionError as error:
         return {"problem": first_line(error), "no_cluster": address == "auto"}

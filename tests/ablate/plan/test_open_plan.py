@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ablate.cli.main import main
-from ablate.errors import InfeasibleError, UsageError
+from ablate.errors import InfeasibleError, SpecError, UsageError
 from ablate.plan import Plan, Pricing, make_plan, refuse_assumed, refuse_infeasible, refuse_several_gpus
 from ablate.record import Result, Score, StudyFacts, facts, folder_of, remember
 from ablate.run import job_of
 from ablate.run.job import job_from
-from ablate.run.planned import about
+from ablate.run.planned import about, study_facts
 from ablate.spec import load_spec
 
 SPEC = """\
@@ -112,12 +113,15 @@ def test_a_finished_trial_is_done_until_the_code_changes(plan_of, tmp_path: Path
 def test_the_direction_of_the_metric_is_stated_or_that_of_the_study(plan_of, tmp_path: Path):
     plan = plan_of()
     assert (plan.metric, plan.lower_is_better, plan.warnings) == ("loss/overall", True, [])
-    remember(plan.paths, StudyFacts().with_sweep(metric=plan.metric, lower_is_better=True, samples=None, spec=None))
+    remember(
+        plan.paths, StudyFacts().with_sweep(metric=plan.metric, lower_is_better=True, samples=None, spec="mine.yaml")
+    )
     other = plan_of(SPEC.replace("lower_is_better: true", "lower_is_better: false"))
     assert not other.lower_is_better
     assert "earlier sweeps of the study ranked loss/overall with lower scores as better" in other.warnings[0]
     assert facts(plan.paths).is_lower_better("loss/overall"), "a plan writes nothing"
     own = "study: mine\nbase: tiny\naxes: {sampling.frames: [4]}\nscales: [0.05M]\n"
+    remember(plan.paths, StudyFacts())
     assert not plan_of(own).lower_is_better
     remember(plan.paths, StudyFacts(lower_is_better=True))
     assert plan_of(own).lower_is_better, "imported scores have stated it"
@@ -228,3 +232,17 @@ def test_the_schema_of_the_files_of_a_trainer(monkeypatch, capsys):
     assert json.loads(output_of(monkeypatch, capsys, "schema").out) == json.loads(
         output_of(monkeypatch, capsys, "schema", "spec").out
     )
+
+
+OWN = "study: mine\nbase: tiny\naxes: {sampling: [{kind: uniform, frames: 4}]}\nscales: [0.05M]\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [(SPEC, OWN, "are of a trainer of your own ("), (OWN, SPEC, "are of ablate's own trainer; choose another name")],
+)
+def test_a_study_has_one_kind_of_trainer(plan_of, first: str, second: str, says: str):
+    plan = plan_of(first, None)
+    remember(plan.paths, study_facts(plan))
+    with pytest.raises(SpecError, match=f"mine.yaml:1: study: the trials of mine {re.escape(says)}"):
+        plan_of(second, None)
