@@ -227,7 +227,10 @@ def test_designs_of_both_trainers_in_one_study_are_refused(spec):
     Path("own.yaml").write_text(
         "study: mine\nbase: tiny\naxes:\n  sampling: [{kind: uniform, frames: 4}]\nscales: [0.05M]\n"
     )
+    before = facts(study_paths("mine"))
+    remember(study_paths("mine"), StudyFacts())  # as written before plans refused this
     plan = make_plan(load_spec(Path("own.yaml")))
+    remember(plan.paths, before)
     trial = plan.missing[0].trial
     folder = folder_of(plan.paths, trial.key)
     folder.describe(about(plan, trial))

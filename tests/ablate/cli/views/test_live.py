@@ -153,7 +153,8 @@ def test_drawing_does_not_walk_all_jobs():
             sys.setprofile(None)
         return lines
 
-    assert calls(10_000) == calls(10)
+    # the least of several: garbage may be collected, and rich redraws when a second passes
+    assert min(calls(10_000) for _ in range(3)) == min(calls(10) for _ in range(3))
 
 
 def test_without_a_terminal_each_event_is_a_plain_line(board):
