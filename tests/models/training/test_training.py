@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     FalconConfig,
     GPT2Config,
     LlamaConfig,
-    Qwen2Config,
-    Qwen2ForCausalLM,
     Qwen3Config,
-    SiglipVisionConfig,
-    SiglipVisionModel,
 )
 
 from models.architecture import VideoLMM
@@ -33,90 +27,34 @@ from models.data import (
     Corpus,
     ManifestError,
     Prompter,
-    Question,
     Row,
-    TestItem,
     TrainingSample,
     Turn,
-    VisualReader,
 )
 from models.data.integration import IMAGE_TOKEN
 from models.data.mixing import dialogue_lengths, draw, left_out
 from models.data.packing import micro_batches
-from models.design import AdamW, Design, Integration, LearningRates, Mix, Muon, Perceiver, Stage, TrialConfig, Uniform
-from models.encoders import CombinedEncoder
-from models.encoders.siglip import SiglipEncoder
+from models.design import AdamW, Design, Integration, LearningRates, Mix, Muon, Stage, Uniform
 from models.presets import PRESETS
 from models.training import DivergedError, freeze, make_optimizers, train, train_mode
 from models.training.loop import accumulate
 from models.training.optimizers import warmup_cosine
 from models.training.shared_starts import StartCache, Step
-from models.video import Medium, Stored
-from models.weights import locate_tokenizer
-
-CPU = torch.device("cpu")
-DESIGN = PRESETS["tiny"].design.model_copy(update={"sampling": Uniform(kind="uniform", frames=3)})
-RESAMPLER = Perceiver(kind="perceiver", tokens_per_frame=2, heads=2, head_dim=8, kv_heads=1)
-FIRST, LAST = "what is the first digit", "what is the last digit"
-CLIP = Medium(path="v.mp4", kind="video")
-PICTURES = tuple(Medium(path=path, kind="image") for path in ("i.png", "j.png"))
-VIDEO = TrainingSample("v", "video", (CLIP,), (Turn((0, FIRST), "two"), Turn((LAST,), "four")), True)
-PAIR = TrainingSample("p", "multi_image", PICTURES, (Turn((0, 1, FIRST), "three"),), True)
-IMAGE = TrainingSample("i", "image", PICTURES[:1], (Turn((0, FIRST), "three"),), True)
-TEXT = TrainingSample("t", "text", (), (Turn((FIRST,), "three"), Turn((LAST,), "one")), False)
-ITEM = TestItem(
-    "v",
-    "video",
-    (CLIP,),
-    (
-        Question("q1", (0, FIRST), ("one", "two", "three", "four"), 1, "ocr", "first"),
-        Question("q2", (0, LAST), ("four", "one two", "three", "two"), 0, "ocr", "last"),
-    ),
+from tests.models.training.small import (
+    CLIP,
+    CPU,
+    DESIGN,
+    FIRST,
+    IMAGE,
+    ITEM,
+    LAST,
+    PAIR,
+    RESAMPLER,
+    TEXT,
+    VIDEO,
+    config,
+    with_design,
 )
-
-
-@pytest.fixture(scope="module")
-def prompter() -> Prompter:
-    return Prompter(AutoTokenizer.from_pretrained(locate_tokenizer("tiny/llm")))
-
-
-@pytest.fixture
-def model(prompter: Prompter, tmp_path: Path) -> VideoLMM:
-    torch.manual_seed(0)
-    vision = SiglipVisionConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
-    )
-    SiglipVisionModel(vision).save_pretrained(tmp_path / "siglip")
-    encoder = SiglipEncoder(DESIGN.encoders[0].model_copy(update={"weights": str(tmp_path / "siglip")}))
-    llm = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(prompter._tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            tie_word_embeddings=True,
-        )
-    )
-    return VideoLMM(CombinedEncoder([encoder]), PerceiverResampler(RESAMPLER, 16, 32, 2), llm).eval()
-
-
-@pytest.fixture
-def corpus(model: VideoLMM, prompter: Prompter) -> Corpus:
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (10, 32, 32, 3), np.uint8)
-    index = {"v.mp4": (0, 8), "i.png": (8, 1), "j.png": (9, 1)}
-    source = Stored(index, np.append(np.arange(8) / 4, [0.0, 0.0]), frames)
-    return Corpus(prompter, [VIDEO, IMAGE, TEXT, PAIR], [ITEM], VisualReader(DESIGN, model.encoder, source))
-
-
-def with_design(corpus: Corpus, design: Design) -> Corpus:
-    return replace(corpus, visual=replace(corpus.visual, design=design))
-
-
-def config(**changes: object) -> TrialConfig:
-    return TrialConfig(design=DESIGN, scale="0.15M", seed=0, samples=64).model_copy(update=changes)
 
 
 def test_a_question_is_answered_in_a_pack_as_if_asked_alone(model, prompter, corpus):
