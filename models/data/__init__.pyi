@@ -40,5 +40,6 @@ from .skipping import bad_records as bad_records
 from .skipping import open_records as open_records
 from .skipping import skipped_digest as skipped_digest
 from .skipping import skipped_records as skipped_records
+from .stage_batches import StageBatches as StageBatches
 from .template import Prompter as Prompter
 from .visual import VisualReader as VisualReader

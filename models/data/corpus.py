@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,9 +13,8 @@ from models.data.index import ManifestIndex
 from models.data.integration import VIDEO_TOKEN
 from models.data.letters import without_media
 from models.data.manifest import ManifestError, TestItem, TrainingSample
-from models.data.mixing import draw
-from models.data.packing import micro_batches
 from models.data.placed import PlacedMedia
+from models.data.stage_batches import StageBatches
 from models.data.template import Options, Prompter, leading
 from models.data.visual import VisualReader
 from models.design import Design, Sampling, Stage, Uniform
@@ -72,28 +71,9 @@ class Corpus:
                 except ManifestError as error:
                     raise ManifestError(f"test item {item.id}: {error}") from None
 
-    def batches(
-        self, stage: Stage, steps: int, rng: np.random.Generator, max_positions: int
-    ) -> Iterator[list[list[Row]]]:
-        """Batches of a stage, each as the rows of its micro-batches; all randomness comes from `rng`.
-
-        Args:
-            stage: mix, batch size and maximum number of questions per sample.
-            steps: number of batches.
-            rng: draws samples, and questions of each.
-            max_positions: number of positions of a micro-batch, see `micro_batches`.
-
-        Raises:
-            ManifestError: the mix has a share of a kind of sample that the data do not contain.
-            ValueError: the first batch has other clips or visual tokens than the config declares.
-        """
-        drawn = draw(self.train, self.design.mix_of(stage), steps * stage.batch, rng)
-        for step in range(steps):
-            samples = [next(drawn) for _ in range(stage.batch)]
-            rows = [self.training_row(one, stage.max_questions, rng) for one in samples]
-            if step == 0:
-                self._check_declared(samples, rows)
-            yield micro_batches(rows, max_positions)
+    def batches(self, stage: Stage, steps: int, rng: np.random.Generator, max_positions: int) -> StageBatches:
+        """The batches of a stage, see `StageBatches`."""
+        return StageBatches(self, stage, steps, rng, max_positions)
 
     def training_row(self, training_sample: TrainingSample, max_questions: int | None, rng: np.random.Generator) -> Row:
         """A training sample with at most `max_questions` of its turns, with all if None.
@@ -152,10 +132,13 @@ class Corpus:
         clips = [one for one in sampled if not self.visual.is_split(one.medium)]
         return collate(rows, clips=self.visual.read(clips), images=self.visual.read(images))
 
-    def _check_declared(self, samples: list[TrainingSample], rows: list[Row]) -> None:
+    def check_declared(self, samples: list[TrainingSample], rows: list[Row]) -> None:
         """Check that rows have as many clips and visual tokens as the plan computes from the config.
 
         Media in turns that `max_questions` leaves out are in no row.
+
+        Raises:
+            ValueError: they have not; the message names the medium.
         """
         for training_sample, row in zip(samples, rows, strict=True):
             if training_sample.kind != "video":

@@ -1,6 +1,11 @@
+from .engine import Engine as Engine
+from .engine import EngineOptions as EngineOptions
+from .engine import Ranks as Ranks
 from .loop import DivergedError as DivergedError
+from .loop import Training as Training
 from .loop import train as train
 from .muon import Muon32 as Muon32
 from .optimizers import make_optimizers as make_optimizers
 from .parts import freeze as freeze
 from .parts import train_mode as train_mode
+from .step import Step as Step

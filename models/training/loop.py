@@ -1,6 +1,6 @@
-"""The training loop: stages, frozen parts, a learning rate for each part.
+"""The training loop: stages, frozen parts, a learning rate for each part; a position from which it can go on.
 
-`train` is a generator of optimiser steps; the caller records them.
+`Training.run` is a generator of optimiser steps; the caller records them, and may save the position between two.
 """
 
 from __future__ import annotations
@@ -12,94 +12,145 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from models.architecture import VideoLMM
 from models.costs import positions_per_micro_batch
-from models.data import Corpus, Row
+from models.data import Corpus, Row, StageBatches
 from models.design import LearningRates, Stage, TrialConfig
 from models.ladder import rates_of
+from models.training.engine import Engine
 from models.training.optimizers import make_optimizers, warmup_cosine
 from models.training.parts import freeze, train_mode
-from models.training.shared_starts import START_CACHE, Step
+from models.training.shared_starts import START_CACHE
+from models.training.step import Step
 
 
 class DivergedError(RuntimeError):
     """The loss became NaN or infinite."""
 
 
-def train(
-    model: VideoLMM, config: TrialConfig, corpus: Corpus, device: torch.device, max_positions: int | None = None
-) -> Iterator[Step]:
-    """Train the model in place through all stages and yield every optimiser step.
+class StageRun:
+    """A stage in progress: its optimizers, its batches, and the number of steps done."""
 
-    Args:
-        model: the model, on `device`; in evaluation mode at the end.
-        config: schedule, optimizer, number of training samples, seed.
-        corpus: the data of the trial.
-        device: where the model computes.
-        max_positions: number of positions of a micro-batch, by default that of the device. It changes results by
-            rounding only.
+    def __init__(self, model: VideoLMM, config: TrialConfig, index: int, corpus: Corpus, max_positions: int) -> None:
+        """Freeze what does not learn, and begin at the first step; all randomness comes from (seed, index)."""
+        schedule = config.design.schedule
+        self.index, self.stage = index, schedule[index]
+        counts = [stage.steps(config.samples) for stage in schedule]
+        self.steps, self.total = counts[index], sum(counts)
+        self.first = sum(counts[:index])
+        self.samples_before = sum(n * one.batch for n, one in zip(counts[:index], schedule, strict=False))
+        self.lr, self.optimizers = frozen_with_optimizers(model, config, self.stage)
+        warmup = config.design.optimizer.warmup
+        self.schedulers = [warmup_cosine(one, self.steps, warmup) for one in self.optimizers]
+        rng = np.random.default_rng([config.seed, index])
+        self.batches: StageBatches = corpus.batches(self.stage, self.steps, rng, max_positions)
+        self.done = 0
 
-    Raises:
-        DivergedError: the loss is NaN or infinite.
-        ManifestError: a stage's mix has a share of a kind of sample that the data do not contain.
-        ValueError: Muon does not know the matrices of a fused layer that learns in some stage.
-    """
-    for stage in config.design.schedule:  # what a later stage would refuse is refused before the first step
-        _frozen_with_optimizers(model, config, stage)
-    max_positions = max_positions or positions_per_micro_batch(device.type)
-    total = sum(stage.steps(config.samples) for stage in config.design.schedule)
-    for index in range(len(config.design.schedule)):
-        key = START_CACHE.key(config, index, device, max_positions)
+    def rates(self) -> dict[str, float]:
+        """Part -> its present learning rate: the peak rate by the schedule's factor, which all groups share."""
+        factor = self.schedulers[0].get_last_lr()[0] / self.schedulers[0].base_lrs[0] if self.schedulers else 0.0
+        return {name: rate * factor for name, rate in self.lr if rate}
+
+    def update(self) -> None:
+        """Take the optimiser step."""
+        for optimizer, scheduler in zip(self.optimizers, self.schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.done += 1
+
+
+class Training:
+    """The training of a trial on an engine, from its first stage or from a saved position."""
+
+    def __init__(
+        self, model: VideoLMM, config: TrialConfig, corpus: Corpus, engine: Engine, max_positions: int | None = None
+    ) -> None:
+        """Check all stages.
+
+        Args:
+            model: the model, placed by the engine; it is trained in place.
+            config: schedule, optimizer, number of training samples, seed.
+            corpus: the data of the trial.
+            engine: where the model computes.
+            max_positions: number of positions of a micro-batch, by default that of the device. It changes results by
+                rounding only.
+
+        Raises:
+            ValueError: Muon does not know the matrices of a fused layer that learns in some stage.
+        """
+        self.model, self.config, self.corpus, self.engine = model, config, corpus, engine
+        self.max_positions = max_positions or positions_per_micro_batch(engine.device.type)
+        self.stage: StageRun | None = None
+        """The stage in progress."""
+        for stage in config.design.schedule:  # what a later stage would refuse is refused before the first step
+            frozen_with_optimizers(model, config, stage)
+
+    def run(self) -> Iterator[Step]:
+        """Train through all stages and yield every optimiser step; the model is in evaluation mode at the end.
+
+        Raises:
+            DivergedError: the loss is NaN or infinite.
+            ManifestError: a stage's mix has a share of a kind of sample that the data do not contain.
+        """
+        for index in range(self.stage.index if self.stage else 0, len(self.config.design.schedule)):
+            yield from self._stage(index)
+        self.model.eval()
+
+    def _stage(self, index: int) -> Iterator[Step]:
+        """The steps of a stage, computed or those of an earlier trial of this process."""
+        if self.stage is None or self.stage.index != index:
+            self.stage = StageRun(self.model, self.config, index, self.corpus, self.max_positions)
+        stage, steps = self.stage, list[Step]()
+        key = START_CACHE.key(self.config, index, self.engine.device, self.max_positions) if not stage.done else None
         if start := START_CACHE.get(key):
-            model.parts()["connector"].load_state_dict(start.connector)
-            yield from (replace(step, steps=total, is_shared=True) for step in start.steps)
-            continue
-        steps: list[Step] = []
-        for step in _train_stage(model, config, index, corpus, device, max_positions):
+            self.model.parts()["connector"].load_state_dict(start.connector)
+            yield from (replace(step, steps=stage.total, is_shared=True) for step in start.steps)
+            return
+        train_mode(self.model, stage.lr)
+        while stage.done < stage.steps:
+            step = self._step(stage)
             steps.append(step)
             yield step
-        START_CACHE.put(key, model, steps)
-    model.eval()
+        START_CACHE.put(key, self.model, steps)
 
-
-def _train_stage(
-    model: VideoLMM, config: TrialConfig, index: int, corpus: Corpus, device: torch.device, max_positions: int
-) -> Iterator[Step]:
-    """The steps of one stage; all randomness comes from (seed, index of the stage)."""
-    schedule, optimizer_config = config.design.schedule, config.design.optimizer
-    stage, counts = schedule[index], [stage.steps(config.samples) for stage in schedule]
-    done = sum(counts[:index])
-    samples = sum(steps * earlier.batch for steps, earlier in zip(counts[:index], schedule, strict=False))
-    lr, optimizers = _frozen_with_optimizers(model, config, stage)
-    schedulers = [warmup_cosine(o, counts[index], optimizer_config.warmup) for o in optimizers]
-    rng = np.random.default_rng([config.seed, index])
-    batches = corpus.batches(stage, counts[index], rng, max_positions)
-    train_mode(model, lr)
-    for _ in range(counts[index]):
-        started = time.perf_counter()
-        batch = next(batches)
-        loss, positions, padding = accumulate(model, batch, corpus, device)
-        done, samples = done + 1, samples + stage.batch
+    def _step(self, stage: StageRun) -> Step:
+        """One optimiser step."""
+        started, rates = time.perf_counter(), stage.rates()
+        batch = next(stage.batches)
+        loss, positions, padding, data_s = accumulate(self.model, batch, self.corpus, self.engine)
+        number = stage.first + stage.done + 1
         if not math.isfinite(loss):
-            raise DivergedError(f"loss is {loss} at step {done} (stage {stage.name}); try a lower learning rate")
-        nn.utils.clip_grad_norm_(list(model.trainable()), optimizer_config.grad_clip)
-        _update(optimizers, schedulers)
-        yield Step(
-            stage=stage.name,
-            step=done,
-            steps=sum(counts),
-            samples=samples,
+            raise DivergedError(
+                f"loss is {loss} at step {number} (stage {stage.stage.name}); try a lower learning rate"
+            )
+        norm = self.engine.clip(self.model, self.config.design.optimizer.grad_clip)
+        stage.update()
+        return Step(
+            stage=stage.stage.name,
+            step=number,
+            steps=stage.total,
+            samples=stage.samples_before + stage.done * stage.stage.batch,
             loss=loss,
             tokens=positions,
             padding=padding / positions,
             seconds=time.perf_counter() - started,
+            data_s=data_s,
+            gradient_norm=norm,
+            rates=rates,
+            memory_bytes=self.engine.memory_bytes,
         )
 
 
-def _frozen_with_optimizers(
+def train(
+    model: VideoLMM, config: TrialConfig, corpus: Corpus, engine: Engine, max_positions: int | None = None
+) -> Iterator[Step]:
+    """Train the model in place through all stages and yield every optimiser step, see `Training`."""
+    return Training(model, config, corpus, engine, max_positions).run()
+
+
+def frozen_with_optimizers(
     model: VideoLMM, config: TrialConfig, stage: Stage
 ) -> tuple[LearningRates, list[torch.optim.Optimizer]]:
     """Freeze the parts that do not learn in a stage; its learning rates, and the optimizers of the others."""
@@ -108,29 +159,24 @@ def _frozen_with_optimizers(
     return lr, make_optimizers(model, config.design.optimizer, lr)
 
 
-def _update(optimizers: list[torch.optim.Optimizer], schedulers: list[LambdaLR]) -> None:
-    for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad(set_to_none=True)
-
-
 def accumulate(
-    model: VideoLMM, batch: list[list[Row]], corpus: Corpus, device: torch.device
-) -> tuple[float, int, float]:
-    """Add up the gradients of micro-batches, each read when its turn comes.
+    model: VideoLMM, batch: list[list[Row]], corpus: Corpus, engine: Engine
+) -> tuple[float, int, float, float]:
+    """Add up the gradients of a step's micro-batches, each read when its turn comes.
 
     Returns:
-        Mean loss of all targets in nats, number of positions, and how many of these are padding.
+        Mean loss of all targets in nats, number of positions, how many of these are padding, seconds waited for data.
     """
     targets = sum(row.num_targets for rows in batch for row in rows)
-    total, positions, padding = 0.0, 0, 0.0
-    for rows in batch:
+    total, positions, padding, data_s = 0.0, 0, 0.0, 0.0
+    for rows in engine.share(batch):
+        started = time.perf_counter()
         micro_batch = corpus.collate(rows)
-        loss = model.loss(micro_batch.to(device)) * (len(micro_batch.targets_K) / targets)
-        if loss.requires_grad:  # not with the LLM frozen, if `max_questions` leaves out the turns with all media
-            loss.backward()
+        data_s += time.perf_counter() - started
+        loss = model.loss(micro_batch.to(engine.device)) * (len(micro_batch.targets_K) / targets)
+        engine.backward(loss)
         total += loss.item()
         positions += micro_batch.ids_BL.numel()
         padding += micro_batch.padding * micro_batch.ids_BL.numel()
-    return total, positions, padding
+    total, all_positions, padding = engine.total(total, positions, padding)
+    return total, int(all_positions), padding, data_s

@@ -9,30 +9,7 @@ import torch
 
 from models.architecture import VideoLMM
 from models.design import TrialConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """Statistics of one optimiser step."""
-
-    stage: str
-    """Name of the stage."""
-    step: int
-    """Number of the step, from 1, over all stages."""
-    steps: int
-    """Number of steps of the whole training."""
-    samples: int
-    """Number of training samples so far."""
-    loss: float
-    """Mean cross-entropy of the batch's target tokens, in nats."""
-    tokens: int
-    """Sequence positions in the batch, including padding."""
-    padding: float
-    """Share of these positions that are padding."""
-    seconds: float
-    """Duration of this step, including its data."""
-    is_shared: bool = False
-    """Whether another trial of this process computed the step, see `Start`."""
+from models.training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)

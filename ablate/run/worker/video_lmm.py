@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from models.architecture import VideoLMM
     from models.data import Corpus, Records
+    from models.training import Engine
     from models.video import Decoder
 
 
@@ -43,9 +44,14 @@ class TrialOutcome:
 class Execution:
     """How a trial computes. It changes results by rounding only."""
 
-    device: torch.device
+    engine: Engine
     max_positions: int
     """Sequence positions of a micro-batch."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of this process."""
+        return self.engine.device
 
     @property
     def facts(self) -> dict[str, str]:
@@ -69,8 +75,7 @@ def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None,
     content = checked_content(config, job)
     records = _records(config.design.data, Path(job.cache), attempt, log)
     yield Progress(phase="preparing", detail="model")
-    model, tokenizer = _build(config, content)
-    model.to(execution.device)
+    model, tokenizer = _build(config, content, execution.engine)
     log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters on {execution.device}")
 
     # 3. Frames and features of all media.
@@ -110,6 +115,7 @@ def _prepare_torch(job: Job, config: TrialConfig, log: TrialLog) -> Execution:
     import torch
 
     from models.costs import positions_per_micro_batch
+    from models.training import Engine
 
     torch.set_num_threads(job.threads)
     seed_everything(config.seed)
@@ -119,16 +125,17 @@ def _prepare_torch(job: Job, config: TrialConfig, log: TrialLog) -> Execution:
     max_positions = positions_per_micro_batch(device.type, job.oom_failures)
     if job.oom_failures:
         log(f"micro-batches of {max_positions} positions: earlier attempts ran out of memory {job.oom_failures} times")
-    return Execution(device=device, max_positions=max_positions)
+    return Execution(engine=Engine(device), max_positions=max_positions)
 
 
-def _build(config: TrialConfig, content: TrialContent) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
-    """The model with new weights from the trial's seed, and its tokenizer; what was loaded is checked."""
+def _build(config: TrialConfig, content: TrialContent, engine: Engine) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
+    """The model with new weights from the trial's seed, on its devices, and its tokenizer; what was read is checked."""
     from models.architecture import build
 
     seed_everything(config.seed)
     model, tokenizer = build(config)
     content.check_names()
+    engine.place(model)
     return model, tokenizer
 
 
@@ -141,7 +148,7 @@ def _train(
 
     for sentence in _turns_left_out(config, corpus):
         log(sentence)
-    for step in train(model, config, corpus, execution.device, execution.max_positions):
+    for step in train(model, config, corpus, execution.engine, execution.max_positions):
         rate = curve.add(asdict(step))
         if step.is_shared:
             continue

@@ -35,7 +35,7 @@ from models.architecture.llm import load_llm
 from models.data import Branch, Corpus, Prompter, Row, TrainingSample, Turn, VisualReader, collate
 from models.design import AdamW, Design, Integration, LearningRates, Mix, Stage, TrialConfig, Uniform
 from models.presets import PRESETS
-from models.training import freeze, train
+from models.training import Engine, freeze, train
 from models.training.weights import weights_that_learn
 from models.video import Medium, Stored
 from models.weights import CheckpointError, locate_tokenizer
@@ -102,7 +102,7 @@ def test_a_folder_of_any_causal_lm_is_built_and_learns(kind: PreTrainedConfig, t
     )
     corpus = Corpus(Prompter(tokenizer), [record], [], VisualReader(design, model.encoder, source))
     before = model.llm.get_input_embeddings().weight.clone()
-    losses = [step.loss for step in train(model, config, corpus, torch.device("cpu"))]
+    losses = [step.loss for step in train(model, config, corpus, Engine(torch.device("cpu")))]
     assert len(losses) == 2
     assert losses[1] < losses[0]
     assert not torch.equal(before, model.llm.get_input_embeddings().weight)

@@ -22,7 +22,7 @@ from models.data import (
     refuse_missing,
 )
 from models.data.manifest import parse_item, parse_training
-from models.data.mixing import KINDS, draw
+from models.data.mixing import KINDS, Draws
 from models.design import Mix
 from models.video import Medium
 
@@ -95,7 +95,7 @@ def test_an_index_draws_what_a_list_draws(tmp_path_factory, kinds, weights, coun
     mix = Mix(**{kind: weight / sum(weights) for kind, weight in zip(KINDS, weights, strict=True)})
     folder = write(tmp_path_factory.mktemp("draw"), kinds)
     drawn = [
-        [sample.id for sample in draw(samples, mix, count, np.random.default_rng(seed))]
+        [sample.id for sample in Draws(samples, mix, count, np.random.default_rng(seed))]
         for samples in (parsed(folder / "train.json", parse_training), open_training(folder, folder / "cache"))
     ]
     assert drawn[0] == drawn[1]
@@ -105,7 +105,7 @@ def test_an_index_draws_what_a_list_draws(tmp_path_factory, kinds, weights, coun
 def test_draws_of_a_seed_are_those_of_earlier_studies(tmp_path: Path):
     folder = write(tmp_path, ["video", "text", "image"] * 4)
     mix = Mix(video=0.5, text=0.25, image=0.25)
-    drawn = draw(open_training(folder, tmp_path / "cache"), mix, 12, np.random.default_rng(3))
+    drawn = Draws(open_training(folder, tmp_path / "cache"), mix, 12, np.random.default_rng(3))
     drawn_before = ["r9", "r0", "r7", "r6", "r10", "r1", "r8", "r3", "r6", "r2", "r5", "r3"]  # at commit f323f26
     assert [sample.id for sample in drawn] == drawn_before
 

@@ -16,10 +16,12 @@ from models.design import Design, Perceiver, TrialConfig, Uniform
 from models.encoders import CombinedEncoder
 from models.encoders.siglip import SiglipEncoder
 from models.presets import PRESETS
+from models.training import Engine
 from models.video import Medium, Stored
 from models.weights import locate_tokenizer
 
 CPU = torch.device("cpu")
+ENGINE = Engine(CPU)
 DESIGN = PRESETS["tiny"].design.model_copy(update={"sampling": Uniform(kind="uniform", frames=3)})
 RESAMPLER = Perceiver(kind="perceiver", tokens_per_frame=2, heads=2, head_dim=8, kv_heads=1)
 FIRST, LAST = "what is the first digit", "what is the last digit"

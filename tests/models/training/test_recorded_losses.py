@@ -20,13 +20,22 @@ from torch import nn
 
 from models.architecture import VideoLMM
 from models.data import Corpus
-from models.data.mixing import draw
+from models.data.mixing import Draws
 from models.data.packing import micro_batches
 from models.design import AdamW, Design, LearningRates, Mix, Muon, Stage, TrialConfig
 from models.ladder import rates_of
 from models.training import freeze, make_optimizers, train, train_mode
 from models.training.optimizers import warmup_cosine
-from tests.models.training.small import CPU, DESIGN, config, small_corpus, small_model, small_prompter, with_design
+from tests.models.training.small import (
+    CPU,
+    DESIGN,
+    ENGINE,
+    config,
+    small_corpus,
+    small_model,
+    small_prompter,
+    with_design,
+)
 
 RECORDED = Path(__file__).parent / "recorded_losses.json"
 MIXED = Mix(text=0.25, image=0.25, multi_image=0.25, video=0.25)
@@ -56,7 +65,7 @@ def reference_losses(model: VideoLMM, trial: TrialConfig, corpus: Corpus, max_po
         optimizers = make_optimizers(model, optimizer_config, lr)
         schedulers = [warmup_cosine(one, steps, optimizer_config.warmup) for one in optimizers]
         rng = np.random.default_rng([trial.seed, index])
-        drawn = draw(corpus.train, trial.design.mix_of(stage), steps * stage.batch, rng)
+        drawn = Draws(corpus.train, trial.design.mix_of(stage), steps * stage.batch, rng)
         train_mode(model, lr)
         for _ in range(steps):
             samples = [next(drawn) for _ in range(stage.batch)]
@@ -82,7 +91,7 @@ def test_losses_are_those_of_the_loop_before_to_the_bit(model, corpus, stages: s
     before = deepcopy(model)
     reference = replace(corpus, visual=replace(corpus.visual, encoder=before.encoder))
     expected = list(reference_losses(before, trial, reference, positions))
-    steps = list(train(model, trial, corpus, CPU, positions))
+    steps = list(train(model, trial, corpus, ENGINE, positions))
     assert [step.loss for step in steps] == expected
     for mine, theirs in zip(model.parameters(), before.parameters(), strict=True):
         assert torch.equal(mine, theirs)

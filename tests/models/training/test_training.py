@@ -32,18 +32,20 @@ from models.data import (
     Turn,
 )
 from models.data.integration import IMAGE_TOKEN
-from models.data.mixing import dialogue_lengths, draw, left_out
+from models.data.mixing import Draws, dialogue_lengths, left_out
 from models.data.packing import micro_batches
 from models.design import AdamW, Design, Integration, LearningRates, Mix, Muon, Stage, Uniform
 from models.presets import PRESETS
 from models.training import DivergedError, freeze, make_optimizers, train, train_mode
-from models.training.loop import accumulate
+from models.training.loop import StageRun, accumulate
 from models.training.optimizers import warmup_cosine
-from models.training.shared_starts import StartCache, Step
+from models.training.shared_starts import StartCache
+from models.training.step import Step
 from tests.models.training.small import (
     CLIP,
     CPU,
     DESIGN,
+    ENGINE,
     FIRST,
     IMAGE,
     ITEM,
@@ -158,7 +160,7 @@ def test_a_video_in_a_turn_that_max_questions_leaves_out_is_in_no_row(model, cor
     late = TrainingSample("l", "video", (CLIP,), (Turn((FIRST,), "two"), Turn((0, LAST), "four")), False)
     stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3), max_questions=1)
     trial = config(design=DESIGN.model_copy(update={"schedule": (stage,)}), samples=2)
-    (step,) = train(model, trial, with_design(replace(corpus, train=[late]), trial.design), CPU)
+    (step,) = train(model, trial, with_design(replace(corpus, train=[late]), trial.design), ENGINE)
     assert np.isfinite(step.loss)
 
 
@@ -166,7 +168,7 @@ def test_several_videos_of_a_sample_are_trained_on(model, corpus):
     pair = TrainingSample("p", "video", (CLIP, CLIP), (Turn((0, FIRST, 1, LAST), "two"),), False)
     stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-3))
     trial = config(design=DESIGN.model_copy(update={"schedule": (stage,)}), samples=2)
-    (step,) = train(model, trial, with_design(replace(corpus, train=[pair]), trial.design), CPU)
+    (step,) = train(model, trial, with_design(replace(corpus, train=[pair]), trial.design), ENGINE)
     assert np.isfinite(step.loss)
 
 
@@ -218,7 +220,7 @@ def test_frozen_parts_keep_every_bit_and_others_learn(model, corpus, optimizer):
         }
 
     stages_of_steps = []
-    for step in train(model, trial, with_design(corpus, design), CPU):
+    for step in train(model, trial, with_design(corpus, design), ENGINE):
         stages_of_steps.append(step.stage)
         if step.stage == "a":
             assert changed() == {"vision": False, "connector": True, "llm": False}
@@ -230,7 +232,7 @@ def test_the_encoder_learns_when_its_rate_says_so(model, corpus):
     stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(vision=1e-2))
     design = DESIGN.model_copy(update={"schedule": (stage,)})
     before = model.encoder.encoders[0].tower.embeddings.patch_embedding.weight.clone()
-    list(train(model, config(design=design, samples=2), with_design(corpus, design), CPU))
+    list(train(model, config(design=design, samples=2), with_design(corpus, design), ENGINE))
     assert not torch.equal(before, model.encoder.encoders[0].tower.embeddings.patch_embedding.weight)
 
 
@@ -248,7 +250,7 @@ def test_muon_trains_a_connector_of_convolutions(model, corpus):
     stage = Stage(name="a", share=1.0, batch=2, mix=Mix(video=1.0), lr=LearningRates(connector=1e-2))
     design = DESIGN.model_copy(update={"schedule": (stage,), "optimizer": Muon(kind="muon", weight_decay=0.0)})
     before = model.resampler.rise.weight.clone()
-    list(train(model, config(design=design, samples=2), with_design(corpus, design), CPU))
+    list(train(model, config(design=design, samples=2), with_design(corpus, design), ENGINE))
     update = (model.resampler.rise.weight - before).square().mean().sqrt() / 1e-2
     assert 0.1 < update < 0.25, "AdamW's first update would have a root mean square of 1"
 
@@ -260,7 +262,7 @@ def test_what_muon_refuses_in_a_later_stage_is_refused_before_the_first_step(mod
     second = first.model_copy(update={"name": "b", "lr": LearningRates(llm=1e-3)})
     design = DESIGN.model_copy(update={"schedule": (first, second), "optimizer": Muon(kind="muon")})
     with pytest.raises(ValueError, match="query_key_value.*take `optimizer: {kind: adamw}`"):
-        next(train(model, config(design=design, samples=4), with_design(corpus, design), CPU))
+        next(train(model, config(design=design, samples=4), with_design(corpus, design), ENGINE))
 
 
 def test_a_frozen_part_computes_as_in_evaluation(model):
@@ -283,7 +285,7 @@ def test_micro_batches_add_up_to_the_whole_batch(model, corpus, prompter):
         portions = micro_batches(rows, max_positions)
         assert sum(len(portion) for portion in portions) == len(rows)
         assert all(len(p) * max(row.length for row in p) <= max_positions or len(p) == 1 for p in portions)
-        loss, _, _ = accumulate(model, portions, corpus, CPU)
+        loss, *_ = accumulate(model, portions, corpus, ENGINE)
         return loss, [p.grad.clone() for p in model.trainable() if p.grad is not None]
 
     whole, expected = gradients(10**6)
@@ -303,7 +305,7 @@ def started(model: VideoLMM, corpus: Corpus, design: Design, seed: int = 0) -> t
     """A copy of the model, trained."""
     trained = deepcopy(model)
     run = replace(corpus, visual=replace(corpus.visual, design=design, encoder=trained.encoder))
-    return list(train(trained, config(design=design, samples=16, seed=seed), run, CPU)), trained
+    return list(train(trained, config(design=design, samples=16, seed=seed), run, ENGINE)), trained
 
 
 def test_trials_that_start_identically_share_their_start_to_the_bit(model, corpus, monkeypatch):
@@ -355,7 +357,7 @@ def test_a_loss_of_nan_stops_the_trial(model, corpus):
     with torch.no_grad():
         model.llm.get_input_embeddings().weight.fill_(float("nan"))
     with pytest.raises(DivergedError, match="loss is nan at step 1"):
-        list(train(model, config(), corpus, CPU))
+        list(train(model, config(), corpus, ENGINE))
 
 
 def test_steps_follow_shares_and_batches():
@@ -367,19 +369,19 @@ def test_steps_follow_shares_and_batches():
 def test_a_mix_is_exact_and_every_sample_is_drawn_before_one_repeats(count: int, seed: int):
     records = [replace(r, id=f"{r.id}{i}") for r in (VIDEO, IMAGE, TEXT, PAIR) for i in range(5)]
     mix = Mix(text=0.1, image=0.2, multi_image=0.1, video=0.6)
-    drawn = list(draw(records, mix, count, np.random.default_rng(seed)))
+    drawn = list(Draws(records, mix, count, np.random.default_rng(seed)))
     assert len(drawn) == count
     for kind, share in (("text", 0.1), ("image", 0.2), ("multi_image", 0.1), ("video", 0.6)):
         ids = [r.id for r in drawn if r.kind == kind]
         assert abs(len(ids) - share * count) < 4
         assert len(set(ids[:5])) == len(ids[:5])
-    assert drawn == list(draw(records, mix, count, np.random.default_rng(seed)))
+    assert drawn == list(Draws(records, mix, count, np.random.default_rng(seed)))
 
 
 @given(st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_a_handful_of_samples_is_of_kinds_that_have_a_share(count: int, seed: int):
     mix = Mix(image=0.4, video=0.6)
-    drawn = list(draw([VIDEO, IMAGE, TEXT, PAIR], mix, count, np.random.default_rng(seed)))
+    drawn = list(Draws([VIDEO, IMAGE, TEXT, PAIR], mix, count, np.random.default_rng(seed)))
     assert len(drawn) == count
     assert {record.kind for record in drawn} <= {"image", "video"}
     assert drawn[0].kind == "video" or count > 1
@@ -387,7 +389,7 @@ def test_a_handful_of_samples_is_of_kinds_that_have_a_share(count: int, seed: in
 
 def test_a_mix_with_a_kind_that_the_data_do_not_contain_is_refused():
     with pytest.raises(ManifestError, match="asks for 20% image, but train.json has no image record"):
-        draw([VIDEO, TEXT], Mix(text=0.1, image=0.2, video=0.7), 10, np.random.default_rng(0))
+        Draws([VIDEO, TEXT], Mix(text=0.1, image=0.2, video=0.7), 10, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -407,14 +409,14 @@ def test_the_learning_rate_rises_and_falls_as_a_cosine(steps: int, warmup: float
 def test_the_gradient_of_all_parameters_together_is_clipped(model, corpus, monkeypatch):
     norms: list[float] = []
 
-    def observed(optimizers: list[torch.optim.Optimizer], schedulers: object) -> None:
-        gradients = [
-            p.grad for o in optimizers for group in o.param_groups for p in group["params"] if p.grad is not None
-        ]
+    def observed(stage: StageRun) -> None:
+        groups = [group for optimizer in stage.optimizers for group in optimizer.param_groups]
+        gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
         norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+        stage.done += 1
 
-    monkeypatch.setattr("models.training.loop._update", observed)
+    monkeypatch.setattr(StageRun, "update", observed)
     design = DESIGN.model_copy(update={"optimizer": AdamW(kind="adamw", grad_clip=1e-3)})
-    list(train(model, config(design=design, samples=32), with_design(corpus, design), CPU))
+    list(train(model, config(design=design, samples=32), with_design(corpus, design), ENGINE))
     assert norms
     assert norms == pytest.approx([1e-3] * len(norms), rel=1e-3)
