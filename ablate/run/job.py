@@ -54,6 +54,12 @@ class Job:
     """Seconds after which an attempt is ended."""
     silence_limit_s: float | None = None
     """Seconds without progress and output after which an attempt is ended."""
+    checkpoint_s: float = 600.0
+    """Seconds between two checkpoints of ablate's own trainer."""
+    keep: Literal["weights", "none"] = "none"
+    """Whether ablate's own trainer keeps the final weights."""
+    compiled: bool = False
+    """Whether ablate's own trainer compiles the LLM's layers."""
     oom_failures: int = 0
     """Earlier attempts that ran out of memory: ablate's own trainer halves its micro-batch for each."""
 

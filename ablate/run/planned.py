@@ -24,6 +24,9 @@ def job_of(plan: Plan, planned: Planned) -> Job:
         program=_program(plan, trial),
         trial_limit_s=plan.spec.limits.trial,
         silence_limit_s=plan.spec.limits.silence,
+        checkpoint_s=plan.spec.checkpoint.every,
+        keep=plan.spec.keep,
+        compiled=plan.spec.compile,
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from ablate.paths import STUDY_NAME
+from ablate.spec.execution import Checkpoint, Keep
 from ablate.spec.limits import Limits, Retries
 from ablate.spec.resources import Resources
 from ablate.spec.scales import Scale, is_open
@@ -96,6 +97,12 @@ class SweepSpec(Grid):
     """What ends an attempt of a trial, or the sweep."""
     retries: Retries = Retries()
     """How often failed trials are retried, by the class of the failure."""
+    checkpoint: Checkpoint = Checkpoint()
+    """With ablate's own trainer: when a running trial saves its position, from which its next attempt goes on."""
+    keep: Keep = "none"
+    """With ablate's own trainer: whether final weights are kept, for `ablate evaluate`, `export` and `ask`."""
+    compile: bool = False
+    """With ablate's own trainer: whether the LLM's layers are compiled. Results change by rounding only."""
 
     _source: Source = PrivateAttr()
     _base: dict[str, Any] = PrivateAttr()
@@ -126,6 +133,13 @@ class SweepSpec(Grid):
         if value is not None and not is_open(info):
             fix = "; for ablate's own, set the design's: `set: {data: ...}`" if info.field_name == "data" else ""
             raise ValueError(f"only with a `trainer` of your own{fix}")
+        return value
+
+    @field_validator("checkpoint", "keep", "compile", mode="before")
+    @classmethod
+    def _is_of_ablates_trainer(cls, value: Any, info: ValidationInfo) -> Any:
+        if is_open(info):
+            raise ValueError("only with ablate's own trainer: a `trainer` of your own saves what it needs itself")
         return value
 
     @field_validator("metric", mode="before")
