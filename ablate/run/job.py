@@ -28,6 +28,8 @@ class Program:
     code: Mapping[str, str] = field(default_factory=dict)
     """Path below `workdir` -> sha256 of each file of code when the trial was planned; empty if the spec has a
     `version` instead."""
+    data_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Path of each file or folder that the spec's `data` names -> its `spec.TreeState` when the trial was planned."""
 
 
 @dataclass(frozen=True, kw_only=True)

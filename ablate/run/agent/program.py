@@ -20,6 +20,7 @@ from ablate.run.program import (
     Context,
     ProgressFile,
     changed_code,
+    changed_data,
     command_line,
     outcome,
     stated_failure,
@@ -46,6 +47,8 @@ class ProgramAttempt:
         """
         if problem := changed_code(self._program):
             return self._failure("usage", problem)
+        if problem := changed_data(self._job):
+            return self._failure("data", problem)
         try:
             commands = self._commands()
         except UsageError as error:
