@@ -147,9 +147,8 @@ class Conductor:
     def _end(self, job: Job) -> None:
         """Count the GPU-seconds of an attempt that has ended."""
         now = self._clock()
-        _, since = self._running.get(job.key, (job, now))
+        _, since = self._running.pop(job.key, (job, now))  # first, so that `gpu_seconds` never counts it twice
         self._ended_gpu_s += job.total_gpus * (now - since)
-        self._running.pop(job.key, None)
 
     def _look(self) -> None:
         """Look for the results that are not visible yet; never waits."""
