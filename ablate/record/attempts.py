@@ -19,7 +19,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ablate.record.files import read_record, write_json
 
@@ -30,7 +30,6 @@ FailureClass = Literal[
     "usage", "data", "diverged", "code", "oom", "killed", "node", "preempted", "timeout", "interrupted", "error"
 ]
 """Why an attempt failed (docs/reliability.md). `interrupted`: its sweep ended; `error`: records of version 1."""
-FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 COVERED = (
     "config.json",
     "log.txt",

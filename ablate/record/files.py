@@ -26,7 +26,7 @@ MOVE = "move its folder away to continue"
 
 
 class RecordError(AblateError):
-    """A trial folder that cannot be read."""
+    """A file of a study that cannot be read as what it should be."""
 
 
 def write_json(path: Path, data: Any, *, once: bool = False) -> None:
@@ -153,6 +153,20 @@ def read_bytes(path: Path, *, fix: str = MOVE) -> bytes | None:
         return None
     except OSError as error:
         raise RecordError(f"{path} cannot be read ({error.strerror}); {fix}") from None
+
+
+def read_end(path: Path, size: int) -> str:
+    """The last `size` bytes of a text file; empty if there is no such file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _invalid_json(path: Path, error: Exception | str, fix: str) -> RecordError:

@@ -21,6 +21,8 @@ VISIBLE_S = 60.0
 """Seconds until a result that a worker has written must be visible here: NFS shows files of other machines late."""
 LOOK_EVERY_S = 1.0
 """Seconds between two looks for a result that is not visible yet."""
+TICK_S = 0.2
+"""Seconds between two checks whether a look is due, when no event arrives any more."""
 
 
 @dataclass
@@ -122,7 +124,7 @@ class Conductor:
         while self._pending:
             self._look()
             if self._pending:
-                time.sleep(min(LOOK_EVERY_S, 0.2))
+                time.sleep(TICK_S)
 
     def interrupt(self, reason: str) -> None:
         """The sweep ends while trials run: they are recorded as interrupted, and run again next time.

@@ -27,7 +27,6 @@ _LOOK_S = 0.05
 """Seconds between two looks at processes that are ending."""
 KILL_S = 20.0
 """Seconds after SIGKILL in which processes end, unless the kernel cannot end them: a hung driver or file server."""
-
 LEAVE_S = 1.0
 """Seconds in which helpers of a program that has ended, such as those of `multiprocessing`, end by themselves."""
 
@@ -66,11 +65,6 @@ class ProcessGroup:
         except BaseException:
             self.end(0.0)
             raise
-
-    @property
-    def pids(self) -> list[int]:
-        """Process ids, in the order of the commands."""
-        return [process.pid for process in self._processes]
 
     def exits(self) -> list[int | None]:
         """Exit code of each process, the negative number of a signal, or None while it runs."""
