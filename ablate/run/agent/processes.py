@@ -160,7 +160,7 @@ def _agent_mark(pid: int) -> str:
     """PID namespace, process id and start of a process: no other process, here or in a container, has the same."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        started = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     except OSError:  # not Linux, or the process has ended
         return f"-:{pid}:-"
     return f"{namespace.replace(':', '')}:{pid}:{started}"
@@ -171,7 +171,7 @@ def _is_of_dead_agent(mark: str) -> bool:
     namespace, _, rest = agent.partition(":")
     here, _, _ = _agent_mark(os.getpid()).partition(":")
     pid, _, _ = rest.partition(":")
-    if namespace != here or namespace == "-" or not pid.isdigit():
+    if namespace != here or namespace == "-" or not pid.isdecimal():
         return False
     return _agent_mark(int(pid)) != agent
 
