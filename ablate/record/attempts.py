@@ -16,6 +16,7 @@ An attempt that goes on after another one has finished (its node was given up, b
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -103,6 +104,11 @@ class AttemptFolder:
     def covered(self) -> list[Path]:
         """The files whose digests a result contains, those that exist."""
         return [path for name in COVERED if (path := self.path / name).is_file()]
+
+    def log_line(self, line: str) -> None:
+        """Append a line to log.txt, after the time of day."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def configured(self, config: Mapping[str, Any]) -> None:
         """Write config.json."""
