@@ -86,10 +86,9 @@ def costs_of_own_trainer(
     num_designs, num_seeds = num
     if large in hours:
         return np.full(num_designs, num_seeds * hours[large]), "GPU-hours", []
-    path = "the spec of your trainer" if trainer.spec is None else trainer.spec.source.path
     note = (
-        f"the cost of a trial at {large} is neither stated nor measured, so each design has a cost of 1; state it in "
-        f"{path}, e.g. cost: {{gpu_hours: {{{large}: 60}}}}"
+        f"the cost of a trial at {large} is neither stated nor measured, so each design has a cost of 1; "
+        f"{trainer.how_to_state_cost(large)}"
     )
     return np.ones(num_designs), "designs", [note]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from ablate.errors import UsageError
-from ablate.promotion.own_trainer import OwnTrainer
 from ablate.promotion.preparation import Prepared, Request, prior_for
 from ablate.study import load_study
 from analysis.promotion import (
@@ -56,7 +55,11 @@ def choose(prepared: Prepared, policy: Policy) -> Selection:
     """
     if policy.rule == "gpu-hours":
         if prepared.trainer is not None and prepared.unit == "designs":
-            raise UsageError(_no_cost(prepared, prepared.trainer))
+            large = prepared.request.large
+            raise UsageError(
+                f"--gpu-hours needs the cost of a trial at {large}, which is neither stated nor measured: "
+                f"{prepared.trainer.how_to_state_cost(large)}, or promote by number: --top-k 3"
+            )
         if prepared.unit == "designs":
             raise UsageError(
                 "--gpu-hours needs prices, and these designs have no configs; declare them in a spec: --designs SPEC"
@@ -70,13 +73,3 @@ def choose(prepared: Prepared, policy: Policy) -> Selection:
     factors = prepared.table.factors.reindex(list(prepared.candidates.designs))
     levels = factors.map(str).to_numpy(dtype=np.str_) if not factors.empty else None  # a missing value becomes "nan"
     return select(prepared.transfer, policy, prepared.costs_n, levels)
-
-
-def _no_cost(prepared: Prepared, trainer: OwnTrainer) -> str:
-    """Why a budget cannot be applied to trials of the user's own trainer, and what to type."""
-    large = prepared.request.large
-    path = "the spec of your trainer" if trainer.spec is None else trainer.spec.source.path
-    return (
-        f"--gpu-hours needs the cost of a trial at {large}, which is neither stated nor measured: state it in {path}, "
-        f"e.g. cost: {{gpu_hours: {{{large}: 60}}}}, or promote by number: --top-k 3"
-    )

@@ -85,7 +85,10 @@ class Progress:
 
     phase: Literal["preparing", "training", "testing", "done", "failed"]
     detail: str = ""
+    """Stage, modality, or message of a failure, for people."""
     step: int = 0
+    """Training steps or test questions so far."""
     steps: int = 0
+    """The same of the whole phase; 0 where unknown."""
     loss: float | None = None
     samples_per_s: float | None = None

@@ -7,17 +7,17 @@ and a machine that breaks every trial is noticed by the executor, which leaves i
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import signal
+import sys
 import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.environment import describe
-from ablate.record import AttemptFolder, Failure, FailureClass, RecordError
+from ablate.record import AttemptFolder, Failure, FailureClass, RecordError, read_end
 
 _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _SHELL_SIGNAL = 128
@@ -72,9 +72,7 @@ class Exit:
     def last_lines(self) -> list[str]:
         """The last `OOM_LINES` lines of its standard error."""
         try:
-            with self.stderr.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                return file.read().decode(errors="replace").splitlines()[-OOM_LINES:]
+            return read_end(self.stderr, _TAIL_BYTES).splitlines()[-OOM_LINES:]
         except OSError:
             return []
 
@@ -96,12 +94,11 @@ def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, started
         attempt: the attempt.
         started_at: Unix time of the attempt's start.
     """
-    details = traceback.format_exc()
     return Failure(
         attempt=attempt.number,
         kind=kind,
         message=message,
-        traceback="" if details.startswith("NoneType") else details,
+        traceback=traceback.format_exc() if sys.exception() else "",
         seconds=max(0.0, time.time() - started_at),
         ended_at=time.time(),
         node=platform.node(),

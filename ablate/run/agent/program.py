@@ -67,7 +67,8 @@ class ProgramAttempt:
             self._report(progress, has_ended=True)
         if unkillable:
             numbers = ", ".join(map(str, unkillable))
-            return self._failure("node", f"the kernel does not end the processes {numbers} of the attempt; {failure}")
+            why = failure.message if failure else "the program had succeeded"
+            return self._failure("node", f"the kernel does not end the processes {numbers} of the attempt; {why}")
         return failure or (self._finish() if self._role.rank == 0 else None)
 
     def _commands(self) -> list[Command]:
@@ -163,7 +164,7 @@ _CAUSES: tuple[FailureClass, ...] = ("killed", "code", "oom")
 
 
 def _resumed(job: Job, attempt: AttemptFolder) -> str:
-    """The out/ of the newest earlier attempt that wrote anything there; empty if there is none."""
+    """Path of the out/ of the latest earlier attempt that wrote anything there; empty if there is none."""
     earlier = (one for one in reversed(TrialFolder(Path(job.folder)).attempts()) if one.number < attempt.number)
     return next((str(one.out) for one in earlier if one.out.is_dir() and any(one.out.iterdir())), "")
 

@@ -19,8 +19,11 @@ from ablate.run.agent.processes import Command, ProcessGroup
 from ablate.run.agent.watch import Control, Patience, StoppedError, Watch
 from ablate.run.job import Job, Progress
 
-_PER_JOB = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
-_PER_JOB_ADDRESS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "NNODES")
+_PER_JOB = (
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK"),
+    *("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "NNODES"),
+)
+"""Variables that the process receives with each attempt; all others stay those of its start."""
 
 
 class WarmProcess:
@@ -64,7 +67,7 @@ class WarmProcess:
         if self._process is None or self._process.setting != setting or self._process.has_ended:
             self.close()
             self._process = _Process(setting, attempt, env, self._patience.beat_s)
-        per_job = {name: env[name] for name in (*_PER_JOB, *_PER_JOB_ADDRESS)}
+        per_job = {name: env[name] for name in _PER_JOB}
         self._process.ask({"attempt": str(attempt.path), "env": per_job})
         return self._process
 

@@ -11,6 +11,7 @@ from threading import Event
 
 from ablate.record import AttemptFolder
 from ablate.run.job import Job, Progress
+from ablate.spec import duration_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +71,11 @@ class Watch:
         """Which limit the attempt exceeds, as a message; None if none."""
         now = time.monotonic()
         if self._trial_s is not None and now - self._start > self._trial_s:
-            return f"the attempt took longer than `limits: {{trial: {_duration(self._trial_s)}}}`"
+            return f"the attempt took longer than `limits: {{trial: {duration_text(self._trial_s)}}}`"
         if self._silence_s is not None and now - self._sign > self._silence_s:
             self.look()
             if now - self._sign > self._silence_s:
-                limit = f"`limits: {{silence: {_duration(self._silence_s)}}}`"
+                limit = f"`limits: {{silence: {duration_text(self._silence_s)}}}`"
                 return (
                     f"no progress and no output of the attempt for longer than {limit}; its log: {self._attempt.path}"
                 )
@@ -88,10 +89,3 @@ def _sizes(attempt: AttemptFolder) -> dict[Path, int]:
         with contextlib.suppress(OSError):
             sizes[path] = path.stat().st_size
     return sizes
-
-
-def _duration(seconds: float) -> str:
-    """A duration as specs state it."""
-    units = ((86400, "d"), (3600, "h"), (60, "m"))
-    size, unit = next(((size, unit) for size, unit in units if seconds >= size and seconds % size == 0), (1, "s"))
-    return f"{seconds / size:g}{unit}"

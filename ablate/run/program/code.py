@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
+from ablate.record import file_digest
 from ablate.run.job import Job, Program
 from ablate.spec import tree_state
 
@@ -21,7 +21,7 @@ def changed_code(program: Program) -> str:
     for name, planned in program.code.items():
         path = Path(program.workdir) / name
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = file_digest(path)
         except OSError as error:
             changes.append(f"{path} cannot be read now ({error.strerror}), and was {planned[:12]} when planned")
             continue

@@ -80,7 +80,7 @@ class ProgressFile:
     def _restart_if_replaced(self, file: BufferedReader) -> None:
         state = os.fstat(file.fileno())
         if self._position and (state.st_size < self._position or state.st_ino != self._inode):
-            self._log(f"{self.path} became shorter or was replaced; reading it from its start")
+            self._attempt.log_line(f"{self.path} became shorter or was replaced; reading it from its start")
             self._position = self._number = 0
         self._inode = state.st_ino
 
@@ -96,7 +96,7 @@ class ProgressFile:
             if self.garbage == 1:
                 problem = problem_of(error) if isinstance(error, ValidationError) else str(error)
                 self.first_garbage = f"line {self._number}: {problem}"
-                self._log(f"{self.path} {self.first_garbage}; such lines are skipped")
+                self._attempt.log_line(f"{self.path} {self.first_garbage}; such lines are skipped")
             return None
         self.lines += 1
         self._advance(line)
@@ -135,13 +135,11 @@ class ProgressFile:
             if not math.isfinite(value):
                 if name not in self._not_finite:
                     self._not_finite.add(name)
-                    self._log(f"{name} is {value} at step {step}; NaN and infinite values are left out of the curve")
+                    self._attempt.log_line(
+                        f"{name} is {value} at step {step}; NaN and infinite values are left out of the curve"
+                    )
             elif abs(step - self._recorded.get(name, -interval)) >= interval or step == steps:
                 self._recorded[name] = step
                 due[name] = value
         if due:
             self._attempt.event({"step": step, "time": time.time(), **due})
-
-    def _log(self, line: str) -> None:
-        with self._attempt.log.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import models_json_schema
 
 StatedClass = Literal["usage", "data", "diverged", "code", "oom", "killed", "node", "preempted", "timeout"]
-STATED_CLASSES: tuple[StatedClass, ...] = StatedClass.__args__  # type: ignore[attr-defined]
+STATED_CLASSES: tuple[StatedClass, ...] = get_args(StatedClass)
 """Classes of failures that a program may state; `interrupted` and `error` are ablate's own."""
 
 Name = Annotated[str, Field(pattern=r"^[^/\s]+$", max_length=200)]

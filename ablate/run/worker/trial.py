@@ -17,7 +17,6 @@ from ablate.environment import describe
 from ablate.record import AttemptFolder, Failure, Result, TrialFolder
 from ablate.run.job import Job, Progress
 from ablate.run.worker.causes import failure_class
-from ablate.run.worker.curve import TrialLog
 from ablate.run.worker.video_lmm import run_video_lmm
 
 
@@ -47,7 +46,7 @@ def run_trial(job: Job, attempt: AttemptFolder) -> Iterator[Progress]:
     except Exception as error:  # noqa: BLE001 - any error of a trial is recorded, and the sweep continues
         failure = _failure(error, attempt.number, started_at)
         with contextlib.suppress(OSError):  # a full disk; who reads the progress learns of the failure
-            TrialLog(attempt.log)(f"failed ({failure.kind}): {failure.message}")
+            attempt.log_line(f"failed ({failure.kind}): {failure.message}")
             attempt.fail(failure)
         yield Progress(phase="failed", detail=failure.message)
     else:

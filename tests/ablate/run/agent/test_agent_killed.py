@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,21 @@ def test_processes_of_another_container_are_no_leftovers(tmp_path: Path):
     finally:
         foreign.kill()
         foreign.wait()
+        marked.wait()
+
+
+def test_leftovers_of_an_agent_whose_process_id_a_program_with_an_odd_name_has(tmp_path: Path):
+    path = os.fsencode(tmp_path) + b"/\xff"
+    shutil.copy(os.fsencode(shutil.which("sleep")), path)
+    odd = subprocess.Popen([path, b"600"])
+    marked = subprocess.Popen(["sleep", "600"], env={"ABLATE_AGENT": f"{namespace()}:{odd.pid}:5:x"})
+    try:
+        assert marked.pid in end_leftovers()
+        assert odd.poll() is None
+    finally:
+        odd.kill()
+        odd.wait()
+        marked.kill()
         marked.wait()
 
 

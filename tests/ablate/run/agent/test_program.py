@@ -14,6 +14,7 @@ import pytest
 
 from ablate.record import TrialFolder
 from ablate.run.agent import Agent, Ended, NodeRole, Patience
+from ablate.run.agent.processes import ProcessGroup
 from ablate.run.failures import is_fault_of_node
 from tests.ablate.run.agent.conftest import GOOD, Node, alive
 
@@ -329,3 +330,15 @@ def test_errors_of_disks_and_file_servers_are_the_nodes_fault():
     assert is_fault_of_node(OSError(errno.ESTALE, "Stale file handle"))
     assert not is_fault_of_node(FileNotFoundError(errno.ENOENT, "No such file"))
     assert not is_fault_of_node(ValueError())
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [(GOOD, "the program had succeeded"), ("raise SystemExit(3)", "process 0 ended with exit code 3")],
+)
+def test_processes_that_the_kernel_does_not_end_are_a_fault_of_the_node(node: Node, monkeypatch, script: str, why: str):
+    end = ProcessGroup.end
+    monkeypatch.setattr(ProcessGroup, "end", lambda group, grace_s: [*end(group, grace_s), 4711])
+    failure = node.failure(script)
+    assert failure.kind == "node"
+    assert failure.message.startswith(f"the kernel does not end the processes 4711 of the attempt; {why}")
