@@ -122,7 +122,7 @@ def _environment(program: Program) -> dict[str, str]:
     state = {f"trainer_{name}": value for name, value in git_state(Path(program.workdir)).items()}
     if program.code:
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(program.code.items()))
-        state["trainer_code"] = hashlib.sha256(lines.encode()).hexdigest()
+        state["trainer_code"] = hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
     return describe() | {"trainer_workdir": program.workdir} | state
 
 

@@ -157,3 +157,11 @@ def test_code_that_changed_after_the_plan_is_named(tmp_path):
     assert f"was {digests['train.py'][:12]} when planned" in problem
     assert f"{tmp_path}/llava/model.py cannot be read now (No such file or directory)" in problem
     assert changed_code(program(workdir=tmp_path)) == ""
+
+
+def test_a_name_of_code_that_is_not_utf8_costs_no_result(tmp_path, attempt):
+    name = os.fsdecode(b"caf\xe9.py")
+    trial = job(tmp_path / "trial", program(workdir=tmp_path, code={name: "0" * 64}))
+    result = ended(trial, attempt, result={"scores": [MINE]})
+    assert isinstance(result, Result)
+    assert len(result.environment["trainer_code"]) == 64
