@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ablate.errors import UsageError
+from ablate.promotion.costs import unknown_cost
+from ablate.promotion.own_trainer import OwnTrainer
 from ablate.promotion.preparation import Prepared, Request, prior_for
 from ablate.study import load_study
 from analysis.promotion import (
@@ -55,11 +57,7 @@ def choose(prepared: Prepared, policy: Policy) -> Selection:
     """
     if policy.rule == "gpu-hours":
         if prepared.trainer is not None and prepared.unit == "designs":
-            large = prepared.request.large
-            raise UsageError(
-                f"--gpu-hours needs the cost of a trial at {large}, which is neither stated nor measured: "
-                f"{prepared.trainer.how_to_state_cost(large)}, or promote by number: --top-k 3"
-            )
+            raise UsageError(_no_cost(prepared, prepared.trainer))
         if prepared.unit == "designs":
             raise UsageError(
                 "--gpu-hours needs prices, and these designs have no configs; declare them in a spec: --designs SPEC"
@@ -73,3 +71,11 @@ def choose(prepared: Prepared, policy: Policy) -> Selection:
     factors = prepared.table.factors.reindex(list(prepared.candidates.designs))
     levels = factors.map(str).to_numpy(dtype=np.str_) if not factors.empty else None  # a missing value becomes "nan"
     return select(prepared.transfer, policy, prepared.costs_n, levels)
+
+
+def _no_cost(prepared: Prepared, trainer: OwnTrainer) -> str:
+    """Why a budget cannot be applied to trials of the user's own trainer, and what to type."""
+    large = prepared.request.large
+    reason, remedy = unknown_cost(trainer, large)
+    problem = f"--gpu-hours needs the cost of a trial at {large}, which is {reason}"
+    return f"{problem}: {remedy}, or promote by number: --top-k 3"

@@ -26,11 +26,6 @@ class OwnTrainer:
     notes: tuple[str, ...] = ()
     """Differences between the spec and the study's trials."""
 
-    def how_to_state_cost(self, scale: str) -> str:
-        """What to write where the cost of a trial at a scale is neither stated nor measured."""
-        path = "the spec of your trainer" if self.spec is None else self.spec.source.path
-        return f"state it in {path}, e.g. cost: {{gpu_hours: {{{scale}: 60}}}}"
-
 
 def own_trainer(designs: KnownDesigns, large: str, llm: str | None) -> OwnTrainer:
     """The latest spec of the study that declares the large scale.
