@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.environment import describe
+from ablate.errors import plain
 from ablate.record import AttemptFolder, Failure, FailureClass, RecordError
 
 _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -64,7 +65,7 @@ class Exit:
             what += ", which the system sends when memory runs out" if self.signal == signal.SIGKILL else ""
         else:
             what = f"{process} ended with exit code {self.code}"
-        lines = [line.strip() for line in self.last_lines() if line.strip()]
+        lines = [plain(line).strip() for line in self.last_lines() if plain(line).strip()]
         if not lines:
             return f"{what}; {self.stderr} is empty"
         return f"{what}; {self.stderr} ends with: {lines[-1][:300]}"

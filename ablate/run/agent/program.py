@@ -140,7 +140,8 @@ class ProgramAttempt:
         stated = stated_failure(self._job, self._attempt, self._started_at)
         classes = [end.failure_class for end in ends]
         first = classes.index(max(classes, key=_CAUSES.index))
-        return stated or self._failure(classes[first], str(ends[first]))
+        unused = "" if not (self._attempt.out / "result.json").is_file() else _UNUSED_RESULT
+        return stated or self._failure(classes[first], f"{ends[first]}{unused}")
 
     def _finish(self) -> Failure | None:
         """Record the result that the program has written."""
@@ -155,6 +156,7 @@ class ProgramAttempt:
         return failure_of(kind, message, self._attempt, self._started_at)
 
 
+_UNUSED_RESULT = "; it had written result.json, which counts only if all processes end with exit code 0"
 _CAUSES: tuple[FailureClass, ...] = ("killed", "code", "oom")
 """Classes of processes that fail together, the cause last: a rank that is out of memory lets the others fail."""
 

@@ -11,12 +11,17 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ablate.environment import describe, git_state
+from ablate.errors import plain
 from ablate.record import AttemptFolder, Failure, FailureClass, Result, Score
 from ablate.run.job import Job, Program
 from ablate.run.program.schema import STATED_CLASSES, FailureFile, ResultFile, problem_of
 
 NAMED = 20
 """Most scores that a message lists."""
+FILE_BYTES = 64 * 2**20
+"""Larger files are not read: no result is as large, and it would have to fit into the agent's memory."""
+MESSAGE_CHARACTERS = 2000
+"""Longer messages of a failure are cut; the file has the whole one."""
 
 
 def outcome(job: Job, attempt: AttemptFolder, started_at: float) -> Result | Failure:
@@ -60,16 +65,17 @@ def stated_failure(job: Job, attempt: AttemptFolder, started_at: float) -> Failu
     assert job.program is not None
     path = attempt.out / "failure.json"
     try:
-        text = _text(path)
+        text = _text(path, errors="replace")  # its class counts more than each letter of its message
         stated = FailureFile.model_validate(_json(path, text))
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        problem = f"{path}: {problem_of(error)}; classes are {', '.join(STATED_CLASSES)}: {text[:300]}"
+        problem = f"{path}: {problem_of(error)}; classes are {', '.join(STATED_CLASSES)}: {plain(text)[:300]}"
         return _failure(job.program, attempt, "code", problem, started_at)
     except (OSError, ValueError) as error:
         return _failure(job.program, attempt, "code", str(error), started_at)
-    return _failure(job.program, attempt, stated.kind, stated.message or "the program gave no message", started_at)
+    message = plain(stated.message)[:MESSAGE_CHARACTERS].strip() or "the program gave no message"
+    return _failure(job.program, attempt, stated.kind, message, started_at)
 
 
 def _read_result(path: Path, metric: str) -> tuple[list[Score], dict[str, float]]:
@@ -97,15 +103,21 @@ def _read_result(path: Path, metric: str) -> tuple[list[Score], dict[str, float]
     return [Score(**score.model_dump()) for score in file.scores], dict(file.counts)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, errors: str = "strict") -> str:
     """The content of a file.
 
     Raises:
         FileNotFoundError: there is none, or it is no file: a pipe would block the agent.
+        ValueError: it is too large, or not UTF-8.
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    return path.read_bytes().decode("utf-8", errors="replace")
+    if (size := path.stat().st_size) > FILE_BYTES:
+        raise ValueError(f"{path} has {size:,} bytes; at most {FILE_BYTES:,} are read")
+    try:
+        return path.read_bytes().decode(errors=errors)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start:,}); write it as UTF-8") from None
 
 
 def _json(path: Path, text: str) -> object:
