@@ -19,6 +19,7 @@ from pathlib import Path
 from ablate.environment import describe
 from ablate.errors import plain
 from ablate.record import AttemptFolder, Failure, FailureClass, RecordError
+from ablate.run.start import Start
 
 _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _SHELL_SIGNAL = 128
@@ -88,14 +89,14 @@ def recorded_failure(attempt: AttemptFolder) -> Failure | None:
         return None
 
 
-def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, started_at: float) -> Failure:
+def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, start: Start) -> Failure:
     """The record of a failure that the agent noticed.
 
     Args:
         kind: its class.
         message: what happened.
         attempt: the attempt.
-        started_at: Unix time of the attempt's start.
+        start: the start of the attempt.
     """
     details = traceback.format_exc()
     return Failure(
@@ -103,7 +104,7 @@ def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, started
         kind=kind,
         message=message,
         traceback="" if details.startswith("NoneType") else details,
-        seconds=max(0.0, time.time() - started_at),
+        seconds=start.seconds,
         ended_at=time.time(),
         node=platform.node(),
         environment=describe(),

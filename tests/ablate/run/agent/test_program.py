@@ -106,6 +106,17 @@ def test_a_command_that_does_not_exist_is_named(node: Node):
     assert "cannot start 'no-such-launcher': No such file or directory" in failure.message
 
 
+@pytest.mark.parametrize("jump_s", [1e7, -1e7])
+@pytest.mark.parametrize("end", [GOOD, "raise SystemExit(1)"])
+def test_a_clock_that_is_set_while_a_program_runs_changes_no_duration(node: Node, monkeypatch, end: str, jump_s: float):
+    unix_time = time.time
+    node.begin(node.job(f"import time; time.sleep(0.5)\n{end}"))
+    time.sleep(0.2)
+    monkeypatch.setattr(time, "time", lambda: unix_time() + jump_s)
+    failure = node.end().failure
+    assert 0.4 < (failure or node.result()).seconds < 30
+
+
 def test_a_silent_program_is_ended(node: Node):
     failure = node.failure("import time; time.sleep(60)", silence_limit_s=0.5)
     assert failure.kind == "timeout"

@@ -13,6 +13,7 @@ import pytest
 from ablate.record import Failure, Result, Score, TrialFolder
 from ablate.run.program import STATED_CLASSES, changed_code, outcome, stated_failure
 from ablate.run.program.results import MESSAGE_CHARACTERS
+from ablate.run.start import Start
 from tests.ablate.run.program.programs import job, program
 
 MINE = {"benchmark": "mine", "score": 61.2}
@@ -27,7 +28,7 @@ def ended(trial, attempt, **files):
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
         (attempt.out / f"{name}.json").write_text(text, encoding="utf-8")
-    return outcome(trial, attempt, time.time() - 2)
+    return outcome(trial, attempt, Start(at=time.time() - 2, steady=time.monotonic() - 2))
 
 
 def test_a_valid_result_becomes_the_trials_result(trial, attempt):
@@ -99,7 +100,7 @@ def test_a_result_without_the_metric_names_the_scores_that_it_has(trial, attempt
 def test_a_program_states_the_class_of_its_failure(trial, attempt, kind):
     failure = ended(trial, attempt, failure={"class": kind, "message": "loss 1e9 at step 3"}, result={"scores": [MINE]})
     assert (failure.kind, failure.message) == (kind, "loss 1e9 at step 3")
-    assert stated_failure(trial, attempt, time.time()).kind == kind
+    assert stated_failure(trial, attempt, Start()).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_pipes_instead_of_files_block_nobody(trial, attempt):
 
 
 def test_without_failure_json_nothing_is_stated(trial, attempt):
-    assert stated_failure(trial, attempt, time.time()) is None
+    assert stated_failure(trial, attempt, Start()) is None
 
 
 def test_the_environment_has_the_state_of_the_code(tmp_path, attempt):
