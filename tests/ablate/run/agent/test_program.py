@@ -123,14 +123,16 @@ def test_a_silent_program_is_ended(node: Node):
     assert "no progress and no output of the attempt for longer than `limits: {silence: 0.5s}`" in failure.message
 
 
-@pytest.mark.parametrize("sign", ["print('.')", "import sys; print('.', file=sys.stderr)", "progress()"])
+@pytest.mark.parametrize(
+    "sign", ["print('.')", "import sys; print('.', file=sys.stderr)", "progress()", "progress('w')"]
+)
 def test_output_or_progress_is_no_silence(node: Node, sign: str):
     script = f"""
     import os, time
-    def progress():
-        with open(os.environ["ABLATE_OUT"] + "/progress.jsonl", "a") as file:
+    def progress(mode="a"):
+        with open(os.environ["ABLATE_OUT"] + "/progress.jsonl", mode) as file:
             file.write('{{"step": 1}}\\n')
-    for _ in range(15):
+    for _ in range(25):
         {sign}
         time.sleep(0.1)
     """
