@@ -15,7 +15,7 @@ DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS = get_command(app).commands
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 CALL = re.compile(r"ablate ([a-z]+)((?: [^`\n|#()]*)?)")
-OF_OTHERS = {"--a_b", "--output_dir", "--output_path", "--seed", "--studies", "--train"}
+OF_OTHERS = {"--nproc-per-node", "--a_b", "--output_dir", "--output_path", "--seed", "--studies", "--train"}
 """Options in code that are not ours: of training programs, of benchmarks, of earlier versions."""
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+)")
 

@@ -31,7 +31,16 @@ class RecordError(AblateError):
 
 def write_json(path: Path, data: Any, *, once: bool = False) -> None:
     """Write data as JSON, atomically; arguments and errors as in `write_text`."""
-    write_text(path, json.dumps(data, indent=1, allow_nan=False), once=once)
+    write_text(path, json_text(data), once=once)
+
+
+def json_text(data: Any) -> str:
+    """Data as JSON. Lone surrogates, as in a path that is not UTF-8, become `?`: readers refuse them."""
+    text = json.dumps(data, indent=1, allow_nan=False)
+    if "\\ud" not in text:
+        return text
+    readable = json.dumps(data, allow_nan=False, ensure_ascii=False).encode("utf-8", errors="replace")
+    return json.dumps(json.loads(readable), indent=1, allow_nan=False)
 
 
 def write_text(path: Path, text: str, *, once: bool = False) -> None:

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.environment import describe
+from ablate.errors import plain
 from ablate.record import AttemptFolder, Failure, FailureClass, RecordError, read_end
+from ablate.run.start import Start
 
 _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _SHELL_SIGNAL = 128
@@ -64,7 +66,7 @@ class Exit:
             what += ", which the system sends when memory runs out" if self.signal == signal.SIGKILL else ""
         else:
             what = f"{process} ended with exit code {self.code}"
-        lines = [line.strip() for line in self.last_lines() if line.strip()]
+        lines = [plain(line).strip() for line in self.last_lines() if plain(line).strip()]
         if not lines:
             return f"{what}; {self.stderr} is empty"
         return f"{what}; {self.stderr} ends with: {lines[-1][:300]}"
@@ -85,21 +87,21 @@ def recorded_failure(attempt: AttemptFolder) -> Failure | None:
         return None
 
 
-def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, started_at: float) -> Failure:
+def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, start: Start) -> Failure:
     """The record of a failure that the agent noticed.
 
     Args:
         kind: its class.
         message: what happened.
         attempt: the attempt.
-        started_at: Unix time of the attempt's start.
+        start: the start of the attempt.
     """
     return Failure(
         attempt=attempt.number,
         kind=kind,
         message=message,
         traceback=traceback.format_exc() if sys.exception() else "",
-        seconds=max(0.0, time.time() - started_at),
+        seconds=start.seconds,
         ended_at=time.time(),
         node=platform.node(),
         environment=describe(),

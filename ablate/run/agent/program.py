@@ -27,6 +27,7 @@ from ablate.run.program import (
     variables,
     write_inputs,
 )
+from ablate.run.start import Start
 
 
 class ProgramAttempt:
@@ -35,7 +36,7 @@ class ProgramAttempt:
     def __init__(self, job: Job, attempt: AttemptFolder, role: NodeRole, control: Control, patience: Patience) -> None:
         assert job.program is not None
         self._job, self._program, self._attempt, self._role = job, job.program, attempt, role
-        self._control, self._patience, self._started_at = control, patience, time.time()
+        self._control, self._patience, self._start = control, patience, Start()
         self._first_process = role.rank * processes_on_node(job)
 
     def run(self) -> Failure | None:
@@ -141,14 +142,15 @@ class ProgramAttempt:
         ]
         if not ends:
             return None
-        stated = stated_failure(self._job, self._attempt, self._started_at)
+        stated = stated_failure(self._job, self._attempt, self._start)
         classes = [end.failure_class for end in ends]
         first = classes.index(max(classes, key=_CAUSES.index))
-        return stated or self._failure(classes[first], str(ends[first]))
+        unused = "" if not (self._attempt.out / "result.json").is_file() else _UNUSED_RESULT
+        return stated or self._failure(classes[first], f"{ends[first]}{unused}")
 
     def _finish(self) -> Failure | None:
         """Record the result that the program has written."""
-        result = outcome(self._job, self._attempt, self._started_at)
+        result = outcome(self._job, self._attempt, self._start)
         if isinstance(result, Failure):
             return result
         with contextlib.suppress(FileExistsError):  # an attempt that was given up but went on was first
@@ -156,9 +158,10 @@ class ProgramAttempt:
         return None
 
     def _failure(self, kind: FailureClass, message: str) -> Failure:
-        return failure_of(kind, message, self._attempt, self._started_at)
+        return failure_of(kind, message, self._attempt, self._start)
 
 
+_UNUSED_RESULT = "; it had written result.json, which counts only if all processes end with exit code 0"
 _CAUSES: tuple[FailureClass, ...] = ("killed", "code", "oom")
 """Classes of processes that fail together, the cause last: a rank that is out of memory lets the others fail."""
 

@@ -84,6 +84,15 @@ time.sleep(600)
     assert not alive(tmp_path)
 
 
+def test_a_program_that_ignores_sigterm_is_ended_by_the_next_agent(driver, tmp_path: Path, node: Node):
+    script = "import signal, time; signal.signal(15, signal.SIG_IGN); open('ready', 'w'); time.sleep(600)"
+    kill(driver(script))
+    time.sleep(0.5)
+    assert len(alive(tmp_path)) == 1  # limit: the kernel sends a launcher SIGTERM, so that torchrun ends its processes
+    assert node.run(GOOD).failure is None
+    assert not alive(tmp_path)
+
+
 def test_processes_of_living_agents_are_no_leftovers(driver, tmp_path: Path):
     driver("import time; open('ready', 'w'); time.sleep(600)")
     before = alive(tmp_path)
