@@ -85,7 +85,7 @@ class Watch:
 def _states(attempt: AttemptFolder) -> dict[Path, tuple[int, int]]:
     """Size and time of each file that processes write to; a file server that is away for a moment changes none.
 
-    A program may write progress.jsonl anew each time with as many bytes.
+    A program may write progress.jsonl again each time with as many bytes.
     """
     states = {}
     for path in (*attempt.path.glob("std*.txt"), attempt.out / "progress.jsonl"):
