@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -60,6 +60,7 @@ def test_bca_is_that_of_scipy(name, reference):
 
 @settings(max_examples=12)
 @given(st.integers(5, 12), st.floats(0.05, 3), st.integers(0, 10_000))
+@example(5, 1.8125, 179)  # R^2 of 3e-6, below nearly all resamples
 def test_the_interval_holds_the_estimate(n, noise, seed):
     x, y = noisy(n, noise, seed)
     for name in WEIGHTED:
