@@ -5,8 +5,6 @@ A table refuses rows that are invalid. Rows whose score is NaN are the only ones
 
 from __future__ import annotations
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from functools import partial

@@ -166,11 +166,7 @@ def test_a_single_design_decides_no_interval():
     ],
 )
 def test_data_for_which_the_bootstrap_has_no_interval(x, y):
-    result = interval("spearman", np.array(x, float), np.array(y, float))
-    if len(x) < 8:
-        assert result is None
-    else:
-        assert result.low <= once(WEIGHTED["spearman"], np.array(x, float), np.array(y, float)) <= result.high
+    assert interval("spearman", np.array(x, float), np.array(y, float)) is None
 
 
 def test_seed_noise_is_that_of_analysis_of_variance():
