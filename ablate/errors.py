@@ -8,6 +8,8 @@ AblateError
 
 from __future__ import annotations
 
+import re
+
 
 class AblateError(Exception):
     """Base class of all errors that are meant for users."""
@@ -33,6 +35,14 @@ class InfeasibleError(AblateError):
 
 class NoStudyError(UsageError):
     """There is no such study in a store."""
+
+
+_CONTROL = re.compile("\x1b\\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """A text of another program without what controls a terminal: colours, movements of the cursor, bells."""
+    return _CONTROL.sub("", text)
 
 
 def first_line(error: object) -> str:

@@ -15,6 +15,8 @@ DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 COMMANDS = get_command(app).commands
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 CALL = re.compile(r"ablate ([a-z]+)((?: [^`\n|#()]*)?)")
+OF_OTHERS = {"--nproc-per-node", "--a_b", "--output_dir", "--output_path", "--seed", "--studies", "--train"}
+"""Options in code that are not ours: of training programs, of benchmarks, of earlier versions."""
 OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z-]+)")
 
 
@@ -43,6 +45,13 @@ def test_commands_and_options_exist(page):
         }
         unknown = set(OPTION.findall(rest)) - options - {"--help"}
         assert not unknown, f"{page.name}: ablate {name} has no {', '.join(sorted(unknown))}"
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda path: path.name)
+def test_options_without_a_command_are_those_of_some_command(page):
+    ours = {option for command in COMMANDS.values() for parameter in command.params for option in parameter.opts}
+    shown = set(re.findall(r"`(--[a-z][\w-]+)", page.read_text(encoding="utf-8")))
+    assert shown <= ours | OF_OTHERS, f"{page.name}: no command has {', '.join(sorted(shown - ours - OF_OTHERS))}"
 
 
 def test_every_command_is_in_the_readme_and_has_help():

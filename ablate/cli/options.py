@@ -45,6 +45,10 @@ ReadUri = Annotated[
     str | None, typer.Option("--tracking-uri", help="Read the scores from this MLflow store instead of runs/.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout, nothing else.")]
+Address = Annotated[str | None, typer.Option(help="Ray cluster: `auto` or HOST:PORT; this machine if omitted.")]
+NodesMayCome = Annotated[
+    bool, typer.Option("--nodes-may-come", help="With --address: wait for nodes that the cluster lacks.")
+]
 Many = list[str] | None
 
 

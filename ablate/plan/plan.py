@@ -14,6 +14,7 @@ from ablate.plan.fit import Pricing
 from ablate.plan.gpu_hours import OpenPrice, open_prices, price_notes
 from ablate.plan.gpus import DEFAULT, gpu
 from ablate.plan.prices import Price, price
+from ablate.plan.scale_warnings import scale_warnings
 from ablate.record import RecordError, StudyFacts, facts, folder_of, report_damage
 from ablate.spec import NEVER_RETRIED, SweepSpec, Trial, expand, ranking_metric
 from models.data import left_out
@@ -261,6 +262,7 @@ def make_plan(spec: SweepSpec, pricing: Pricing | None = None, noise: float = 1.
         check_data(spec, expansion.trials)
         planned = [_plan_trial(spec, trial, paths, pricing) for trial in expansion.trials]
         warnings += data_warnings(expansion.trials)
+    warnings += scale_warnings(spec)
     metric = _metric(spec, expansion.trials[0])
     lower_is_better, conflict = _direction(spec, metric, facts(paths))
     return Plan(

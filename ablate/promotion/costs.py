@@ -86,12 +86,18 @@ def costs_of_own_trainer(
     num_designs, num_seeds = num
     if large in hours:
         return np.full(num_designs, num_seeds * hours[large]), "GPU-hours", []
-    path = "the spec of your trainer" if trainer.spec is None else trainer.spec.source.path
-    note = (
-        f"the cost of a trial at {large} is neither stated nor measured, so each design has a cost of 1; state it in "
-        f"{path}, e.g. cost: {{gpu_hours: {{{large}: 60}}}}"
-    )
+    reason, remedy = unknown_cost(trainer, large)
+    note = f"the cost of a trial at {large} is {reason}, so each design has a cost of 1; {remedy}"
     return np.ones(num_designs), "designs", [note]
+
+
+def unknown_cost(trainer: OwnTrainer, large: str) -> tuple[str, str]:
+    """Why the cost of a trial of the user's own trainer is unknown at a scale, and what to write."""
+    spec = trainer.spec
+    has_gpus = spec is None or large not in spec.labels or bool(spec.resources_at(large).gpus)
+    reason = "neither stated nor measured" if has_gpus else "not stated, nor measured in GPU-hours, since it has no GPU"
+    path = "the spec of your trainer" if spec is None else spec.source.path
+    return reason, f"state it in {path}, e.g. cost: {{gpu_hours: {{{large}: 60}}}}"
 
 
 def hours_by_scale(trainer: OwnTrainer, study: str, samples: int | None) -> dict[str, float]:

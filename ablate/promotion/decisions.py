@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ablate.errors import UsageError
+from ablate.promotion.costs import unknown_cost
 from ablate.promotion.own_trainer import OwnTrainer
 from ablate.promotion.preparation import Prepared, Request, prior_for
 from ablate.study import load_study
@@ -75,8 +76,6 @@ def choose(prepared: Prepared, policy: Policy) -> Selection:
 def _no_cost(prepared: Prepared, trainer: OwnTrainer) -> str:
     """Why a budget cannot be applied to trials of the user's own trainer, and what to type."""
     large = prepared.request.large
-    path = "the spec of your trainer" if trainer.spec is None else trainer.spec.source.path
-    return (
-        f"--gpu-hours needs the cost of a trial at {large}, which is neither stated nor measured: state it in {path}, "
-        f"e.g. cost: {{gpu_hours: {{{large}: 60}}}}, or promote by number: --top-k 3"
-    )
+    reason, remedy = unknown_cost(trainer, large)
+    problem = f"--gpu-hours needs the cost of a trial at {large}, which is {reason}"
+    return f"{problem}: {remedy}, or promote by number: --top-k 3"

@@ -1,9 +1,9 @@
-from .attempts import FAILURE_CLASSES as FAILURE_CLASSES
 from .attempts import AttemptFolder as AttemptFolder
 from .attempts import Failure as Failure
 from .attempts import FailureClass as FailureClass
 from .axes import read_axes as read_axes
 from .axes import write_axes as write_axes
+from .digests import file_digest as file_digest
 from .driver import LEASE_S as LEASE_S
 from .driver import Claim as Claim
 from .driver import Driver as Driver
@@ -14,6 +14,7 @@ from .driver import runs_here as runs_here
 from .driver import silence_s as silence_s
 from .driver import sole_driver as sole_driver
 from .files import RecordError as RecordError
+from .files import read_end as read_end
 from .files import write_text as write_text
 from .notices import report_damage as report_damage
 from .promotions import CheckedPromotion as CheckedPromotion

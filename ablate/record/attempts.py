@@ -16,10 +16,11 @@ An attempt that goes on after another one has finished (its node was given up, b
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ablate.record.files import read_record, write_json
 
@@ -30,7 +31,6 @@ FailureClass = Literal[
     "usage", "data", "diverged", "code", "oom", "killed", "node", "preempted", "timeout", "interrupted", "error"
 ]
 """Why an attempt failed (docs/reliability.md). `interrupted`: its sweep ended; `error`: records of version 1."""
-FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 COVERED = (
     "config.json",
     "log.txt",
@@ -104,6 +104,11 @@ class AttemptFolder:
     def covered(self) -> list[Path]:
         """The files whose digests a result contains, those that exist."""
         return [path for name in COVERED if (path := self.path / name).is_file()]
+
+    def log_line(self, line: str) -> None:
+        """Append a line to log.txt, after the time of day."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def configured(self, config: Mapping[str, Any]) -> None:
         """Write config.json."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ablate.record.files import RecordError
+from ablate.record.files import RecordError, json_text
 
 _LINE = ',\n "digest": "'
 """Start of the last line of a record with a digest of its own: that of the text without this line."""
@@ -17,7 +16,7 @@ _END = '"\n}'
 
 def text_with_digest(data: Mapping[str, Any]) -> str:
     """The JSON of a record, with the digest of all of it as the last field."""
-    text = json.dumps(data, indent=1, allow_nan=False)
+    text = json_text(data)
     return text[: -len("\n}")] + _LINE + _digest(text.encode()) + _END
 
 

@@ -26,12 +26,21 @@ MOVE = "move its folder away to continue"
 
 
 class RecordError(AblateError):
-    """A trial folder that cannot be read."""
+    """A file of a study that cannot be read as what it should be."""
 
 
 def write_json(path: Path, data: Any, *, once: bool = False) -> None:
     """Write data as JSON, atomically; arguments and errors as in `write_text`."""
-    write_text(path, json.dumps(data, indent=1, allow_nan=False), once=once)
+    write_text(path, json_text(data), once=once)
+
+
+def json_text(data: Any) -> str:
+    """Data as JSON. Lone surrogates, as in a path that is not UTF-8, become `?`: readers refuse them."""
+    text = json.dumps(data, indent=1, allow_nan=False)
+    if "\\ud" not in text:
+        return text
+    readable = json.dumps(data, allow_nan=False, ensure_ascii=False).encode("utf-8", errors="replace")
+    return json.dumps(json.loads(readable), indent=1, allow_nan=False)
 
 
 def write_text(path: Path, text: str, *, once: bool = False) -> None:
@@ -83,15 +92,16 @@ def _name_once(temporary: Path, path: Path) -> None:
 def _claim_and_rename(temporary: Path, path: Path) -> None:
     """Same as `_name_once` without hard links: only the process that creates the claim renames its file."""
     claim = path.with_name(f".{path.name}.claim")
-    deadline = time.monotonic() + CLAIM_S
+    holder, deadline = _state(claim), time.monotonic() + CLAIM_S
     while True:
         try:
             os.close(os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
             break
         except FileExistsError:
-            if time.monotonic() > deadline:
+            if (present := _state(claim)) != holder:  # of a process that has just begun
+                holder, deadline = present, time.monotonic() + CLAIM_S
+            elif time.monotonic() > deadline:
                 claim.unlink(missing_ok=True)
-                deadline += CLAIM_S
             time.sleep(0.01)
     try:
         if path.exists():
@@ -99,6 +109,15 @@ def _claim_and_rename(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
     finally:
         claim.unlink(missing_ok=True)
+
+
+def _state(claim: Path) -> tuple[int, int] | None:
+    """What differs between the claims of two processes; None if there is none."""
+    try:
+        status = claim.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def make_folder(path: Path) -> None:
@@ -153,6 +172,20 @@ def read_bytes(path: Path, *, fix: str = MOVE) -> bytes | None:
         return None
     except OSError as error:
         raise RecordError(f"{path} cannot be read ({error.strerror}); {fix}") from None
+
+
+def read_end(path: Path, size: int) -> str:
+    """The last `size` bytes of a text file; empty if there is no such file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _invalid_json(path: Path, error: Exception | str, fix: str) -> RecordError:

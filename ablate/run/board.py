@@ -142,7 +142,7 @@ class Board:
         return f"next: {first.label} waits for {request}; running trials use {in_use}"
 
     def _unqueue(self, job: Job) -> None:
-        """The job waits no more, if it did."""
+        """Remove the job from those that wait, if it is one."""
         if self._waiting.pop(job.key, None) is not None:
             self._waiting_at[_scale(job)] -= 1
 

@@ -21,6 +21,8 @@ VISIBLE_S = 60.0
 """Seconds until a result that a worker has written must be visible here: NFS shows files of other machines late."""
 LOOK_EVERY_S = 1.0
 """Seconds between two looks for a result that is not visible yet."""
+TICK_S = 0.2
+"""Seconds between two checks whether a look is due, when no event arrives any more."""
 
 
 @dataclass
@@ -122,7 +124,7 @@ class Conductor:
         while self._pending:
             self._look()
             if self._pending:
-                time.sleep(min(LOOK_EVERY_S, 0.2))
+                time.sleep(TICK_S)
 
     def interrupt(self, reason: str) -> None:
         """The sweep ends while trials run: they are recorded as interrupted, and run again next time.
@@ -147,9 +149,8 @@ class Conductor:
     def _end(self, job: Job) -> None:
         """Count the GPU-seconds of an attempt that has ended."""
         now = self._clock()
-        _, since = self._running.get(job.key, (job, now))
+        _, since = self._running.pop(job.key, (job, now))  # first, so that `gpu_seconds` never counts it twice
         self._ended_gpu_s += job.total_gpus * (now - since)
-        self._running.pop(job.key, None)
 
     def _look(self) -> None:
         """Look for the results that are not visible yet; never waits."""

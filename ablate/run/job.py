@@ -28,6 +28,8 @@ class Program:
     code: Mapping[str, str] = field(default_factory=dict)
     """Path below `workdir` -> sha256 of each file of code when the trial was planned; empty if the spec has a
     `version` instead."""
+    data_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Path of each file or folder that the spec's `data` names -> its `spec.TreeState` when the trial was planned."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,10 @@ class Progress:
 
     phase: Literal["preparing", "training", "testing", "done", "failed"]
     detail: str = ""
+    """Stage, modality, or message of a failure, for people."""
     step: int = 0
+    """Training steps or test questions so far."""
     steps: int = 0
+    """The same of the whole phase; 0 where unknown."""
     loss: float | None = None
     samples_per_s: float | None = None

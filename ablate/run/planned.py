@@ -45,6 +45,7 @@ def _program(plan: Plan, trial: Trial) -> Program | None:
         states_data=user.data is not None,
         metric=plan.metric,
         code=user.code,
+        data_files=user.data_files,
     )
 
 

@@ -117,11 +117,6 @@ class Queue:
         """Whether a job has been handed out and its attempt has not been settled."""
         return key in self._running
 
-    @property
-    def running(self) -> list[Job]:
-        """The jobs that are running."""
-        return list(self._running.values())
-
 
 def end_attempt(queue: Queue, listener: Listener, job: Job, failure: Failure | None, node: str = "") -> None:
     """Note the end of an attempt in the queue and report it to the listener; nothing if its end was noted before.

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from ablate.environment import available
 from ablate.errors import UsageError
 from ablate.plan import Plan, Planned
-from ablate.record import AttemptFolder, Failure, Result, folder_of, remember
+from ablate.record import AttemptFolder, Failure, FailureClass, Result, folder_of, remember
 from ablate.run.agent import Agent, Ended, NodeRole, free_port
 from ablate.run.job import Job, Progress
 from ablate.run.planned import about, job_of, study_facts
@@ -117,8 +117,10 @@ def run_single(
         with Signals() as signals, signals.interruptible(), gpus_of(job):
             failure = run(job, attempt, progressed)
     except KeyboardInterrupt:
-        failure = _failure(attempt, "interrupted", "interrupted in the foreground", started_at)
-        attempt.fail(failure)
+        failure = None
+        if folder.result() is None:  # else it was done at that moment
+            failure = _failure(attempt, "interrupted", "interrupted in the foreground", started_at)
+            attempt.fail(failure)
     result = None if failure else folder.result()
     return SingleOutcome(attempt=attempt, result=result, failure=failure)
 
@@ -132,7 +134,8 @@ def _run_here(job: Job, attempt: AttemptFolder, progressed: Callable[[Progress],
         progressed(progress)
         if progress.phase == "failed":
             return attempt.failure() or _failure(attempt, "node", progress.detail, started_at)
-        if job.trial_limit_s is not None and time.monotonic() - started_at > job.trial_limit_s:
+        is_late = job.trial_limit_s is not None and time.monotonic() - started_at > job.trial_limit_s
+        if is_late and progress.phase != "done":
             failure = _failure(attempt, "timeout", f"it took longer than {job.trial_limit_s:g} s", started_at)
             attempt.fail(failure)
             return failure
@@ -151,10 +154,10 @@ def _run_program(job: Job, attempt: AttemptFolder, progressed: Callable[[Progres
         agent.close()
 
 
-def _failure(attempt: AttemptFolder, kind: str, message: str, started_at: float) -> Failure:
+def _failure(attempt: AttemptFolder, kind: FailureClass, message: str, started_at: float) -> Failure:
     return Failure(
         attempt=attempt.number,
-        kind=kind,  # type: ignore[arg-type]
+        kind=kind,
         message=message,
         traceback="",
         seconds=time.monotonic() - started_at,

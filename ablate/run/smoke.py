@@ -128,7 +128,7 @@ def _design(program: Program) -> Check:
 def _progress(file: ProgressFile) -> Iterator[Check]:
     example = '{"step": 10, "steps": 100, "loss": 2.3}'
     if file.garbage:
-        text = f"{file.garbage} lines of {file.path} are not progress; the first is {file.first_garbage}"
+        text = f"{_counted(file.garbage, 'line')} in {file.path} without progress; the first: {file.first_garbage}"
         yield Check(name="progress", verdict="failed", text=f"{text}. Write one object a line: {example}")
     elif not file.lines:
         text = f"no line in {file.path}: append {example}, or call reporter.report(step=10, steps=100, loss=2.3)"
@@ -136,11 +136,15 @@ def _progress(file: ProgressFile) -> Iterator[Check]:
             name="progress", verdict="failed", text=f"{text}; without it no curve and no remaining time is shown"
         )
     elif not file.latest.steps:
-        text = f"{file.lines} lines, but none has `steps`, from which the remaining time is estimated: {example}"
+        text = f"{_counted(file.lines, 'line')} without `steps`, from which the remaining time is estimated: {example}"
         yield Check(name="progress", verdict="failed", text=text)
     else:
         step = f"step {file.latest.step} of {file.latest.steps}"
-        yield Check(name="progress", verdict="ok", text=f"{file.lines} lines, the last at {step}")
+        yield Check(name="progress", verdict="ok", text=f"{_counted(file.lines, 'line')}, the last at {step}")
+
+
+def _counted(number: int, noun: str, ending: str = "s") -> str:
+    return f"{number} {noun}{ending * (number != 1)}"
 
 
 def _end(run: _Run, metric: str) -> Iterator[Check]:
@@ -160,9 +164,7 @@ def _stop(run: _Run, patience: Patience) -> Iterator[Check]:
     if run.ended is not None:
         left = run.ended.left_processes
         if left:
-            text = (
-                f"{left} processes that it had started were still running when it ended, and were ended: wait for them"
-            )
+            text = f"{_counted(left, 'process', 'es')} that it had started outlived it and had to be ended: wait"
             yield Check(name="processes", verdict="failed", text=text)
         else:
             yield Check(name="processes", verdict="ok", text="none outlived it")

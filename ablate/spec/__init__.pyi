@@ -1,3 +1,4 @@
+from .file_trees import tree_state as tree_state
 from .folders import data_folders as data_folders
 from .grid import Trial as Trial
 from .grid import expand as expand

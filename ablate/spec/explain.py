@@ -55,8 +55,15 @@ def _message(details: Mapping[str, Any], model: type[BaseModel], location: Locat
             return "missing; give it a value"
         case "value_error":
             return str(details["msg"]).removeprefix("Value error, ")
+        case kind if _may_be_secret(location):
+            return f"{details['msg']}; write it in quotes" if kind == "string_type" else str(details["msg"])
         case _:
             return f"{details['msg']}, not {details['input']!r}"
+
+
+def _may_be_secret(location: Location) -> bool:
+    """Whether the value at a location of a spec may contain values of `trainer.env`, which nothing prints."""
+    return location == ("trainer",) or location[:2] == ("trainer", "env")
 
 
 def _unknown_key(key: str, allowed: list[str]) -> str:

@@ -13,7 +13,7 @@ from ablate.spec.axes import get, put
 from ablate.spec.content import llm_digest, plain_design, with_digests
 from ablate.spec.explain import explain
 from ablate.spec.keys import design_key, trial_key
-from ablate.spec.names import axis_slug
+from ablate.spec.names import axis_slug, on_one_line
 from ablate.spec.open_config import OpenConfig
 from ablate.spec.open_design import ABSENT, normalised
 from ablate.spec.source import Location
@@ -187,11 +187,11 @@ def _cells(spec: SweepSpec, grid: Grid, number: int) -> Iterator[_Cell | None]:
 
 def _choice(spec: SweepSpec, path: str, value: Any, location: Location) -> _Choice:
     if isinstance(value, Mapping) and "name" in value:
-        if not isinstance(value["name"], str) or not value["name"]:
+        if not isinstance(value["name"], str) or not on_one_line(value["name"]):
             raise spec.source.error(location, "`name` must be a non-empty string")
         rest = {k: v for k, v in value.items() if k != "name"}
         plain = rest["value"] if set(rest) == {"value"} else rest
-        return _Choice(path, _normalised(spec, plain, location), str(value["name"]), location)
+        return _Choice(path, _normalised(spec, plain, location), on_one_line(value["name"]), location)
     value = _normalised(spec, value, location)
     return _Choice(path, value, axis_slug(path, value), location)
 

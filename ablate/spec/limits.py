@@ -47,9 +47,9 @@ class Limits(BaseModel):
     """Longest time of an attempt without progress and without output, as in `20m`; an hour if omitted."""
     sweep: Duration | None = None
     """Longest time of the sweep, as in `3d`; trials that still run are interrupted, and run again next time."""
-    gpu_hours: float | None = Field(default=None, gt=0)
+    gpu_hours: float | None = Field(default=None, gt=0, strict=True)
     """GPU-hours of all attempts of this run of the sweep; trials that still run are interrupted."""
-    failures: int | None = Field(default=10, ge=1)
+    failures: int | None = Field(default=10, ge=1, strict=True)
     """Failed attempts in a row, of whichever trials, after which the sweep stops; 10 if omitted."""
 
 
@@ -65,13 +65,13 @@ class Retries(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    oom: int = Field(default=1, ge=0)
+    oom: int = Field(default=1, ge=0, strict=True)
     """Out of memory; the trainer can see in `{attempt}` that it runs again."""
-    killed: int = Field(default=2, ge=0)
+    killed: int = Field(default=2, ge=0, strict=True)
     """Ended by signal 9, most often by the system for lack of memory."""
-    timeout: int = Field(default=1, ge=0)
+    timeout: int = Field(default=1, ge=0, strict=True)
     """Ended by `limits.trial` or `limits.silence`, or its process stopped."""
-    node: int = Field(default=10, ge=0)
+    node: int = Field(default=10, ge=0, strict=True)
     """Its machine was lost."""
-    preempted: int = Field(default=100, ge=0)
+    preempted: int = Field(default=100, ge=0, strict=True)
     """Its machine was taken away by the cluster."""

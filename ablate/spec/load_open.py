@@ -59,7 +59,11 @@ def _changes(spec: SweepSpec, changes: dict[str, Any], location: Location) -> di
 
 
 def _check_scales(spec: SweepSpec) -> None:
-    """Refuse a scale that sets an axis: its values would then be the same design."""
+    """Refuse a scale that sets an axis: its values would then be the same design.
+
+    Raises:
+        SpecError: a scale does, or a path or value that it sets is wrong.
+    """
     for scale in spec.scales:
         location = (*spec.scale_location(scale.label), "set")
         spec._scale_sets[scale.label] = _changes(spec, scale.set, location)

@@ -28,11 +28,16 @@ def axis_slug(path: str, value: Any) -> str:
         return short_field(path) + _short(value)
     if isinstance(value, list):
         return f"{last}-{digest(value)[:4]}"
-    return _short(value)
+    return _short(value) or f"{last}-blank"
 
 
 def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).rsplit("/", 1)[-1]
+    return f"{value:g}" if isinstance(value, float) else on_one_line(str(value).rsplit("/", 1)[-1])
+
+
+def on_one_line(text: str) -> str:
+    """A text without line breaks and without characters that a terminal does not print."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 
 def short_field(path: str) -> str:

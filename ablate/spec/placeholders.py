@@ -14,7 +14,7 @@ PLACEHOLDERS: Mapping[str, str] = MappingProxyType(
         "flags_space": "the design as arguments `--a_b c`",
         "dotlist": "the design as arguments `a.b=c`, for OmegaConf and Hydra",
         "out": "folder for the program's files",
-        "resume": "the `{out}` of the latest earlier attempt; empty for the first attempt",
+        "resume": "the `{out}` of the latest earlier attempt that wrote anything there; empty if there is none",
         "attempt": "number of the attempt, from 0",
         "gpus": "number of GPUs on each node",
         "nodes": "number of nodes",

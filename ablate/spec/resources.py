@@ -10,9 +10,9 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
-    cpus: float | None = Field(default=None, gt=0)
+    cpus: float | None = Field(default=None, gt=0, strict=True)
     """CPU cores of one trial on each of its nodes, and its number of threads."""
-    gpus: float | None = Field(default=None, ge=0)
+    gpus: float | None = Field(default=None, ge=0, strict=True)
     """GPUs of one trial on each of its nodes: a whole number, or a part of one GPU."""
     nodes: int | None = Field(default=None, ge=1, strict=True)
     """Nodes of one trial; one if omitted."""

@@ -10,12 +10,14 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.nodes import MappingNode
+from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 from ablate.errors import SpecError, UsageError, first_line
 
 Location = tuple[str | int, ...]
 
+MERGE = "<<"
+"""Key of the mappings whose entries a mapping takes over."""
 HIDDEN = '"***"'
 """YAML in the place of what may be secret."""
 
@@ -66,7 +68,8 @@ def read_yaml(path: Path) -> Source:
         tree = YAML(typ="rt").load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
-        raise SpecError(f"{path}:{line}: {first_line(error.problem)}; keep one of them") from None
+        problem = first_line(error.problem).partition(" with value ")[0]  # the values may be secret
+        raise SpecError(f"{path}:{line}: {problem}; keep one of them") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -88,27 +91,41 @@ def _plain(node: Any, location: Location, lines: dict[Location, int]) -> Any:
     """A node as plain Python data; its lines are added to `lines`.
 
     Raises:
-        ValueError: a YAML tag (`!python/...`).
+        ValueError: a YAML tag (`!python/...`), or a text that no file or argument can contain.
     """
     if isinstance(node, TaggedScalar) or getattr(getattr(node, "tag", None), "value", None):
         raise ValueError(f"YAML tags such as {node.tag.value} are not allowed")
     if isinstance(node, CommentedMap):
         for key in node:
-            if key in node.lc.data:  # a key from a merge (`<<`) is at another line
+            if key in (node.lc.data or ()):  # a key from a merge (`<<`) is at another line
                 lines[(*location, str(key))] = node.lc.key(key)[0] + 1
-        return {str(key): _plain(item, (*location, str(key)), lines) for key, item in node.items()}
+        return {_text(str(key)): _plain(item, (*location, str(key)), lines) for key, item in node.items()}
     if isinstance(node, CommentedSeq):
         for index in range(len(node)):
             lines[(*location, index)] = node.lc.item(index)[0] + 1
         return [_plain(item, (*location, index), lines) for index, item in enumerate(node)]
-    for kind in (bool, int, float, str):
+    for kind in (bool, int, float):
         if isinstance(node, kind):
             return kind(node)
-    return node
+    return _text(str(node)) if isinstance(node, str) else node
+
+
+def _text(text: str) -> str:
+    """The text.
+
+    Raises:
+        ValueError: it has a null character or half a surrogate pair, which no file or argument can contain.
+    """
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("a text has a character that no file or argument can contain (\\0, or \\uD800 to \\uDFFF)")
+    return text
 
 
 def _values(node: Any, key: str | None = None) -> list[Any]:
-    """The nodes of a mapping's values, of all keys or of one; none if the node is no mapping."""
+    """The nodes of a mapping's values, of all keys or of one, with merged ones; none if the node is no mapping."""
     if not isinstance(node, MappingNode):
         return []
-    return [value for name, value in node.value if key in (None, name.value)]
+    own = [value for name, value in node.value if name.value != MERGE and key in (None, name.value)]
+    merged = [value for name, value in node.value if name.value == MERGE]
+    parts = [part for value in merged for part in (value.value if isinstance(value, SequenceNode) else [value])]
+    return own + [value for part in parts for value in _values(part, key)]

@@ -33,7 +33,7 @@ class Trainer(_Part):
     @field_validator("command", mode="before")
     @classmethod
     def _arguments(cls, command: Any) -> Any:
-        if not isinstance(command, list | tuple):
+        if not isinstance(command, list | tuple) or not command:
             raise ValueError(
                 f"must be a list of the program and its arguments, as in [python, train.py], not {command!r}"
             )
@@ -101,16 +101,16 @@ class Metric(_Part):
 
     name: str = Field(min_length=1)
     """`benchmark/category`."""
-    lower_is_better: bool = False
+    lower_is_better: bool = Field(default=False, strict=True)
     """Whether lower scores are better, as for a loss or an error rate."""
 
 
 class Cost(_Part):
     """What trials cost, as the user states it; measured times replace it once there are any."""
 
-    gpu_hours: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    gpu_hours: dict[str, Annotated[float, Field(gt=0, strict=True)]] | None = None
     """Label of a scale -> GPU-hours of one trial there."""
-    gpu_seconds_per_sample: dict[str, Annotated[float, Field(gt=0)]] | None = None
+    gpu_seconds_per_sample: dict[str, Annotated[float, Field(gt=0, strict=True)]] | None = None
     """Label of a scale -> GPU-seconds of one training sample there; needs `samples`."""
 
     @model_validator(mode="after")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ablate.errors import SpecError
-from ablate.paths import cache_root
-from ablate.spec.file_trees import files_of, tree_digest
+from ablate.paths import cache_root, runs_root
+from ablate.spec.file_trees import TreeState, files_of, tree_state
 from ablate.spec.keys import digest
 from ablate.spec.source import Location, Source
 from ablate.spec.trainer import Cost, Metric, Trainer
@@ -51,6 +51,8 @@ class UserTrainer:
     """The spec's `data` with absolute paths."""
     data_digest: str | None
     """Digest of `data` with the content of the files that it names; None if it names none."""
+    data_files: Mapping[str, TreeState]
+    """Path of each file or folder that `data` names -> its state."""
     metric: Metric
     cost: Cost | None
     notes: tuple[str, ...] = ()
@@ -74,7 +76,7 @@ def resolved_trainer(stated: Mapping[str, Stated]) -> UserTrainer:
             f"trainer.code: `.` stands for {len(files)} files, and for any that the program writes into {workdir}, "
             "which make new trials of all; name the files and folders of code instead"
         )
-    data, data_digest, data_notes = _data(stated.get("data"))
+    data, data_files, data_notes = _data(stated.get("data"))
     try:
         code = {name: file_digest(path, cache_root()) for name, path in files.items()}
         combined = combined_digest(files, cache_root())
@@ -89,7 +91,8 @@ def resolved_trainer(stated: Mapping[str, Stated]) -> UserTrainer:
         code=code,
         identity=identity,
         data=data,
-        data_digest=data_digest,
+        data_digest=digest(_with_digests(data, data_files)) if data_files else None,
+        data_files=data_files,
         metric=_metric(stated),
         cost=stated["cost"].value if "cost" in stated else None,
         notes=(*notes, *data_notes),
@@ -126,7 +129,7 @@ def _code_files(stated: Stated, workdir: Path) -> dict[str, Path]:
         if _existing(name, workdir) is None:
             raise stated.error(location, f"there is no file or folder {path}; patterns such as *.py are not expanded")
         try:
-            inner = files_of(path)
+            inner = files_of(path, (runs_root(), cache_root()))
         except OSError as error:
             raise _unreadable(stated, location, error) from None
         if not inner:
@@ -140,14 +143,14 @@ def _below(top: str, inner: str) -> str:
     return inner if top == "." else f"{top}/{inner}"
 
 
-def _data(stated: Stated | None) -> tuple[Any, str | None, list[str]]:
-    """A spec's `data` with absolute paths, its digest (None if it names no files), and notes.
+def _data(stated: Stated | None) -> tuple[Any, dict[str, TreeState], list[str]]:
+    """A spec's `data` with absolute paths, the states of the files that it names, and notes.
 
     Raises:
         SpecError: a file cannot be read.
     """
     if stated is None:
-        return None, None, []
+        return None, {}, []
     paths: dict[str, Path] = {}
     notes: list[str] = []
 
@@ -168,10 +171,10 @@ def _data(stated: Stated | None) -> tuple[Any, str | None, list[str]]:
 
     data = absolute(stated.value)
     try:
-        digests = {name: tree_digest(path) for name, path in paths.items()}
+        states = {name: tree_state(path, runs_root(), cache_root()) for name, path in paths.items()}
     except OSError as error:
         raise _unreadable(stated, ("data",), error) from None
-    return data, digest(_with_digests(data, digests)) if digests else None, notes
+    return data, states, notes
 
 
 def _existing(text: str, folder: Path) -> Path | None:
@@ -183,13 +186,13 @@ def _existing(text: str, folder: Path) -> Path | None:
         return None
 
 
-def _with_digests(data: Any, digests: Mapping[str, str]) -> Any:
+def _with_digests(data: Any, states: Mapping[str, TreeState]) -> Any:
     """Data with each path replaced by the digest of its content."""
     if isinstance(data, Mapping):
-        return {key: _with_digests(item, digests) for key, item in data.items()}
+        return {key: _with_digests(item, states) for key, item in data.items()}
     if isinstance(data, list):
-        return [_with_digests(item, digests) for item in data]
-    return {"content": digests[data]} if isinstance(data, str) and data in digests else data
+        return [_with_digests(item, states) for item in data]
+    return {"content": states[data]["digest"]} if isinstance(data, str) and data in states else data
 
 
 def _metric(stated: Mapping[str, Stated]) -> Metric:

@@ -24,7 +24,8 @@ PROBE_S = 5.0
 SHORTEST_PASSWORD = 4
 """Length from which a password is also replaced where it stands alone in a text; shorter ones occur by chance."""
 
-_USERINFO = re.compile(r"(?<=://)([^:/@\s]*):[^/\s]*@")
+_USERINFO = re.compile(r"(?<=://)([^:/@\s]*):([^\s]*)@")
+"""Up to the last @: a password may have a slash, which databases accept."""
 _PASSWORD_PARAMETER = re.compile(r"((?:[?&]|\b)(?:password|passwd|pwd|token)=)[^&\s]+", re.IGNORECASE)
 
 
@@ -48,7 +49,21 @@ def absolute_uri(uri: str | None = None) -> str:
             f"tracking URI {without_password(uri)}: MLflow has no such store; use http://HOST:PORT, https://HOST, "
             "sqlite:////ABSOLUTE/PATH.db or postgresql://..., with --tracking-uri or MLFLOW_TRACKING_URI"
         )
+    if is_server(uri) and not _has_host(uri):
+        raise UsageError(
+            f"tracking URI {without_password(uri)} has no valid host and port; use http://HOST:PORT, and in a password "
+            "%2F for a slash, %23 for #, %3F for ?"
+        )
     return uri.rstrip("/")
+
+
+def _has_host(uri: str) -> bool:
+    """Whether the URI of a server has a host, and a port that is a number if it has one."""
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number, or too large
+        return False
 
 
 def without_password(text: str) -> str:
@@ -67,7 +82,8 @@ def scrubbed(text: str, uri: str) -> str:
 
 def _passwords(uri: str) -> set[str]:
     """The password of a URI, as it stands there and decoded."""
-    written = urllib.parse.urlsplit(uri).password or ""
+    login = _USERINFO.search(uri)
+    written = login[2] if login else ""
     return {written, urllib.parse.unquote(written)} - {""}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,7 +20,7 @@ from mlflow.entities import Experiment, Metric, Param, RunTag, ViewType
 
 from ablate.errors import AblateError
 from ablate.paths import StudyPaths
-from ablate.record import About, Record, StudyFacts, TrialFolder, Value, facts, folder_of, read_trial
+from ablate.record import About, Record, StudyFacts, TrialFolder, Value, facts, folder_of, read_end, read_trial
 from ablate.tracking import decode, encode, location
 from ablate.tracking.client import connect, search_runs
 from ablate.tracking.curve import Curve
@@ -243,7 +242,7 @@ class Mirror:
             path = record.verified(name)  # what MLflow shows is what the trial wrote
             if path.is_file():
                 self._client.log_artifact(run_id, str(path))
-        if record.result is None and (text := _end_of(folder.file("stderr.txt"), encode.STDERR_BYTES)):
+        if record.result is None and (text := read_end(folder.file("stderr.txt"), encode.STDERR_BYTES)):
             self._client.log_text(run_id, text, "stderr.txt")
         if record.failures and record.failures[-1].traceback:
             self._client.log_text(run_id, record.failures[-1].traceback, "traceback.txt")
@@ -331,13 +330,3 @@ def _deleted_runs(client: MlflowClient, experiment_id: str, active: Mapping[str,
         if key not in active:
             newest.setdefault(key, run.info.run_id)
     return newest
-
-
-def _end_of(path: Path, size: int) -> str:
-    """The last bytes of a text file; empty if there is none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - size))
-            return file.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ""

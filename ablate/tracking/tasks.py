@@ -54,7 +54,7 @@ class Tasks:
     # --- the sweep's thread ---------------------------------------------------------------------
 
     def add(self, task: Task) -> None:
-        """Add a task, or replace the one of the same name."""
+        """Add a task, in the place of one of the same name but another kind; one of the same kind stays unchanged."""
         with self._changed:
             if task.kind == "running":
                 self._running.add(task.key)

@@ -221,7 +221,8 @@ def bca_interval(statistic: Callable[[Floats], Floats], weights_Bn: Floats) -> I
 
     Returns:
         None below `FEWEST_FOR_INTERVAL` designs, or if the statistic is undefined in the data, undefined in more than
-        half of the resamples, or the same in all of them (a perfect order stays perfect in every resample).
+        half of the resamples, or the same in all of them (a perfect order stays perfect in every resample); or if the
+        estimate is the least of nearly all resamples, as an R^2 of 0 is, and the bias correction leaves no width.
     """
     n = weights_Bn.shape[1]
     estimate = float(statistic(np.ones((1, n)))[0])
@@ -235,7 +236,8 @@ def bca_interval(statistic: Callable[[Floats], Floats], weights_Bn: Floats) -> I
     acceleration = _acceleration(statistic(1.0 - np.eye(n)))
     tail = _NORMAL.inv_cdf((1 + LEVEL) / 2)
     low, high = np.quantile(values_B, [_corrected(bias + z, bias, acceleration) for z in (-tail, tail)])
-    return Interval(min(float(low), estimate), max(float(high), estimate))
+    low, high = min(float(low), estimate), max(float(high), estimate)
+    return Interval(low, high) if high - low > 1e-12 else None
 
 
 def _acceleration(jackknife_n: Floats) -> float:

@@ -6,9 +6,9 @@ from .factors import value_as_text as value_as_text
 from .rankings import OUTLIER_SDS as OUTLIER_SDS
 from .rankings import far_below as far_below
 from .rankings import ranking as ranking
+from .scales import scale_order as scale_order
+from .scales import scale_size as scale_size
 from .table import COLUMNS as COLUMNS
 from .table import ScoreTable as ScoreTable
 from .table import TableError as TableError
 from .table import published as published
-from .table import scale_order as scale_order
-from .table import scale_size as scale_size

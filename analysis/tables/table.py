@@ -6,7 +6,6 @@ A table refuses rows that are invalid. Rows whose score is NaN are the only ones
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral, Real
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from analysis.tables.scales import scale_order
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 COLUMNS = ("study", "design", "scale", "seed", "samples", "benchmark", "category", "modality", "score")
 """Columns. One row is the score of one trial on one category of one benchmark, evaluated in one modality."""
@@ -25,8 +26,6 @@ KEY = COLUMNS[:-1]
 """Columns that identify a row; each combination occurs at most once."""
 
 _TEXT = ("study", "design", "scale", "benchmark", "category", "modality")
-_MULTIPLE = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-_SIZE = re.compile(r"(?:.+[-_ ])?(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
 _APOLLO_SCALES = {
     "Qwen2-0.5B-Instruct": "0.5B",
     "Qwen2-1.5B-Instruct": "1.5B",
@@ -248,17 +247,6 @@ class ScoreTable:
                 f" ({_join(rows[rows['design'] == mixed.index[0]]['samples'].unique())});"
                 " narrow the table to one of them with only(samples=...)"
             )
-
-
-def scale_size(label: str) -> float:
-    """Number of parameters in a label such as 0.15M, 7B or Qwen2.5-7B; infinite if the label does not end in a size."""
-    match = _SIZE.fullmatch(label.strip())
-    return float(match[1]) * _MULTIPLE[match[2].upper()] if match else math.inf
-
-
-def scale_order(label: str, order: Sequence[str] = ()) -> tuple[float, int, str]:
-    """Sort key: by size; labels that are not sizes come last, those of `order` as there, the others alphabetically."""
-    return scale_size(label), order.index(label) if label in order else len(order), label
 
 
 def published(name: str) -> ScoreTable:

@@ -21,9 +21,7 @@ def sweep(
     seeds: options.Seeds = None,
     scales: options.Scales = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the trials that would run; run none.")] = False,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster: `auto` or HOST:PORT; this machine if omitted.")
-    ] = None,
+    address: options.Address = None,
     cpus: Annotated[float | None, typer.Option(help="Cores of this machine to use.", min=1)] = None,
     only: Annotated[
         options.Many, typer.Option(help="Run only this trial or design, or labels with *; may be repeated.")
@@ -31,6 +29,7 @@ def sweep(
     priority: Annotated[options.Many, typer.Option(help="Run these trials first, as --only; may be repeated.")] = None,
     limit: Annotated[int | None, typer.Option(help="Run at most this many missing trials.", min=1)] = None,
     max_running: Annotated[int | None, typer.Option(help="Most trials at a time.", min=1)] = None,
+    nodes_may_come: options.NodesMayCome = False,
     detach: Annotated[bool, typer.Option("--detach", help="Run without the terminal; see `ablate attach`.")] = False,
     take_over: Annotated[
         bool, typer.Option("--take-over", help="Replace a driver of another machine that no longer runs.")
@@ -44,8 +43,9 @@ def sweep(
     from ablate.cli.views.plan import show_plan
     from ablate.cli.views.sweep import run_and_show
     from ablate.plan import refuse_infeasible
-    from ablate.run import Options, Selection  # these load no Ray and no MLflow
+    from ablate.run import Cluster, Options, Selection  # these load no Ray and no MLflow
 
+    cluster = Cluster(address=address, num_cpus=cpus, nodes_may_come=nodes_may_come)
     selection = Selection(only=tuple(only or ()), priority=tuple(priority or ()), limit=limit)
     if detach and not dry_run:
         raise typer.Exit(start_detached(as_json=as_json))
@@ -55,7 +55,7 @@ def sweep(
         show_plan(selected, as_json=as_json)
         return refuse_infeasible(selected) if address is None else None
     run = Options(selection=selection, max_running=max_running, take_over=take_over, uri=tracking_uri)
-    raise typer.Exit(run_and_show(plan, run, address=address, cpus=cpus, detached=detached, as_json=as_json))
+    raise typer.Exit(run_and_show(plan, run, cluster, detached=detached, as_json=as_json))
 
 
 def attach(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import subprocess
@@ -119,13 +120,14 @@ def _lines(log: BinaryIO, paths: StudyPaths, driver: Driver) -> Iterator[str]:
     """What a driver writes to its log, until it has ended."""
     from ablate.record import latest_driver
 
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")  # a read may end within a character
     is_running = True
     while is_running:
         current, is_running = latest_driver(paths)
         is_running = is_running and current == driver
         if not is_running:
             _await_exit(driver)
-        yield log.read().decode("utf-8", errors="replace")
+        yield decoder.decode(log.read(), final=not is_running)
         time.sleep(POLL_S if is_running else 0.0)
 
 

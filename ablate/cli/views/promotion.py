@@ -85,10 +85,10 @@ def promote_and_show(request: Request, policy: Policy, output: Output) -> int:
     if written.spec is None:
         raise UsageError(f"nothing to launch: {written.why_not}")
     from ablate.plan import make_plan
-    from ablate.run import Options
+    from ablate.run import Cluster, Options
     from ablate.spec import load_spec
 
-    return run_and_show(make_plan(load_spec(written.spec)), Options(uri=request.tracking_uri))
+    return run_and_show(make_plan(load_spec(written.spec)), Options(uri=request.tracking_uri), Cluster())
 
 
 def _run_ids(request: Request) -> Callable[[str], str]:

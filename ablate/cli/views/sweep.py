@@ -18,41 +18,33 @@ from ablate.record import LEASE_S, silence_s
 
 if TYPE_CHECKING:
     from ablate.cli.views.live import View
-    from ablate.run import Job, Options, Outcome
+    from ablate.run import Cluster, Job, Options, Outcome
 
 MOST_NAMES = 10
 """Most labels in a message."""
 
 
 def run_and_show(
-    plan: Plan,
-    options: Options,
-    *,
-    address: str | None = None,
-    cpus: float | None = None,
-    detached: int | None = None,
-    as_json: bool = False,
+    plan: Plan, options: Options, cluster: Cluster, *, detached: int | None = None, as_json: bool = False
 ) -> int:
     """Run the missing trials, then print the ranking, where records are stored, and the next command.
 
     Args:
         plan: the sweep.
         options: which trials run, and how.
-        address: a Ray cluster; None for this machine.
-        cpus: cores of this machine to use; None for all.
+        cluster: where it runs.
         detached: the pipe of `start_detached`, if it has started this process.
         as_json: print one JSON object instead of tables.
 
     Returns:
         The exit code.
     """
-    from ablate.run import Cluster, run_on_ray, run_sweep
+    from ablate.run import run_on_ray, run_sweep
 
-    _refuse(selected := options.selection.within(plan), address)
+    _refuse(selected := options.selection.within(plan), cluster.address)
     if detached is not None:
         os.set_inheritable(detached, False)
         options = replace(options, claimed=partial(write_to_log, paths=plan.paths, ready=detached))
-    cluster = Cluster(address=address, num_cpus=cpus)
     execute = partial(run_on_ray, cluster=cluster, check=partial(refuse_infeasible, selected))
     if options.take_over and (silence_s(plan.paths) or 0.0) >= LEASE_S:
         ERR.print(f"--take-over: watching for {LEASE_S:.0f} s whether the other driver still runs")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 
 from ablate.errors import UsageError
@@ -15,6 +14,7 @@ from ablate.run.agent.warm import WarmProcess
 from ablate.run.agent.watch import Control, Patience, StoppedError
 from ablate.run.failures import is_fault_of_node
 from ablate.run.job import Job
+from ablate.run.start import Start
 
 
 class Runner:
@@ -29,14 +29,14 @@ class Runner:
         Raises:
             StoppedError: the executor stops the attempt.
         """
-        started_at = time.time()
+        start = Start()
         try:
             failure = self._run(job, attempt, role, control)
         except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever breaks an attempt, the agent goes on
             message = f"the agent could not run the attempt: {type(error).__name__}: {error}"
-            failure = failure_of(_class_of(error), message, attempt, started_at)
+            failure = failure_of(_class_of(error), message, attempt, start)
         if failure is None or _is_done(job):
             return None
         _record(attempt, failure)

@@ -7,17 +7,19 @@ and a machine that breaks every trial is noticed by the executor, which leaves i
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import signal
+import sys
 import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
 from ablate.environment import describe
-from ablate.record import AttemptFolder, Failure, FailureClass, RecordError
+from ablate.errors import plain
+from ablate.record import AttemptFolder, Failure, FailureClass, RecordError, read_end
+from ablate.run.start import Start
 
 _FROM_OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 _SHELL_SIGNAL = 128
@@ -64,7 +66,7 @@ class Exit:
             what += ", which the system sends when memory runs out" if self.signal == signal.SIGKILL else ""
         else:
             what = f"{process} ended with exit code {self.code}"
-        lines = [line.strip() for line in self.last_lines() if line.strip()]
+        lines = [plain(line).strip() for line in self.last_lines() if plain(line).strip()]
         if not lines:
             return f"{what}; {self.stderr} is empty"
         return f"{what}; {self.stderr} ends with: {lines[-1][:300]}"
@@ -72,9 +74,7 @@ class Exit:
     def last_lines(self) -> list[str]:
         """The last `OOM_LINES` lines of its standard error."""
         try:
-            with self.stderr.open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                return file.read().decode(errors="replace").splitlines()[-OOM_LINES:]
+            return read_end(self.stderr, _TAIL_BYTES).splitlines()[-OOM_LINES:]
         except OSError:
             return []
 
@@ -87,22 +87,21 @@ def recorded_failure(attempt: AttemptFolder) -> Failure | None:
         return None
 
 
-def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, started_at: float) -> Failure:
+def failure_of(kind: FailureClass, message: str, attempt: AttemptFolder, start: Start) -> Failure:
     """The record of a failure that the agent noticed.
 
     Args:
         kind: its class.
         message: what happened.
         attempt: the attempt.
-        started_at: Unix time of the attempt's start.
+        start: the start of the attempt.
     """
-    details = traceback.format_exc()
     return Failure(
         attempt=attempt.number,
         kind=kind,
         message=message,
-        traceback="" if details.startswith("NoneType") else details,
-        seconds=max(0.0, time.time() - started_at),
+        traceback=traceback.format_exc() if sys.exception() else "",
+        seconds=start.seconds,
         ended_at=time.time(),
         node=platform.node(),
         environment=describe(),

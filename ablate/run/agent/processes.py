@@ -27,7 +27,6 @@ _LOOK_S = 0.05
 """Seconds between two looks at processes that are ending."""
 KILL_S = 20.0
 """Seconds after SIGKILL in which processes end, unless the kernel cannot end them: a hung driver or file server."""
-
 LEAVE_S = 1.0
 """Seconds in which helpers of a program that has ended, such as those of `multiprocessing`, end by themselves."""
 
@@ -66,11 +65,6 @@ class ProcessGroup:
         except BaseException:
             self.end(0.0)
             raise
-
-    @property
-    def pids(self) -> list[int]:
-        """Process ids, in the order of the commands."""
-        return [process.pid for process in self._processes]
 
     def exits(self) -> list[int | None]:
         """Exit code of each process, the negative number of a signal, or None while it runs."""
@@ -166,7 +160,7 @@ def _agent_mark(pid: int) -> str:
     """PID namespace, process id and start of a process: no other process, here or in a container, has the same."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
-        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        started = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     except OSError:  # not Linux, or the process has ended
         return f"-:{pid}:-"
     return f"{namespace.replace(':', '')}:{pid}:{started}"
@@ -177,7 +171,7 @@ def _is_of_dead_agent(mark: str) -> bool:
     namespace, _, rest = agent.partition(":")
     here, _, _ = _agent_mark(os.getpid()).partition(":")
     pid, _, _ = rest.partition(":")
-    if namespace != here or namespace == "-" or not pid.isdigit():
+    if namespace != here or namespace == "-" or not pid.isdecimal():
         return False
     return _agent_mark(int(pid)) != agent
 

@@ -20,12 +20,14 @@ from ablate.run.program import (
     Context,
     ProgressFile,
     changed_code,
+    changed_data,
     command_line,
     outcome,
     stated_failure,
     variables,
     write_inputs,
 )
+from ablate.run.start import Start
 
 
 class ProgramAttempt:
@@ -34,7 +36,7 @@ class ProgramAttempt:
     def __init__(self, job: Job, attempt: AttemptFolder, role: NodeRole, control: Control, patience: Patience) -> None:
         assert job.program is not None
         self._job, self._program, self._attempt, self._role = job, job.program, attempt, role
-        self._control, self._patience, self._started_at = control, patience, time.time()
+        self._control, self._patience, self._start = control, patience, Start()
         self._first_process = role.rank * processes_on_node(job)
 
     def run(self) -> Failure | None:
@@ -46,6 +48,8 @@ class ProgramAttempt:
         """
         if problem := changed_code(self._program):
             return self._failure("usage", problem)
+        if problem := changed_data(self._job):
+            return self._failure("data", problem)
         try:
             commands = self._commands()
         except UsageError as error:
@@ -64,7 +68,8 @@ class ProgramAttempt:
             self._report(progress, has_ended=True)
         if unkillable:
             numbers = ", ".join(map(str, unkillable))
-            return self._failure("node", f"the kernel does not end the processes {numbers} of the attempt; {failure}")
+            why = failure.message if failure else "the program had succeeded"
+            return self._failure("node", f"the kernel does not end the processes {numbers} of the attempt; {why}")
         return failure or (self._finish() if self._role.rank == 0 else None)
 
     def _commands(self) -> list[Command]:
@@ -137,14 +142,15 @@ class ProgramAttempt:
         ]
         if not ends:
             return None
-        stated = stated_failure(self._job, self._attempt, self._started_at)
+        stated = stated_failure(self._job, self._attempt, self._start)
         classes = [end.failure_class for end in ends]
         first = classes.index(max(classes, key=_CAUSES.index))
-        return stated or self._failure(classes[first], str(ends[first]))
+        unused = "" if not (self._attempt.out / "result.json").is_file() else _UNUSED_RESULT
+        return stated or self._failure(classes[first], f"{ends[first]}{unused}")
 
     def _finish(self) -> Failure | None:
         """Record the result that the program has written."""
-        result = outcome(self._job, self._attempt, self._started_at)
+        result = outcome(self._job, self._attempt, self._start)
         if isinstance(result, Failure):
             return result
         with contextlib.suppress(FileExistsError):  # an attempt that was given up but went on was first
@@ -152,15 +158,16 @@ class ProgramAttempt:
         return None
 
     def _failure(self, kind: FailureClass, message: str) -> Failure:
-        return failure_of(kind, message, self._attempt, self._started_at)
+        return failure_of(kind, message, self._attempt, self._start)
 
 
+_UNUSED_RESULT = "; it had written result.json, which counts only if all processes end with exit code 0"
 _CAUSES: tuple[FailureClass, ...] = ("killed", "code", "oom")
 """Classes of processes that fail together, the cause last: a rank that is out of memory lets the others fail."""
 
 
 def _resumed(job: Job, attempt: AttemptFolder) -> str:
-    """The out/ of the newest earlier attempt that wrote anything there; empty if there is none."""
+    """Path of the out/ of the latest earlier attempt that wrote anything there; empty if there is none."""
     earlier = (one for one in reversed(TrialFolder(Path(job.folder)).attempts()) if one.number < attempt.number)
     return next((str(one.out) for one in earlier if one.out.is_dir() and any(one.out.iterdir())), "")
 

@@ -18,9 +18,13 @@ from ablate.run.agent.exits import Exit, failure_of, recorded_failure
 from ablate.run.agent.processes import Command, ProcessGroup
 from ablate.run.agent.watch import Control, Patience, StoppedError, Watch
 from ablate.run.job import Job, Progress
+from ablate.run.start import Start
 
-_PER_JOB = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK")
-_PER_JOB_ADDRESS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "NNODES")
+_PER_JOB = (
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK"),
+    *("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "NNODES"),
+)
+"""Variables that the process receives with each attempt; all others stay those of its start."""
 
 
 class WarmProcess:
@@ -36,15 +40,15 @@ class WarmProcess:
         Raises:
             StoppedError: the executor stops the attempt; the process has ended.
         """
-        started_at = time.time()
+        start = Start()
         if job.total_gpus > 1 or role.nodes > 1:
             message = "ablate's own trainer runs as one process on at most one GPU so far; set `resources: {gpus: 1}`"
-            return failure_of("usage", message, attempt, started_at)
+            return failure_of("usage", message, attempt, start)
         (env,) = environments(job, role, {})
         attempt.configured({"job": asdict(job), "command": _arguments("JOBS", "PROGRESS", "BEAT_S")})
         process = self._started(job, attempt, env)
         try:
-            failure = self._run(process, job, attempt, started_at, control)
+            failure = self._run(process, job, attempt, start, control)
         except BaseException:
             self.close()
             raise
@@ -64,12 +68,12 @@ class WarmProcess:
         if self._process is None or self._process.setting != setting or self._process.has_ended:
             self.close()
             self._process = _Process(setting, attempt, env, self._patience.beat_s)
-        per_job = {name: env[name] for name in (*_PER_JOB, *_PER_JOB_ADDRESS)}
+        per_job = {name: env[name] for name in _PER_JOB}
         self._process.ask({"attempt": str(attempt.path), "env": per_job})
         return self._process
 
     def _run(
-        self, process: _Process, job: Job, attempt: AttemptFolder, started_at: float, control: Control
+        self, process: _Process, job: Job, attempt: AttemptFolder, start: Start, control: Control
     ) -> Failure | None:
         watch, next_look = Watch(job, attempt, is_first_node=True), time.monotonic() + self._patience.look_s
         while True:
@@ -81,18 +85,18 @@ class WarmProcess:
                     return None
                 if message.get("ended") == "failed":
                     unrecorded = "the trial failed, but could not write its record; is the disk full?"
-                    return recorded_failure(attempt) or failure_of("node", unrecorded, attempt, started_at)
+                    return recorded_failure(attempt) or failure_of("node", unrecorded, attempt, start)
             if control.stop.is_set():
                 raise StoppedError
             if (code := process.exit_code) is not None:
                 end = Exit(process=0, code=code, stderr=attempt.stderr())
-                return recorded_failure(attempt) or failure_of(end.failure_class, str(end), attempt, started_at)
+                return recorded_failure(attempt) or failure_of(end.failure_class, str(end), attempt, start)
             if time.monotonic() > next_look:
                 next_look = time.monotonic() + self._patience.look_s
                 process.look()
                 watch.look()
             if problem := watch.overrun() or process.frozen(self._patience.frozen_s):
-                return failure_of("timeout", problem, attempt, started_at)
+                return failure_of("timeout", problem, attempt, start)
 
 
 class _Process:

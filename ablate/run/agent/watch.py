@@ -11,6 +11,7 @@ from threading import Event
 
 from ablate.record import AttemptFolder
 from ablate.run.job import Job, Progress
+from ablate.spec import duration_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Watch:
             is_first_node: whether this is node 0, which alone judges silence, since often one process alone writes.
         """
         self._trial_s, self._silence_s = job.trial_limit_s, job.silence_limit_s if is_first_node else None
-        self._attempt, self._sizes = attempt, _sizes(attempt)
+        self._attempt, self._states = attempt, _states(attempt)
         self._start = self._sign = time.monotonic()
 
     def progressed(self) -> None:
@@ -62,36 +63,33 @@ class Watch:
         self._sign = time.monotonic()
 
     def look(self) -> None:
-        """Note whether the processes have written output."""
-        if self._silence_s is not None and (sizes := _sizes(self._attempt)) != self._sizes:
-            self._sizes, self._sign = sizes, time.monotonic()
+        """Note whether the processes have written output, or progress that cannot be read."""
+        if self._silence_s is not None and (states := _states(self._attempt)) != self._states:
+            self._states, self._sign = states, time.monotonic()
 
     def overrun(self) -> str | None:
         """Which limit the attempt exceeds, as a message; None if none."""
         now = time.monotonic()
         if self._trial_s is not None and now - self._start > self._trial_s:
-            return f"the attempt took longer than `limits: {{trial: {_duration(self._trial_s)}}}`"
+            return f"the attempt took longer than `limits: {{trial: {duration_text(self._trial_s)}}}`"
         if self._silence_s is not None and now - self._sign > self._silence_s:
             self.look()
             if now - self._sign > self._silence_s:
-                limit = f"`limits: {{silence: {_duration(self._silence_s)}}}`"
+                limit = f"`limits: {{silence: {duration_text(self._silence_s)}}}`"
                 return (
                     f"no progress and no output of the attempt for longer than {limit}; its log: {self._attempt.path}"
                 )
         return None
 
 
-def _sizes(attempt: AttemptFolder) -> dict[Path, int]:
-    """Sizes of the files with the output of processes; a file server that is away for a moment changes none."""
-    sizes = {}
-    for path in attempt.path.glob("std*.txt"):
+def _states(attempt: AttemptFolder) -> dict[Path, tuple[int, int]]:
+    """Size and time of each file that processes write to; a file server that is away for a moment changes none.
+
+    A program may write progress.jsonl again each time with as many bytes.
+    """
+    states = {}
+    for path in (*attempt.path.glob("std*.txt"), attempt.out / "progress.jsonl"):
         with contextlib.suppress(OSError):
-            sizes[path] = path.stat().st_size
-    return sizes
-
-
-def _duration(seconds: float) -> str:
-    """A duration as specs state it."""
-    units = ((86400, "d"), (3600, "h"), (60, "m"))
-    size, unit = next(((size, unit) for size, unit in units if seconds >= size and seconds % size == 0), (1, "s"))
-    return f"{seconds / size:g}{unit}"
+            status = path.stat()
+            states[path] = (status.st_size, status.st_mtime_ns)
+    return states

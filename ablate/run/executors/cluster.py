@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ablate.errors import AblateError
+from ablate.errors import AblateError, UsageError
 from ablate.run.executors.address import check_address
 
 PENDING_JOBS = 16
@@ -30,7 +30,11 @@ SOCKET_LIMIT = 103 if sys.platform == "darwin" else 107
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """The cluster that Ray runs on."""
+    """The cluster that Ray runs on.
+
+    Raises:
+        UsageError: nodes may come to this machine.
+    """
 
     address: str | None = None
     """Address of a running cluster; None for this machine alone."""
@@ -40,6 +44,10 @@ class Cluster:
     """Number of GPUs of this machine to use; None for all."""
     nodes_may_come: bool = False
     """Whether trials may wait for nodes that the cluster does not have and does not announce."""
+
+    def __post_init__(self) -> None:
+        if self.nodes_may_come and self.address is None:
+            raise UsageError("--nodes-may-come is for clusters: name one with --address; no node comes to this machine")
 
 
 @contextmanager

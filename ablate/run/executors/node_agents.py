@@ -100,7 +100,7 @@ class NodeAgents:
             failures = [now.failure] if isinstance(now, Ended) and now.failure is not None else []
             failures += self._failures_of_others(0.0)
             if failures:
-                return self._end(failures)
+                return self._end(self._settled(failures, now))
             if isinstance(now, Ended):
                 self._stop_others()
                 return now
@@ -129,10 +129,29 @@ class NodeAgents:
                 failures.append(Failure(**end["failure"]))
         return failures
 
+    def _settled(self, failures: list[Failure], now: Progress | Ended) -> list[Failure]:
+        """The failures and those that follow within `SETTLE_S` on nodes that still run, until one is not `code`.
+
+        Where one process is killed, those of other nodes report broken connections, which are `code`.
+
+        Args:
+            failures: the first failures.
+            now: state of node 0.
+        """
+        until = time.monotonic() + SETTLE_S
+        while all(one.kind == "code" for one in failures) and (left := until - time.monotonic()) > 0:
+            if not isinstance(now, Ended):
+                now = self._own.poll(min(POLL_S, left))
+                new = [now.failure] if isinstance(now, Ended) and now.failure is not None else []
+                failures = failures + new + self._failures_of_others(0.0)
+            elif self._polls:
+                failures = failures + self._failures_of_others(left)
+            else:
+                break
+        return failures
+
     def _end(self, failures: list[Failure]) -> Ended:
         """End the attempt on all nodes, with the failure that most likely caused the others."""
-        failures += self._failures_of_others(SETTLE_S) if self._polls else []
-        # Where one process is killed, those of other nodes report broken connections, which are `code`.
         failure = min(failures, key=lambda one: one.kind == "code")
         self._own.stop()
         self._stop_others()

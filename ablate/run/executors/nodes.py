@@ -62,7 +62,7 @@ class Nodes:
         self.update(nodes)
 
     def update(self, nodes: Iterable[Node]) -> None:
-        """Replace what is known of the nodes; failures on them stay."""
+        """Take over the present state of nodes; failures on them stay, and so do nodes that are not among these."""
         self._nodes |= {node.id: node for node in nodes}
 
     def get(self, node_id: str) -> Node | None:
@@ -92,7 +92,8 @@ class Nodes:
 
     def fits(self, job: Job, excluded: Iterable[str] = ()) -> bool:
         """Whether enough nodes are alive on which the job fits."""
-        usable = [n for n in self._nodes.values() if n.is_alive and n.fits(job) and n.id not in set(excluded)]
+        left_out = set(excluded)
+        usable = [n for n in self._nodes.values() if n.is_alive and n.fits(job) and n.id not in left_out]
         return len(usable) >= job.nodes
 
     def capacity(self, job: Job) -> int:

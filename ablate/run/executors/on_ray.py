@@ -44,7 +44,8 @@ def run_on_ray(
             check(nodes)
         except InfeasibleError as error:
             if not cluster.nodes_may_come:
-                raise
+                fix = "" if cluster.address is None else "; or add --nodes-may-come, if such nodes come later"
+                raise InfeasibleError(f"{error}{fix}") from None
             placement.note(f"{error}; trials wait for nodes that may come")
         _run(placement)
 

@@ -1,4 +1,5 @@
 from .code import changed_code as changed_code
+from .code import changed_data as changed_data
 from .command import Context as Context
 from .command import command_line as command_line
 from .command import variables as variables

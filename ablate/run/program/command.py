@@ -26,7 +26,7 @@ class Context:
 
     attempt: AttemptFolder
     resume: str = ""
-    """The `{out}` of the latest earlier attempt; empty for the first attempt."""
+    """The `{out}` of the latest earlier attempt that wrote anything there; empty if there is none."""
     gpus: float = 0.0
     """GPUs on each node."""
     nodes: int = 1

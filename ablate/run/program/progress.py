@@ -29,7 +29,7 @@ class ProgressFile:
     """Follows out/progress.jsonl of an attempt: each call returns what is new since the last one.
 
     Lines that are not progress are skipped and counted; the first is named in log.txt. A file that becomes shorter or
-    is replaced is read again from its start.
+    is replaced is read again from its start; log.txt says so once.
     """
 
     def __init__(self, attempt: AttemptFolder) -> None:
@@ -46,6 +46,7 @@ class ProgressFile:
         self._position = self._number = self._inode = 0
         self._recorded: dict[str, int] = {}  # metric -> step of its latest point in the training curve
         self._not_finite: set[str] = set()
+        self._has_restarted = False
 
     def new(self, *, has_ended: bool = False) -> list[Progress]:
         """The progress of each new line, oldest first.
@@ -80,7 +81,12 @@ class ProgressFile:
     def _restart_if_replaced(self, file: BufferedReader) -> None:
         state = os.fstat(file.fileno())
         if self._position and (state.st_size < self._position or state.st_ino != self._inode):
-            self._log(f"{self.path} became shorter or was replaced; reading it from its start")
+            if not self._has_restarted:
+                self._has_restarted = True
+                self._attempt.log_line(
+                    f"{self.path} became shorter or was replaced, and is read from its start; open it to append, since "
+                    "lines may be missed otherwise"
+                )
             self._position = self._number = 0
         self._inode = state.st_ino
 
@@ -96,7 +102,7 @@ class ProgressFile:
             if self.garbage == 1:
                 problem = problem_of(error) if isinstance(error, ValidationError) else str(error)
                 self.first_garbage = f"line {self._number}: {problem}"
-                self._log(f"{self.path} {self.first_garbage}; such lines are skipped")
+                self._attempt.log_line(f"{self.path} {self.first_garbage}; such lines are skipped")
             return None
         self.lines += 1
         self._advance(line)
@@ -126,7 +132,7 @@ class ProgressFile:
     def _record(self, line: ProgressLine) -> None:
         """Append the line's metrics to the training curve, each at most `POINTS` times."""
         step, steps = self.latest.step, self.latest.steps
-        interval = max(1, (steps or step) // POINTS)
+        interval = max(1, max(steps or 0, step) // POINTS)
         metrics = {"loss": line.loss, "samples_per_s": line.samples_per_s, **(line.model_extra or {})}
         due: dict[str, float] = {}
         for name, value in metrics.items():
@@ -135,13 +141,16 @@ class ProgressFile:
             if not math.isfinite(value):
                 if name not in self._not_finite:
                     self._not_finite.add(name)
-                    self._log(f"{name} is {value} at step {step}; NaN and infinite values are left out of the curve")
-            elif abs(step - self._recorded.get(name, -interval)) >= interval or step == steps:
+                    self._attempt.log_line(
+                        f"{name} is {value} at step {step}; NaN and infinite values are left out of the curve"
+                    )
+            elif self._is_due(step - self._recorded.get(name, -interval), interval, is_last=step == steps):
                 self._recorded[name] = step
                 due[name] = value
         if due:
             self._attempt.event({"step": step, "time": time.time(), **due})
 
-    def _log(self, line: str) -> None:
-        with self._attempt.log.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    @staticmethod
+    def _is_due(distance: int, interval: int, *, is_last: bool) -> bool:
+        """Whether a point is far enough from the metric's latest one; the last step has one however near that is."""
+        return abs(distance) >= interval or (is_last and distance != 0)

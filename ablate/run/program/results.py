@@ -11,48 +11,54 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ablate.environment import describe, git_state
+from ablate.errors import plain
 from ablate.record import AttemptFolder, Failure, FailureClass, Result, Score
 from ablate.run.job import Job, Program
 from ablate.run.program.schema import STATED_CLASSES, FailureFile, ResultFile, problem_of
+from ablate.run.start import Start
 
 NAMED = 20
 """Most scores that a message lists."""
+FILE_BYTES = 64 * 2**20
+"""Larger files are not read: no result is as large, and it would have to fit into the agent's memory."""
+MESSAGE_CHARACTERS = 2000
+"""Longer messages of a failure are cut; the file has the whole one."""
 
 
-def outcome(job: Job, attempt: AttemptFolder, started_at: float) -> Result | Failure:
+def outcome(job: Job, attempt: AttemptFolder, start: Start) -> Result | Failure:
     """The result of a program that exited with code 0, or why it has none.
 
     Args:
         job: the trial.
         attempt: the folder whose out/ has the program's files.
-        started_at: Unix time.
+        start: the start of the attempt.
 
     Returns:
         The failure that the program stated in failure.json, if it did; else its result, or a failure of class `code`
         that says what is wrong with result.json or missing in it.
     """
     assert job.program is not None
-    failure = stated_failure(job, attempt, started_at)
+    failure = stated_failure(job, attempt, start)
     if failure is not None:
         return failure
     path = attempt.out / "result.json"
     try:
         scores, counts = _read_result(path, job.program.metric)
     except ValueError as error:
-        return _failure(job.program, attempt, "code", str(error), started_at)
+        return _failure(job.program, attempt, "code", str(error), start)
     return Result(
         key=job.key,
         attempt=attempt.number,
         scores=scores,
-        seconds=max(0.0, time.time() - started_at),
-        started_at=started_at,
+        seconds=start.seconds,
+        started_at=start.at,
         ended_at=time.time(),
         environment=_environment(job.program),
         counts=counts,
     )
 
 
-def stated_failure(job: Job, attempt: AttemptFolder, started_at: float) -> Failure | None:
+def stated_failure(job: Job, attempt: AttemptFolder, start: Start) -> Failure | None:
     """The failure that a program stated in failure.json; None if there is no such file.
 
     A file that is not as the contract wants it is a failure of class `code`, with the text of the file.
@@ -60,16 +66,17 @@ def stated_failure(job: Job, attempt: AttemptFolder, started_at: float) -> Failu
     assert job.program is not None
     path = attempt.out / "failure.json"
     try:
-        text = _text(path)
+        text = _text(path, errors="replace")  # its class counts more than each letter of its message
         stated = FailureFile.model_validate(_json(path, text))
     except FileNotFoundError:
         return None
     except ValidationError as error:
-        problem = f"{path}: {problem_of(error)}; classes are {', '.join(STATED_CLASSES)}: {text[:300]}"
-        return _failure(job.program, attempt, "code", problem, started_at)
+        problem = f"{path}: {problem_of(error)}; classes are {', '.join(STATED_CLASSES)}: {plain(text)[:300]}"
+        return _failure(job.program, attempt, "code", problem, start)
     except (OSError, ValueError) as error:
-        return _failure(job.program, attempt, "code", str(error), started_at)
-    return _failure(job.program, attempt, stated.kind, stated.message or "the program gave no message", started_at)
+        return _failure(job.program, attempt, "code", str(error), start)
+    message = plain(stated.message)[:MESSAGE_CHARACTERS].strip() or "the program gave no message"
+    return _failure(job.program, attempt, stated.kind, message, start)
 
 
 def _read_result(path: Path, metric: str) -> tuple[list[Score], dict[str, float]]:
@@ -97,15 +104,21 @@ def _read_result(path: Path, metric: str) -> tuple[list[Score], dict[str, float]
     return [Score(**score.model_dump()) for score in file.scores], dict(file.counts)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, errors: str = "strict") -> str:
     """The content of a file.
 
     Raises:
         FileNotFoundError: there is none, or it is no file: a pipe would block the agent.
+        ValueError: it is too large, or not UTF-8.
     """
     if not path.is_file():
         raise FileNotFoundError(path)
-    return path.read_bytes().decode("utf-8", errors="replace")
+    if (size := path.stat().st_size) > FILE_BYTES:
+        raise ValueError(f"{path} has {size:,} bytes; at most {FILE_BYTES:,} are read")
+    try:
+        return path.read_bytes().decode(errors=errors)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start:,}); write it as UTF-8") from None
 
 
 def _json(path: Path, text: str) -> object:
@@ -122,17 +135,17 @@ def _environment(program: Program) -> dict[str, str]:
     state = {f"trainer_{name}": value for name, value in git_state(Path(program.workdir)).items()}
     if program.code:
         lines = "".join(f"{name} {digest}\n" for name, digest in sorted(program.code.items()))
-        state["trainer_code"] = hashlib.sha256(lines.encode()).hexdigest()
+        state["trainer_code"] = hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
     return describe() | {"trainer_workdir": program.workdir} | state
 
 
-def _failure(program: Program, attempt: AttemptFolder, kind: FailureClass, message: str, started_at: float) -> Failure:
+def _failure(program: Program, attempt: AttemptFolder, kind: FailureClass, message: str, start: Start) -> Failure:
     return Failure(
         attempt=attempt.number,
         kind=kind,
         message=message,
         traceback="",
-        seconds=max(0.0, time.time() - started_at),
+        seconds=start.seconds,
         ended_at=time.time(),
         node=platform.node(),
         environment=_environment(program),

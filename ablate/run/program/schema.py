@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections import Counter
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import models_json_schema
 
 StatedClass = Literal["usage", "data", "diverged", "code", "oom", "killed", "node", "preempted", "timeout"]
-STATED_CLASSES: tuple[StatedClass, ...] = StatedClass.__args__  # type: ignore[attr-defined]
+STATED_CLASSES: tuple[StatedClass, ...] = get_args(StatedClass)
 """Classes of failures that a program may state; `interrupted` and `error` are ablate's own."""
 
-Name = Annotated[str, Field(pattern=r"^[^/\s]+$", max_length=200)]
+Name = Annotated[str, Field(pattern=r"^[^/\s\x00-\x1f\x7f]+$", max_length=200)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Step = Annotated[int, Field(ge=0, le=2**53)]
 
@@ -60,7 +61,7 @@ class ResultFile(_File):
     @model_validator(mode="after")
     def _each_score_once(self) -> ResultFile:
         names = [f"{s.benchmark}/{s.category}" + f" ({s.modality})" for s in self.scores]
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, number in Counter(names).items() if number > 1)
         if repeated:
             raise ValueError(f"{', '.join(repeated)}: more than one score; write each once")
         return self

@@ -1,25 +1,13 @@
-"""The training curve and the log of a trial."""
+"""The training curve of a trial."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from ablate.record import AttemptFolder
 
 CURVE_POINTS = 60
 """Number of points of a training curve: enough to show jumps, few enough for a store with thousands of trials."""
-
-
-class TrialLog:
-    """Appends lines with the time of day to log.txt."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __call__(self, line: str) -> None:
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
 
 class TrainingCurve:

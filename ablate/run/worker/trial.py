@@ -16,8 +16,8 @@ from pathlib import Path
 from ablate.environment import describe
 from ablate.record import AttemptFolder, Failure, Result, TrialFolder
 from ablate.run.job import Job, Progress
+from ablate.run.start import Start
 from ablate.run.worker.causes import failure_class
-from ablate.run.worker.curve import TrialLog
 from ablate.run.worker.video_lmm import run_video_lmm
 
 
@@ -26,7 +26,7 @@ def run_trial(job: Job, attempt: AttemptFolder) -> Iterator[Progress]:
 
     Results depend only on the job's config: every random draw comes from its seed.
     """
-    folder, started_at = TrialFolder(Path(job.folder)), time.time()
+    folder, start = TrialFolder(Path(job.folder)), Start()
     try:
         if folder.result() is not None:
             yield Progress(phase="done")
@@ -36,8 +36,8 @@ def run_trial(job: Job, attempt: AttemptFolder) -> Iterator[Progress]:
             key=job.key,
             attempt=attempt.number,
             scores=outcome.scores,
-            seconds=max(0.0, time.time() - started_at),
-            started_at=started_at,
+            seconds=start.seconds,
+            started_at=start.at,
             ended_at=time.time(),
             environment=describe() | outcome.environment | {"threads": str(job.threads)},
             counts=outcome.counts,
@@ -45,23 +45,23 @@ def run_trial(job: Job, attempt: AttemptFolder) -> Iterator[Progress]:
         with contextlib.suppress(FileExistsError):  # an attempt that was given up but went on was first
             folder.finish(result)
     except Exception as error:  # noqa: BLE001 - any error of a trial is recorded, and the sweep continues
-        failure = _failure(error, attempt.number, started_at)
+        failure = _failure(error, attempt.number, start)
         with contextlib.suppress(OSError):  # a full disk; who reads the progress learns of the failure
-            TrialLog(attempt.log)(f"failed ({failure.kind}): {failure.message}")
+            attempt.log_line(f"failed ({failure.kind}): {failure.message}")
             attempt.fail(failure)
         yield Progress(phase="failed", detail=failure.message)
     else:
         yield Progress(phase="done")
 
 
-def _failure(error: Exception, attempt: int, started_at: float) -> Failure:
+def _failure(error: Exception, attempt: int, start: Start) -> Failure:
     """The record of an error, made while it is handled."""
     return Failure(
         attempt=attempt,
         kind=failure_class(error),
         message=str(error) or type(error).__name__,
         traceback=traceback.format_exc(),
-        seconds=max(0.0, time.time() - started_at),
+        seconds=start.seconds,
         ended_at=time.time(),
         node=platform.node(),
         environment=describe(),

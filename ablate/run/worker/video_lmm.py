@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
@@ -15,7 +15,7 @@ from ablate.errors import UsageError
 from ablate.record import AttemptFolder, Score, WeightsContent
 from ablate.run.job import Job, Progress
 from ablate.run.worker.content import TrialContent, checked_content
-from ablate.run.worker.curve import TrainingCurve, TrialLog
+from ablate.run.worker.curve import TrainingCurve
 from models.design import AssumedData, CustomEncoder, Data, Encoder, ManifestData, TinyData, TrialConfig
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from models.data import Corpus, Records
     from models.training import Engine
     from models.video import Decoder
+
+Log = Callable[[str], object]
+"""Appends a line to the log of the trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +70,13 @@ def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None,
     # 1. Config, device, threads, seeds.
     started_at = time.time()
     config = TrialConfig.model_validate(job.config)
-    log = TrialLog(attempt.log)
+    log = attempt.log_line
     execution = _prepare_torch(job, config, log)
 
     # 2. Data; then the model, whose new weights are drawn from the seed.
     yield Progress(phase="preparing", detail="data")
     content = checked_content(config, job)
-    records = _records(config.design.data, Path(job.cache), attempt, log)
+    records = _records(config.design.data, Path(job.cache), attempt)
     yield Progress(phase="preparing", detail="model")
     model, tokenizer = _build(config, content, execution.engine)
     log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters on {execution.device}")
@@ -106,7 +109,7 @@ def _in_a_line(rows: list[dict[str, str | float]], benchmark: str) -> str:
     return ", ".join(f"{row['category']} {row['score']:.1f}" for row in of_video)
 
 
-def _prepare_torch(job: Job, config: TrialConfig, log: TrialLog) -> Execution:
+def _prepare_torch(job: Job, config: TrialConfig, log: Log) -> Execution:
     """Set threads and seeds; returns the device and the size of micro-batches.
 
     Raises:
@@ -140,7 +143,7 @@ def _build(config: TrialConfig, content: TrialContent, engine: Engine) -> tuple[
 
 
 def _train(
-    model: VideoLMM, config: TrialConfig, corpus: Corpus, execution: Execution, curve: TrainingCurve, log: TrialLog
+    model: VideoLMM, config: TrialConfig, corpus: Corpus, execution: Execution, curve: TrainingCurve, log: Log
 ) -> Iterator[Progress]:
     """Train the model in place; steps are added to the curve. Logged are turns that no stage trains on, and reused
     steps of an earlier trial."""
@@ -160,7 +163,7 @@ def _train(
 
 
 def _evaluate(
-    model: VideoLMM, corpus: Corpus, execution: Execution, log: TrialLog
+    model: VideoLMM, corpus: Corpus, execution: Execution, log: Log
 ) -> Generator[Progress, None, pd.DataFrame]:
     """Predictions for the test questions, given the video, its centre frame, and the text alone."""
     import pandas as pd
@@ -206,14 +209,13 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
-def _records(data: Data, cache: Path, attempt: AttemptFolder, log: TrialLog) -> Records:
+def _records(data: Data, cache: Path, attempt: AttemptFolder) -> Records:
     """The records that the trial uses; those that it skips are listed in its folder.
 
     Args:
         data: the data of the design.
         cache: folder of reproducible files.
         attempt: the attempt's folder.
-        log: its log.
 
     Raises:
         UsageError: other records would be skipped than when the sweep was planned.
@@ -231,7 +233,7 @@ def _records(data: Data, cache: Path, attempt: AttemptFolder, log: TrialLog) -> 
         )
     if records.skipped:
         attempt.skipped([asdict(record) for record in records.skipped])
-        log(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
+        attempt.log_line(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
     return records
 
 

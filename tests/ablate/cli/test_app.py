@@ -272,3 +272,13 @@ def test_assumed_data_are_for_plans_alone(tmp_path, monkeypatch):
     assert json.loads(ablate("sweep", "apollo/resamplers", "--dry-run", "--json").stdout)["missing"] == 3
     assert "the data of this spec are only assumed" in refused("sweep", "apollo/resamplers")
     assert not list(tmp_path.iterdir())
+
+
+def test_nodes_may_come_to_a_cluster_and_not_to_this_machine(monkeypatch):
+    clusters = []
+    monkeypatch.setattr(
+        "ablate.cli.views.sweep.run_and_show", lambda _plan, _run, cluster, **_: clusters.append(cluster)
+    )
+    ablate("sweep", "sampling", "--address", "auto", "--nodes-may-come")
+    assert [(cluster.address, cluster.nodes_may_come) for cluster in clusters] == [("auto", True)]
+    assert "--address" in refused("sweep", "sampling", "--nodes-may-come")

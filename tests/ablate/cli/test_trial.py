@@ -232,10 +232,10 @@ def test_smoke_of_a_program_that_keeps_the_contract(spec):
     ("does", "check", "text"),
     [
         ("silent", "progress", "reporter.report("),
-        ("garbage", "progress", "2 lines of"),
+        ("garbage", "progress", "2 lines in"),
         ("incomplete", "result", "mine/overall"),
         ("exit3", "result", "exit code 3"),
-        ("forks", "processes", "1 processes that it had started were still running"),
+        ("forks", "processes", "1 process that it had started outlived it"),
     ],
 )
 def test_smoke_says_what_is_missing(spec, does, check, text):

@@ -112,13 +112,13 @@ def test_a_finished_trial_is_done_until_the_code_changes(plan_of, tmp_path: Path
 
 def test_the_direction_of_the_metric_is_stated_or_that_of_the_study(plan_of, tmp_path: Path):
     plan = plan_of()
-    assert (plan.metric, plan.lower_is_better, plan.warnings) == ("loss/overall", True, [])
+    assert (plan.metric, plan.lower_is_better) == ("loss/overall", True)
     remember(
         plan.paths, StudyFacts().with_sweep(metric=plan.metric, lower_is_better=True, samples=None, spec="mine.yaml")
     )
     other = plan_of(SPEC.replace("lower_is_better: true", "lower_is_better: false"))
     assert not other.lower_is_better
-    assert "earlier sweeps of the study ranked loss/overall with lower scores as better" in other.warnings[0]
+    assert "earlier sweeps of the study ranked loss/overall with lower scores as better" in other.warnings[-1]
     assert facts(plan.paths).is_lower_better("loss/overall"), "a plan writes nothing"
     own = "study: mine\nbase: tiny\naxes: {sampling.frames: [4]}\nscales: [0.05M]\n"
     remember(plan.paths, StudyFacts())
@@ -246,3 +246,19 @@ def test_a_study_has_one_kind_of_trainer(plan_of, first: str, second: str, says:
     remember(plan.paths, study_facts(plan))
     with pytest.raises(SpecError, match=f"mine.yaml:1: study: the trials of mine {re.escape(says)}"):
         plan_of(second, None)
+
+
+def test_what_is_wrong_with_the_scales_is_reported_before_they_are_trained(plan_of):
+    sized = SPEC.replace("small", "S-0.5B").replace("large", "7B")
+    assert plan_of(sized).warnings == []
+    assert plan_of(SPEC.replace("small", "0.5B")).warnings == [
+        "scales large: `ablate promote`, `next` and `backtest` need labels that end in a size, as large-7B; a label "
+        "that is changed later makes new trials"
+    ]
+    command = sized.replace("[torchrun, train.py", '[torchrun, "--nproc-per-node={gpus}", train.py')
+    assert plan_of(command).warnings == []
+    assert plan_of(command.replace("{gpus: 1, cpus: 8}", "{cpus: 8}")).warnings == [
+        "trainer.command: {gpus} is 0 at S-0.5B, whose `resources` ask for no GPU; torchrun needs 1 process or more"
+    ]
+    one_scale = sized.replace(", {label: 7B, set: {model.name: b}, resources: {gpus: 8, nodes: 2}}", "")
+    assert plan_of(one_scale.replace("S-0.5B", "S").replace(", 7B: 60", "")).warnings == []

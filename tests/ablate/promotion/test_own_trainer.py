@@ -141,6 +141,15 @@ def test_without_costs_designs_are_promoted_by_number(spec):
     assert written.spec is not None
 
 
+def test_measured_trials_without_gpus_are_named_as_the_reason_for_an_unknown_cost(spec):
+    text = SPEC.replace("cost: {gpu_hours: {0.5B: 3, 7B: 60}}\n", "").replace(
+        "resources: {gpus: 8}", "resources: {gpus: 0}"
+    )
+    spec.write_text(text)
+    prepared = promoted(Request(study="mine", large="7B"))[0]
+    assert any("at 7B is not stated, nor measured in GPU-hours, since it has no GPU" in note for note in prepared.notes)
+
+
 def test_a_scale_that_no_spec_declares_must_be_declared(spec):
     message = (
         "mine.yaml declares no scale '72B' (it has 0.5B, 1.5B, 7B), so what your trainer trains there is unknown; "

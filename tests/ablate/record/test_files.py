@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -197,6 +198,29 @@ def test_a_link_whose_answer_was_lost_is_no_other_writer(tmp_path, monkeypatch):
     assert (tmp_path / "x").read_text() == "content"
     with pytest.raises(FileExistsError):
         write_text(tmp_path / "x", "other", once=True)
+
+
+def test_a_claim_of_a_process_that_died_is_given_up_by_one_of_those_that_wait(tmp_path, no_links, monkeypatch):
+    monkeypatch.setattr(files, "CLAIM_S", 0.2)
+    (tmp_path / ".x.claim").write_text("")
+    replace = os.replace
+
+    def slow(*names):
+        time.sleep(0.1)  # shorter than the time after which a process is assumed to have died
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", slow)
+
+    def write(text):
+        try:
+            write_text(tmp_path / "x", text, once=True)
+        except FileExistsError:
+            return None
+        return text
+
+    with ThreadPoolExecutor(8) as threads:
+        written = [text for text in threads.map(write, map(str, range(8))) if text is not None]
+    assert written == [(tmp_path / "x").read_text()]
 
 
 def test_another_error_of_a_link_is_no_reason_to_claim(tmp_path, monkeypatch):

@@ -147,7 +147,7 @@ def test_at_most_so_many_run_at_a_time(planned, run):
             job = jobs.pop(0)
             write_result(job)
             end_attempt(queue, listener, job, None)
-            if len(queue.running) < 2 and not queue.empty and len(jobs) < 2 and (more := queue.take()):
+            if more := queue.take():
                 TrialFolder(Path(more.folder)).begin()
                 listener.started(more)
                 jobs.append(more)

@@ -328,7 +328,20 @@ def test_a_spec_may_start_from_another_with_a_trainer(folder: Path):
         (("code: [train.py, llava/]", "code: [../mine.yaml]"), 6, "trainer.code.0: '../mine.yaml' is not a path b"),
         (("code: [train.py, llava/]", "code: [train.py]\n  version: 1"), 3, "trainer: give `code` (files whose cont"),
         (("  code: [train.py, llava/]\n", ""), 3, "trainer: give `code` (files whose content is in the key) or `ver"),
-        (("WANDB_MODE: offline", "WANDB_MODE: 1"), 7, "trainer.env.WANDB_MODE: Input should be a valid string, not 1"),
+        (
+            ("WANDB_MODE: offline", "WANDB_MODE: 1"),
+            7,
+            "trainer.env.WANDB_MODE: Input should be a valid string; write it in",
+        ),
+        (("command: [torchrun,", "command: [] #"), 4, "trainer.command: must be a list of the program and its argum"),
+        (("{gpus: 1, cpus: 8}", "{gpus: true}"), 2, "resources.gpus: Input should be a valid number, not True"),
+        (("{gpus: 1, cpus: 8}", "{cpus: '8'}"), 2, "resources.cpus: Input should be a valid number, not '8'"),
+        (("study: mine", "study: mine\nlimits: {failures: true}"), 2, "limits.failures: Input should be a valid integ"),
+        (("study: mine", "study: mine\nlimits: {gpu_hours: '5'}"), 2, "limits.gpu_hours: Input should be a valid numb"),
+        (("study: mine", "study: mine\nretries: {oom: false}"), 2, "retries.oom: Input should be a valid integer, not"),
+        (("7B: 60", "7B: true"), 15, "cost.gpu_hours.7B: Input should be a valid number, not True"),
+        (("lower_is_better: false", "lower_is_better: 'no'"), 14, "metric.lower_is_better: Input should be a valid bo"),
+        (("[mlp2x_gelu,", "[{name: ' ', value: 1},"), 10, "`name` must be a non-empty string"),
         (("  env:", "  evn:"), 7, "trainer.evn: unknown key 'evn'; did you mean 'env'?"),
         (("  data.fps:", "  data..fps:"), 9, "axes.data..fps: a dotted path is names with single dots between them"),
         (("  data.fps:", "  seed:"), 9, "axes.seed: the program finds the trial's `seed` under this name in its c"),
@@ -367,6 +380,22 @@ def test_a_mistake_is_reported_with_line_and_fix(folder: Path, wrong: tuple[str,
         expanded(folder, MINE.replace(*wrong))
     assert f"mine.yaml:{line}: " in str(error.value)
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize("env", ["[KEY=secret]", "secret", "{KEY: [secret]}", "{KEY: {secret: 1}}"])
+def test_no_mistake_in_the_environment_shows_its_values(folder: Path, env: str):
+    trainer = MINE[MINE.index("trainer:") : MINE.index("axes:")]
+    for wrong in (trainer.replace("{WANDB_MODE: offline}", env), f"trainer: [{{env: {env}}}]\n"):
+        with pytest.raises(SpecError, match=r"mine.yaml:\d+: trainer") as error:
+            loaded(folder, MINE.replace(trainer, wrong))
+        assert "secret" not in str(error.value)
+
+
+def test_labels_are_on_one_line_and_never_blank(folder: Path):
+    values = r'["x\ny", "", " ", "\u202eabc", {name: "a\tb", value: 1}]'
+    labels = {t.design_label for t in expanded(folder, MINE.replace("[mlp2x_gelu, perceiver]", values)).trials}
+    assert all(label.isprintable() for label in labels)
+    assert {label.partition("-")[2].partition("~")[0] for label in labels} == {"x y", "projector-blank", "abc", "a b"}
 
 
 def test_a_base_of_our_own_trainer_is_refused_by_its_file(folder: Path):

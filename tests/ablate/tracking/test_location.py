@@ -116,6 +116,7 @@ def test_a_server_that_is_away_is_no_reason_to_wait_for_its_pages():
     [
         ("http://me:pw@host:5000", "http://me:***@host:5000"),
         ("https://me:p@w:x@host/path", "https://me:***@host/path"),
+        ("postgresql://me:p/w@host/db", "postgresql://me:***@host/db"),
         ("http://:pw@host", "http://:***@host"),
         ("http://me@host", "http://me@host"),
         (
@@ -133,6 +134,17 @@ def test_passwords_are_not_shown(uri, shown):
 def test_a_password_is_not_shown_in_any_spelling():
     text = location.scrubbed("login 'me', 's3cr/t' (s3cr%2Ft) failed", "http://me:s3cr%2Ft@host")
     assert text == "login 'me', '***' (***) failed"
+
+    text = location.scrubbed("login 'me', 's3cr/t' failed", "postgresql://me:s3cr/t@host/db")
+    assert text == "login 'me', '***' failed"
+
+
+@pytest.mark.parametrize("uri", ["http://", "http://host:port", "http://host:99999", "https://me:s3cr/t@host"])
+def test_a_server_without_a_valid_host_is_refused(uri):
+    with pytest.raises(UsageError, match="has no valid host and port; use http://HOST:PORT") as error:
+        location.absolute_uri(uri)
+    assert "s3cr" not in str(error.value)
+    assert "/t@" not in str(error.value)
 
 
 def test_links_contain_no_login():

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -60,6 +60,7 @@ def test_bca_is_that_of_scipy(name, reference):
 
 @settings(max_examples=12)
 @given(st.integers(5, 12), st.floats(0.05, 3), st.integers(0, 10_000))
+@example(5, 1.8125, 179)  # R^2 of 3e-6, below nearly all resamples
 def test_the_interval_holds_the_estimate(n, noise, seed):
     x, y = noisy(n, noise, seed)
     for name in WEIGHTED:
@@ -165,11 +166,7 @@ def test_a_single_design_decides_no_interval():
     ],
 )
 def test_data_for_which_the_bootstrap_has_no_interval(x, y):
-    result = interval("spearman", np.array(x, float), np.array(y, float))
-    if len(x) < 8:
-        assert result is None
-    else:
-        assert result.low <= once(WEIGHTED["spearman"], np.array(x, float), np.array(y, float)) <= result.high
+    assert interval("spearman", np.array(x, float), np.array(y, float)) is None
 
 
 def test_seed_noise_is_that_of_analysis_of_variance():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,15 @@ time.sleep(600)
     assert not alive(tmp_path)
 
 
+def test_a_program_that_ignores_sigterm_is_ended_by_the_next_agent(driver, tmp_path: Path, node: Node):
+    script = "import signal, time; signal.signal(15, signal.SIG_IGN); open('ready', 'w'); time.sleep(600)"
+    kill(driver(script))
+    time.sleep(0.5)
+    assert len(alive(tmp_path)) == 1  # limit: the kernel sends a launcher SIGTERM, so that torchrun ends its processes
+    assert node.run(GOOD).failure is None
+    assert not alive(tmp_path)
+
+
 def test_processes_of_living_agents_are_no_leftovers(driver, tmp_path: Path):
     driver("import time; open('ready', 'w'); time.sleep(600)")
     before = alive(tmp_path)
@@ -101,6 +111,21 @@ def test_processes_of_another_container_are_no_leftovers(tmp_path: Path):
     finally:
         foreign.kill()
         foreign.wait()
+        marked.wait()
+
+
+def test_leftovers_of_an_agent_whose_process_id_a_program_with_an_odd_name_has(tmp_path: Path):
+    path = os.fsencode(tmp_path) + b"/\xff"
+    shutil.copy(os.fsencode(shutil.which("sleep")), path)
+    odd = subprocess.Popen([path, b"600"])
+    marked = subprocess.Popen(["sleep", "600"], env={"ABLATE_AGENT": f"{namespace()}:{odd.pid}:5:x"})
+    try:
+        assert marked.pid in end_leftovers()
+        assert odd.poll() is None
+    finally:
+        odd.kill()
+        odd.wait()
+        marked.kill()
         marked.wait()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from ablate.record import TrialFolder
 from ablate.run.agent import Agent, Ended, NodeRole, Patience
+from ablate.run.agent.processes import ProcessGroup
 from ablate.run.failures import is_fault_of_node
 from tests.ablate.run.agent.conftest import GOOD, Node, alive
 
@@ -82,6 +84,20 @@ def test_messages_name_the_file_with_the_output_and_its_last_line(node: Node):
     assert failure.traceback == ""
 
 
+def test_colours_of_the_last_line_do_not_reach_the_message(node: Node):
+    failure = node.failure(
+        "import sys; print('\\x1b[31mno such layer\\x1b[0m\\n\\x1b[0m', file=sys.stderr); sys.exit(3)"
+    )
+    assert failure.message.endswith("ends with: no such layer")
+
+
+def test_a_result_before_a_crash_is_mentioned(node: Node):
+    failure = node.failure(GOOD + "os._exit(3)")
+    assert failure.message.endswith(
+        "it had written result.json, which counts only if all processes end with exit code 0"
+    )
+
+
 def test_a_command_that_does_not_exist_is_named(node: Node):
     job = node.job("")
     assert job.program is not None
@@ -91,20 +107,33 @@ def test_a_command_that_does_not_exist_is_named(node: Node):
     assert "cannot start 'no-such-launcher': No such file or directory" in failure.message
 
 
+@pytest.mark.parametrize("jump_s", [1e7, -1e7])
+@pytest.mark.parametrize("end", [GOOD, "raise SystemExit(1)"])
+def test_a_clock_that_is_set_while_a_program_runs_changes_no_duration(node: Node, monkeypatch, end: str, jump_s: float):
+    unix_time = time.time
+    node.begin(node.job(f"import time; time.sleep(0.5)\n{end}"))
+    time.sleep(0.2)
+    monkeypatch.setattr(time, "time", lambda: unix_time() + jump_s)
+    failure = node.end().failure
+    assert 0.4 < (failure or node.result()).seconds < 30
+
+
 def test_a_silent_program_is_ended(node: Node):
     failure = node.failure("import time; time.sleep(60)", silence_limit_s=0.5)
     assert failure.kind == "timeout"
     assert "no progress and no output of the attempt for longer than `limits: {silence: 0.5s}`" in failure.message
 
 
-@pytest.mark.parametrize("sign", ["print('.')", "import sys; print('.', file=sys.stderr)", "progress()"])
+@pytest.mark.parametrize(
+    "sign", ["print('.')", "import sys; print('.', file=sys.stderr)", "progress()", "progress('w')"]
+)
 def test_output_or_progress_is_no_silence(node: Node, sign: str):
     script = f"""
     import os, time
-    def progress():
-        with open(os.environ["ABLATE_OUT"] + "/progress.jsonl", "a") as file:
+    def progress(mode="a"):
+        with open(os.environ["ABLATE_OUT"] + "/progress.jsonl", mode) as file:
             file.write('{{"step": 1}}\\n')
-    for _ in range(15):
+    for _ in range(25):
         {sign}
         time.sleep(0.1)
     """
@@ -265,7 +294,7 @@ def test_a_failure_on_another_node_is_recorded_with_its_process(node: Node, othe
     other.begin(job, attempt, NodeRole(rank=1, nodes=2))
     failure = other.end().failure
     assert failure is not None
-    assert failure.message.startswith("process 2 ended with exit code 1")
+    assert re.match(r"process [23] ended with exit code 1; ", failure.message)  # whichever is noticed first
     assert attempt.failure() == failure
 
 
@@ -329,3 +358,15 @@ def test_errors_of_disks_and_file_servers_are_the_nodes_fault():
     assert is_fault_of_node(OSError(errno.ESTALE, "Stale file handle"))
     assert not is_fault_of_node(FileNotFoundError(errno.ENOENT, "No such file"))
     assert not is_fault_of_node(ValueError())
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [(GOOD, "the program had succeeded"), ("raise SystemExit(3)", "process 0 ended with exit code 3")],
+)
+def test_processes_that_the_kernel_does_not_end_are_a_fault_of_the_node(node: Node, monkeypatch, script: str, why: str):
+    end = ProcessGroup.end
+    monkeypatch.setattr(ProcessGroup, "end", lambda group, grace_s: [*end(group, grace_s), 4711])
+    failure = node.failure(script)
+    assert failure.kind == "node"
+    assert failure.message.startswith(f"the kernel does not end the processes 4711 of the attempt; {why}")

@@ -74,6 +74,23 @@ open(out + "/pid", "w").write(str(os.getpid())); time.sleep(120)
     sweep.process.kill()
 
 
+@pytest.mark.parametrize("victim", ["0", "1"])
+def test_a_kill_that_is_noticed_after_its_consequence_is_the_failure(
+    ray_nodes: RayNodes, two_nodes: list[str], tmp_path: Path, victim: str
+):
+    """The other node's process reports a broken connection first, which alone would be `code`, never retried."""
+    script = f"""
+if os.environ["NODE_RANK"] != "{victim}":
+    sys.exit(1)
+time.sleep(1.5); os.kill(os.getpid(), signal.SIGKILL)
+"""
+    sweep = ray_nodes.sweep([program_job(tmp_path, "wide", script, nodes=2)])
+    failure = sweep.until("failed")
+    assert failure["kind"] == "killed", failure
+    assert failure["retried"]
+    sweep.process.kill()
+
+
 QUICK = "finish()"
 
 

@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ablate.plan import Plan, make_plan, refuse_infeasible
-from ablate.record import FAILURE_CLASSES, Failure, FailureClass, folder_of
+from ablate.record import Failure, FailureClass, folder_of
 from ablate.run import Cluster, Job, Progress, about, job_of, run_on_ray
 from ablate.run.executors.here import run_here
 from ablate.run.failures import ON_ANOTHER_NODE
@@ -54,7 +55,7 @@ class EventLog:
         self.lines.append(message)
 
 
-FATES = st.lists(st.sampled_from([None, *FAILURE_CLASSES]), min_size=1, max_size=9)
+FATES = st.lists(st.sampled_from([None, *get_args(FailureClass)]), min_size=1, max_size=9)
 
 
 @given(st.dictionaries(st.text("abcdef", min_size=1, max_size=3), FATES, max_size=4))

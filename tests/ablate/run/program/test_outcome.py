@@ -10,8 +10,10 @@ import time
 
 import pytest
 
-from ablate.record import Failure, Result, Score
+from ablate.record import Failure, Result, Score, TrialFolder
 from ablate.run.program import STATED_CLASSES, changed_code, outcome, stated_failure
+from ablate.run.program.results import MESSAGE_CHARACTERS
+from ablate.run.start import Start
 from tests.ablate.run.program.programs import job, program
 
 MINE = {"benchmark": "mine", "score": 61.2}
@@ -26,7 +28,7 @@ def ended(trial, attempt, **files):
     for name, content in files.items():
         text = content if isinstance(content, str) else json.dumps(content)
         (attempt.out / f"{name}.json").write_text(text, encoding="utf-8")
-    return outcome(trial, attempt, time.time() - 2)
+    return outcome(trial, attempt, Start(at=time.time() - 2, steady=time.monotonic() - 2))
 
 
 def test_a_valid_result_becomes_the_trials_result(trial, attempt):
@@ -63,6 +65,7 @@ def test_a_valid_result_becomes_the_trials_result(trial, attempt):
         ('{"scores": [{"benchmark": "mine", "score": NaN}]}', "scores[0].score: Input should be a finite number"),
         ({"scores": [MINE, MINE]}, "mine/overall (video): more than one score"),
         ({"scores": [MINE], "counts": {"samples": "many"}}, "counts.samples: Input should be a valid number"),
+        ({"scores": [MINE, MINE | {"benchmark": "a\0b"}]}, "scores[1].benchmark"),
         ("[" * 100_000, "is nested too deeply"),
         ('{"scores": ' + "1" * 5000 + "}", "is not valid JSON"),
         ('{"scores": [{"benchmark": "mine", "score": 1' + "0" * 400 + "}]}", "scores[0].score"),
@@ -97,7 +100,7 @@ def test_a_result_without_the_metric_names_the_scores_that_it_has(trial, attempt
 def test_a_program_states_the_class_of_its_failure(trial, attempt, kind):
     failure = ended(trial, attempt, failure={"class": kind, "message": "loss 1e9 at step 3"}, result={"scores": [MINE]})
     assert (failure.kind, failure.message) == (kind, "loss 1e9 at step 3")
-    assert stated_failure(trial, attempt, time.time()).kind == kind
+    assert stated_failure(trial, attempt, Start()).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -115,6 +118,52 @@ def test_a_malformed_failure_is_a_failure_of_class_code(trial, attempt, content,
     assert problem in failure.message
 
 
+def test_a_result_in_another_encoding_is_refused_and_no_name_changed(trial, attempt):
+    text = json.dumps({"scores": [MINE, MINE | {"benchmark": "gr\xf6sse"}]}, ensure_ascii=False)
+    (attempt.out / "result.json").write_bytes(text.encode("latin-1"))
+    assert "is not UTF-8" in ended(trial, attempt).message
+
+
+def test_a_failure_in_another_encoding_keeps_its_class(trial, attempt):
+    (attempt.out / "failure.json").write_bytes(b'{"class": "oom", "message": "gr\xf6sse"}')
+    assert ended(trial, attempt).kind == "oom"
+
+
+@pytest.mark.parametrize("name", ["result", "failure"])
+def test_a_huge_file_is_not_read_into_memory(trial, attempt, name):
+    with (attempt.out / f"{name}.json").open("wb") as file:
+        file.truncate(2**40)
+    failure = ended(trial, attempt)
+    assert failure.kind == "code"
+    assert "1,099,511,627,776 bytes" in failure.message
+
+
+def test_many_scores_are_read_in_no_time(trial, attempt):
+    scores = [MINE, *({"benchmark": f"item{n}", "score": 1} for n in range(50_000))]
+    began = time.monotonic()
+    assert isinstance(ended(trial, attempt, result={"scores": scores}), Result)
+    assert time.monotonic() - began < 10
+
+
+def test_a_stated_message_controls_no_terminal_and_is_cut(trial, attempt):
+    message = "\x1b[2J\x1b[31mout of\x07 memory\x1b[0m " + "x" * 1_000_000
+    failure = ended(trial, attempt, failure={"class": "oom", "message": message})
+    assert failure.message.startswith("out of memory xxx")
+    assert len(failure.message) <= MESSAGE_CHARACTERS
+
+
+def test_text_that_is_no_unicode_leaves_records_readable(trial, attempt):
+    folder = TrialFolder(attempt.path.parents[1])
+    failure = ended(trial, attempt, failure='{"class": "oom", "message": "\\ud800"}')
+    attempt.fail(failure)
+    assert folder.failures()[0].message == "?"
+    (attempt.out / "failure.json").unlink()
+    folder.finish(
+        ended(trial, attempt, result='{"scores": [{"benchmark": "mine", "score": 1}], "counts": {"\\ud800": 2}}')
+    )
+    assert folder.result().counts == {"?": 2.0}
+
+
 def test_pipes_instead_of_files_block_nobody(trial, attempt):
     os.mkfifo(attempt.out / "failure.json")
     os.mkfifo(attempt.out / "result.json")
@@ -122,7 +171,7 @@ def test_pipes_instead_of_files_block_nobody(trial, attempt):
 
 
 def test_without_failure_json_nothing_is_stated(trial, attempt):
-    assert stated_failure(trial, attempt, time.time()) is None
+    assert stated_failure(trial, attempt, Start()) is None
 
 
 def test_the_environment_has_the_state_of_the_code(tmp_path, attempt):
@@ -157,3 +206,11 @@ def test_code_that_changed_after_the_plan_is_named(tmp_path):
     assert f"was {digests['train.py'][:12]} when planned" in problem
     assert f"{tmp_path}/llava/model.py cannot be read now (No such file or directory)" in problem
     assert changed_code(program(workdir=tmp_path)) == ""
+
+
+def test_a_name_of_code_that_is_not_utf8_costs_no_result(tmp_path, attempt):
+    name = os.fsdecode(b"caf\xe9.py")
+    trial = job(tmp_path / "trial", program(workdir=tmp_path, code={name: "0" * 64}))
+    result = ended(trial, attempt, result={"scores": [MINE]})
+    assert isinstance(result, Result)
+    assert len(result.environment["trainer_code"]) == 64

@@ -158,6 +158,20 @@ def test_a_curve_of_many_steps_is_thinned_but_keeps_rare_metrics_and_the_end(fil
         assert losses[-1] == steps
 
 
+@pytest.mark.parametrize("steps", [1, 5000])
+def test_however_often_the_last_step_is_reported_the_curve_stays_short(file, attempt, steps):
+    write(file, *({"step": max(1, step - steps), "steps": steps, "loss": 1.0} for step in range(20_000)))
+    file.new(has_ended=True)
+    assert len(attempt.events()) <= 8 * POINTS
+
+
+def test_a_file_that_is_written_anew_each_time_is_logged_once(file, attempt):
+    for step in range(20):
+        write(file, {"step": step} if step % 2 else {}, mode="w")
+        file.new()
+    assert log(attempt).count("became shorter or was replaced") == 1
+
+
 @given(st.lists(st.integers(0, 400), max_size=8), st.integers(1, 20))
 def test_however_the_file_grows_each_line_counts_once(tmp_path_factory, cuts, number):
     attempt = programs.attempt(tmp_path_factory.mktemp("trial"))

@@ -15,6 +15,7 @@ import pytest
 
 from ablate.record import Result
 from ablate.run.program import ProgressFile, outcome, program_schema, reporter, stated_failure
+from ablate.run.start import Start
 from tests.ablate.run.program.programs import job, program
 
 SOURCE = Path(reporter.__file__)
@@ -69,7 +70,7 @@ def test_what_it_writes_is_read_back(attempt, copied, tmp_path):
         ("training", 2, 2.5),
     ]
     assert file.garbage == 0
-    result = outcome(job(tmp_path / "trial", program(workdir=tmp_path)), attempt, 0.0)
+    result = outcome(job(tmp_path / "trial", program(workdir=tmp_path)), attempt, Start())
     assert isinstance(result, Result)
     assert [(score.benchmark, score.category, score.score) for score in result.scores] == [
         ("mine", "overall", 61.0),
@@ -92,7 +93,7 @@ def test_other_processes_write_nothing_but_failures(attempt, copied, variable):
 
 def test_a_stated_failure_is_read_back(attempt, tmp_path):
     reporter.fail("diverged", "loss is NaN", out=str(attempt.out))
-    failure = stated_failure(job(tmp_path / "trial", program(workdir=tmp_path)), attempt, 0.0)
+    failure = stated_failure(job(tmp_path / "trial", program(workdir=tmp_path)), attempt, Start())
     assert (failure.kind, failure.message) == ("diverged", "loss is NaN")
 
 
