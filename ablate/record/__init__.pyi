@@ -1,3 +1,4 @@
+from .attempts import WEIGHTS as WEIGHTS
 from .attempts import AttemptFolder as AttemptFolder
 from .attempts import Failure as Failure
 from .attempts import FailureClass as FailureClass
@@ -13,6 +14,10 @@ from .driver import latest_end as latest_end
 from .driver import runs_here as runs_here
 from .driver import silence_s as silence_s
 from .driver import sole_driver as sole_driver
+from .evaluations import Evaluation as Evaluation
+from .evaluations import evaluations_of_study as evaluations_of_study
+from .evaluations import read_evaluations as read_evaluations
+from .evaluations import write_evaluation as write_evaluation
 from .files import RecordError as RecordError
 from .files import read_end as read_end
 from .files import write_text as write_text

@@ -9,6 +9,7 @@ A folder `trials/<key>/attempts/<N>/` contains
   skipped.json         records that the trial skipped since their media cannot be read; only if there are any
   out/                 files of a program that is not ablate's own trainer, `{out}` in its command
   checkpoints/         states of training from which a later attempt resumes
+  weights/             the trained model with a card, if it is kept (models/architecture/model_folder.py)
   failure.json         class, message and traceback, if it failed
 An attempt that goes on after another one has finished (its node was given up, but still runs) changes only these files.
 """
@@ -31,6 +32,7 @@ FailureClass = Literal[
     "usage", "data", "diverged", "code", "oom", "killed", "node", "preempted", "timeout", "interrupted", "error"
 ]
 """Why an attempt failed (docs/reliability.md). `interrupted`: its sweep ended; `error`: records of version 1."""
+WEIGHTS = "weights"
 COVERED = (
     "config.json",
     "log.txt",
@@ -41,7 +43,8 @@ COVERED = (
     "out/progress.jsonl",
 )
 """Files of an attempt whose digests are in the trial's result. Not the output of its processes, which may go on after
-the result; not checkpoints and further files of the user's program, which may be large."""
+the result; not checkpoints and further files of the user's program, which may be large. All of `weights/` is covered,
+too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,11 @@ class AttemptFolder:
         return self.path / "checkpoints"
 
     @property
+    def weights(self) -> Path:
+        """Folder of the trained model; it does not exist if the trial keeps none."""
+        return self.path / WEIGHTS
+
+    @property
     def log(self) -> Path:
         """The log of the trial."""
         return self.path / "log.txt"
@@ -103,7 +111,8 @@ class AttemptFolder:
 
     def covered(self) -> list[Path]:
         """The files whose digests a result contains, those that exist."""
-        return [path for name in COVERED if (path := self.path / name).is_file()]
+        weights = sorted(path for path in self.weights.rglob("*") if path.is_file())
+        return [*(path for name in COVERED if (path := self.path / name).is_file()), *weights]
 
     def log_line(self, line: str) -> None:
         """Append a line to log.txt, after the time of day."""

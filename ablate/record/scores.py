@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ablate.record.evaluations import read_evaluations
 from ablate.record.trial import RESULT, About, Record, Score, Value
 
 
@@ -60,10 +61,15 @@ def _scores_of(record: Record) -> TrialScores:
         seed=about.seed,
         samples=about.samples,
         ended_at=_ended_at(record),
-        scores=record.result.scores if record.result else [],
+        scores=[*record.result.scores, *_evaluated(record)] if record.result else [],
         axes=varied_axes(about.axes, about.source),
         data=_data_of(about),
     )
+
+
+def _evaluated(record: Record) -> list[Score]:
+    """The scores on benchmarks on which the trial's model was evaluated later."""
+    return [score for one in read_evaluations(record.path) for score in one.scores]
 
 
 def _data_of(about: About) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from ablate.errors import AblateError
 from ablate.spec.axes import get, put, unknown_path
 from ablate.spec.content import changed_files, plain_design, with_digests
+from ablate.spec.execution import Keep
 from ablate.spec.grid import expand
 from ablate.spec.keys import design_key
 from ablate.spec.load import load_spec
@@ -55,6 +56,8 @@ class SpecFields:
     """`benchmark/category` to rank by; None for the overall score of the data's benchmark."""
     gpus: float | None = None
     """GPUs of one trial; None for the default of its scale."""
+    keep: Keep = "weights"
+    """Whether the trials keep their final weights: those of a promoted design are what the search was for."""
 
 
 def sweep_text(fields: SpecFields, chosen: Sequence[Chosen], axes: Sequence[str]) -> str:
@@ -86,6 +89,8 @@ def sweep_text(fields: SpecFields, chosen: Sequence[Chosen], axes: Sequence[str]
         lines.append(f"metric: {flow(fields.metric)}")
     if fields.gpus is not None:
         lines.append(f"resources: {{gpus: {fields.gpus:g}}}")
+    if fields.keep != "none":
+        lines.append(f"keep: {fields.keep}")
     text = "\n".join(lines) + "\n"
     _check(text, chosen)
     return text

@@ -8,6 +8,7 @@ from .load import load_scores as load_scores
 from .load import load_study as load_study
 from .load import load_table as load_table
 from .load import no_such_study as no_such_study
+from .lookup import find_record as find_record
 from .studies import overview as overview
 from .studies import own_metric as own_metric
 from .studies import rankings as rankings

@@ -11,7 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from models.architecture.llm import load_llm, load_tokenizer, refuse_unpackable
 from models.architecture.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
-from models.architecture.video_lmm import ImagePath, Separators, VideoLMM
+from models.architecture.video_lmm import ImagePath, ModelSource, Separators, VideoLMM
 from models.design import ConvPool, Design, MlpPool, Perceiver, Resampler, Split, TrialConfig, Unified
 from models.encoders import CombinedEncoder, build_encoder
 from models.ladder import scale_card_of
@@ -94,4 +94,5 @@ def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
     image_path, separators = build_image_path(design, encoder, width), build_separators(design, llm, tokenizer)
     model = VideoLMM(encoder, resampler, llm, image_path, separators).eval()
     refuse_unpackable(weights, model)
+    model.source = ModelSource(config, tokenizer)
     return model, tokenizer

@@ -7,14 +7,25 @@ of features, R resampled token, D width of the LLM, K target token.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.architecture.masks import attention_masks
 from models.data import Batch
+from models.design import TrialConfig
 from models.encoders import CombinedEncoder, compute_dtype
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What a model was built from."""
+
+    config: TrialConfig
+    tokenizer: PreTrainedTokenizerBase
 
 
 class ImagePath(nn.Module):
@@ -56,6 +67,32 @@ class VideoLMM(nn.Module):
         self.llm: PreTrainedModel = llm
         self.image_path = image_path
         self.separators = separators
+        self.source: ModelSource | None = None
+        """Config and tokenizer, of a model that `build` made."""
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> VideoLMM:
+        """Open a folder of `save_pretrained` or `ablate export`; errors as in `pretrained.open_model`.
+
+        Returns:
+            The model in fp32 on the CPU, in evaluation mode; its `source` has the tokenizer and the config.
+        """
+        from models.architecture.pretrained import open_model
+
+        return open_model(Path(folder))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the model, its tokenizer and its config into a new folder that `from_pretrained` opens anywhere.
+
+        Raises:
+            CheckpointError: the files of a part that did not learn are no longer on this machine.
+            ValueError: the model was not made by `build`.
+        """
+        from models.architecture.export import include_named
+        from models.architecture.pretrained import save_learned
+
+        save_learned(self, Path(folder))
+        include_named(Path(folder))
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts, by their names in a schedule's learning rates: `vision`, `connector`, `llm`."""

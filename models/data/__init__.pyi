@@ -4,6 +4,7 @@ from .batch import Row as Row
 from .batch import SampledMedium as SampledMedium
 from .batch import collate as collate
 from .content import data_digest as data_digest
+from .content import test_digest as test_digest
 from .corpus import Corpus as Corpus
 from .corpus import Modality as Modality
 from .corpus import ScoredRow as ScoredRow
@@ -33,6 +34,7 @@ from .media_facts import writable_store as writable_store
 from .mixing import dialogue_lengths as dialogue_lengths
 from .mixing import left_out as left_out
 from .packing import micro_batches as micro_batches
+from .placed import PlacedMedia as PlacedMedia
 from .presence import refuse_missing as refuse_missing
 from .skipping import BadRecord as BadRecord
 from .skipping import Records as Records

@@ -30,6 +30,11 @@ def data_digest(folder: Path, cache: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
+def test_digest(folder: Path, cache: Path) -> str:
+    """Digest of the bytes of the manifest for testing alone; arguments and errors as in `data_digest`."""
+    return file_digest(manifest_file(folder, "test"), cache)
+
+
 def path_digest(path: Path) -> str:
     """A name for files about a file or folder, different for each path."""
     return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:DIGEST_LENGTH]

@@ -151,6 +151,11 @@ class Prompter:
             if self._scoring == "letters" and turn.options:
                 with_options(turn.question, turn.options, self._instruction)
 
+    @property
+    def end(self) -> TemplateText:
+        """What the template puts behind an answer."""
+        return self._end
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, none of which is a control token."""
         return self._text.user(text)

@@ -7,6 +7,7 @@ grid, D width of features.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -43,16 +44,25 @@ class CombinedEncoder(nn.Module):
         pairs = zip(indices, visual.inputs, strict=True)
         return combine([self._features(self.encoders[index], one, visual.frames) for index, one in pairs])
 
+    def encoded(self, indices: Sequence[int], visual: Visual) -> Visual:
+        """The same clips with the features of these encoders in the place of frames, to be used several times."""
+        pairs = zip(indices, visual.inputs, strict=True)
+        features = [(one, self._by_unit(self.encoders[index], one, visual.frames)) for index, one in pairs]
+        return Visual((), tuple(replace(one, frames_UN=(), features=by_unit) for one, by_unit in features))
+
     def _features(self, encoder: VisionEncoder, one: EncoderInput, frames: Sequence[Tensor]) -> Tensor:
         """One encoder's features (B, T, H, W, D): its units are encoded once, then gathered for each clip."""
-        if one.features is None:
-            sizes = zip(frames, one.frames_UN, strict=True)
-            portions = [part for same, units_UN in sizes for part in _encoded(encoder, same, units_UN)]
-            by_unit = portions[0] if len(portions) == 1 else torch.cat(portions)
-        else:
-            by_unit = one.features.to(compute_dtype(encoder, one.features.device))
+        by_unit = self._by_unit(encoder, one, frames)
         in_clips = by_unit if one.is_plain else by_unit[one.units_CM.flatten()]
         return in_clips.unflatten(0, one.units_CM.shape).flatten(1, 2)
+
+    def _by_unit(self, encoder: VisionEncoder, one: EncoderInput, frames: Sequence[Tensor]) -> Tensor:
+        """One encoder's features of its units, (U, T, H, W, D)."""
+        if one.features is not None:
+            return one.features.to(compute_dtype(encoder, one.features.device))
+        sizes = zip(frames, one.frames_UN, strict=True)
+        portions = [part for same, units_UN in sizes for part in _encoded(encoder, same, units_UN)]
+        return portions[0] if len(portions) == 1 else torch.cat(portions)
 
 
 def _encoded(encoder: VisionEncoder, frames_FHWC: Tensor, units_UN: Tensor) -> list[Tensor]:

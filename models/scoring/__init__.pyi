@@ -1,3 +1,8 @@
+from .answering import Answer as Answer
+from .answering import Choice as Choice
+from .answering import answer as answer
+from .answering import choose as choose
+from .answering import question_with as question_with
 from .multiple_choice import MODALITIES as MODALITIES
 from .multiple_choice import evaluate as evaluate
 from .multiple_choice import letter_shares as letter_shares

@@ -1,5 +1,6 @@
 from .checkpoint_files import find_file as find_file
 from .checkpoint_files import load_strictly as load_strictly
+from .checkpoint_files import read_tensors as read_tensors
 from .checkpoint_files import shapes_of as shapes_of
 from .checkpoint_files import tower_tensors as tower_tensors
 from .checkpoint_files import without_blocks as without_blocks
@@ -10,9 +11,11 @@ from .digests import encoder_files as encoder_files
 from .digests import file_digest as file_digest
 from .digests import is_folder_of_user as is_folder_of_user
 from .digests import llm_files as llm_files
+from .digests import tokenizer_files as tokenizer_files
 from .errors import CheckpointError as CheckpointError
 from .errors import UncountedError as UncountedError
 from .errors import first_line as first_line
+from .errors import misfit as misfit
 from .headers import Shape as Shape
 from .headers import read_shapes as read_shapes
 from .layouts import INTERNVIDEO2 as INTERNVIDEO2
@@ -28,6 +31,7 @@ from .loading import fetch_hint as fetch_hint
 from .loading import misfit_of as misfit_of
 from .loading import one_sentence_errors as one_sentence_errors
 from .locations import SHIPPED_PARTS as SHIPPED_PARTS
+from .locations import TOKENIZER_FOLDER as TOKENIZER_FOLDER
 from .locations import is_shipped as is_shipped
 from .locations import local_config as local_config
 from .locations import locate as locate

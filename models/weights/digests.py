@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from models.weights.layouts import OWN_LAYOUTS, find_local
-from models.weights.locations import is_shipped, locate, split_revision
+from models.weights.locations import TOKENIZER_FOLDER, has_own_tokenizer_folder, is_shipped, locate, split_revision
 
 DIGEST_LENGTH = 16
 """Hex digits of a digest: the length of a trial's key."""
@@ -168,8 +168,13 @@ def encoder_files(weights: str, kind: str, folder: Path | None = None) -> dict[s
 def llm_files(weights: str, folder: Path | None = None) -> dict[str, Path]:
     """The files that an LLM and its tokenizer are made from; see `encoder_files`."""
     folder = folder or Path(locate(weights))
-    tokenizer = (path for pattern in TOKENIZER_FILES for path in folder.glob(pattern))
-    return _model_files(folder) | _by_name(folder, tokenizer)
+    return _model_files(folder) | tokenizer_files(folder)
+
+
+def tokenizer_files(folder: Path) -> dict[str, Path]:
+    """The files in a folder from which a tokenizer is made: name -> path."""
+    start = f"{TOKENIZER_FOLDER}/" if has_own_tokenizer_folder(folder) else ""
+    return _by_name(folder, (path for pattern in TOKENIZER_FILES for path in folder.glob(start + pattern)))
 
 
 def _model_files(folder: Path) -> dict[str, Path]:

@@ -16,6 +16,7 @@ SHIPPED_PARTS = Path(str(files("models"))) / "tiny" / "parts"
 """One folder for each part, in transformers' format; written by `python -m models.tiny.pretraining.run`."""
 PARTS_VERSION = 2
 """Version of the shipped parts, raised when they are trained again: configs, and so keys, contain it."""
+TOKENIZER_FOLDER = "tokenizer"
 _HUB_ID = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _WITH_REVISION = re.compile(rf"({_HUB_ID.pattern})@(\w[\w./-]*)")
 
@@ -77,8 +78,20 @@ def _local_copy(weights: str) -> str | None:
 
 
 def locate_tokenizer(weights: str) -> str:
-    """Where the tokenizer of these LLM weights is read from: the shipped LLMs share one."""
-    return str(SHIPPED_PARTS / "tokenizer") if is_shipped(weights) else locate(weights)
+    """Where the tokenizer of these LLM weights is read from: the shipped LLMs share one.
+
+    It may be in a folder of its own inside that of the LLM, `tokenizer`: beside a config.json transformers takes the
+    tokenizer class of its model type, whatever tokenizer_config.json says.
+    """
+    if is_shipped(weights):
+        return str(SHIPPED_PARTS / TOKENIZER_FOLDER)
+    path = locate(weights)
+    return str(Path(path) / TOKENIZER_FOLDER) if has_own_tokenizer_folder(Path(path)) else path
+
+
+def has_own_tokenizer_folder(folder: Path) -> bool:
+    """Whether a local LLM has its tokenizer in a folder of its own."""
+    return not (folder / "tokenizer.json").is_file() and (folder / TOKENIZER_FOLDER / "tokenizer.json").is_file()
 
 
 def why_not_here(weights: str) -> str | None:

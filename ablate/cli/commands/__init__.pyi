@@ -1,5 +1,6 @@
 from . import data as data
 from . import imports as imports
+from . import kept as kept
 from . import mlflow as mlflow
 from . import promotion as promotion
 from . import study as study

@@ -2,6 +2,7 @@ from . import consistency as consistency
 from . import data as data
 from . import driver as driver
 from . import imports as imports
+from . import kept as kept
 from . import live as live
 from . import mlflow as mlflow
 from . import plan as plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from ablate.cli.views.out import ERR, OUT, print_json, table
 
 if TYPE_CHECKING:
     from ablate.plan import Plan, Planned
-    from ablate.record import AttemptFolder, Result
+    from ablate.record import AttemptFolder, Score
     from ablate.run import Progress, SingleOutcome, SmokeReport
 
 LINE_S = 2.0
@@ -28,7 +29,7 @@ def run_one_and_show(spec: str, label: str, *, limit_s: float | None, as_json: b
     from ablate.run import run_single
 
     plan, planned = _planned(spec, label)
-    outcome = run_single(plan, planned, limit_s, _show_start, _ProgressLines())
+    outcome = run_single(plan, planned, limit_s, _show_start, ProgressLines())
     if as_json:
         print_json(_as_json(plan, planned, outcome))
     else:
@@ -46,7 +47,7 @@ def smoke_and_show(spec: str, label: str, *, limit_s: float | None, as_json: boo
 
     plan, planned = _planned(spec, label)
     try:
-        report = check_contract(job_of(plan, planned), limit_s, _ProgressLines())
+        report = check_contract(job_of(plan, planned), limit_s, ProgressLines())
     except KeyboardInterrupt:
         ERR.print("interrupted; the program was ended", style="yellow")
         return 130
@@ -75,7 +76,7 @@ def _planned(spec: str, label: str) -> tuple[Plan, Planned]:
     return plan, planned
 
 
-class _ProgressLines:
+class ProgressLines:
     """Prints progress as lines on stderr: one for each phase, and one each `LINE_S` seconds."""
 
     def __init__(self) -> None:
@@ -116,7 +117,7 @@ def _show_outcome(plan: Plan, planned: Planned, outcome: SingleOutcome) -> None:
     if outcome.attempt is None:
         ERR.print(f"{label} was done before; a finished trial never runs again")
     if outcome.result is not None:
-        _print_scores(outcome.result)
+        print_scores(outcome.result.scores)
         OUT.print(f"{label}: done in {outcome.result.seconds:.1f} s; records: {plan.paths.trials / planned.trial.key}")
         OUT.print(f"next: ablate ls {plan.spec.study}   or, for MLflow: ablate sync {plan.spec.study}")
     elif outcome.failure is not None and outcome.failure.kind == "interrupted":
@@ -125,9 +126,10 @@ def _show_outcome(plan: Plan, planned: Planned, outcome: SingleOutcome) -> None:
         ERR.print(f"failed ({outcome.failure.kind}): {label}: {outcome.failure.message}", style="red")
 
 
-def _print_scores(result: Result) -> None:
+def print_scores(scores: Iterable[Score]) -> None:
+    """Print a table of scores."""
     rows = table("benchmark", "category", "input", "score", right=("score",))
-    for score in result.scores:
+    for score in scores:
         rows.add_row(score.benchmark, score.category, score.modality, f"{score.score:.2f}")
     OUT.print(rows)
 

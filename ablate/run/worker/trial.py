@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import shutil
 import time
 import traceback
 from collections.abc import Iterator
@@ -42,8 +43,10 @@ def run_trial(job: Job, attempt: AttemptFolder) -> Iterator[Progress]:
             environment=describe() | outcome.environment | {"threads": str(job.threads)},
             counts=outcome.counts,
         )
-        with contextlib.suppress(FileExistsError):  # an attempt that was given up but went on was first
+        try:
             folder.finish(result)
+        except FileExistsError:  # an attempt that was given up but went on was first
+            shutil.rmtree(attempt.weights, ignore_errors=True)
     except Exception as error:  # noqa: BLE001 - any error of a trial is recorded, and the sweep continues
         failure = _failure(error, attempt.number, start)
         with contextlib.suppress(OSError):  # a full disk; who reads the progress learns of the failure

@@ -16,6 +16,7 @@ from ablate.record import AttemptFolder, Score, WeightsContent
 from ablate.run.job import Job, Progress
 from ablate.run.worker.content import TrialContent, checked_content
 from ablate.run.worker.curve import TrainingCurve
+from ablate.run.worker.kept_weights import keep_weights
 from models.design import AssumedData, CustomEncoder, Data, Encoder, ManifestData, TinyData, TrialConfig
 
 if TYPE_CHECKING:
@@ -96,11 +97,12 @@ def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None,
         log(f"media were read by: {', '.join(f'{name} {n:,} times' for name, n in decoder.readers.most_common())}")
     predictions.to_parquet(attempt.predictions, index=False)
 
-    # 6. Scores.
+    # 6. Scores; and the final weights, if they are kept.
     rows = scores(predictions, config.design.data.benchmark)
     log(_in_a_line(rows, config.design.data.benchmark))
-    environment = {**execution.facts, **content.facts}
-    return TrialOutcome(scores=[Score(**row) for row in rows], counts=curve.counts, environment=environment)  # type: ignore[arg-type]
+    all_scores = [Score(**row) for row in rows]  # type: ignore[arg-type]
+    yield from keep_weights(model, job, attempt, all_scores, content.names)
+    return TrialOutcome(scores=all_scores, counts=curve.counts, environment={**execution.facts, **content.facts})
 
 
 def _in_a_line(rows: list[dict[str, str | float]], benchmark: str) -> str:
