@@ -22,7 +22,7 @@ class Evaluation:
     """evaluations/BENCHMARK.json."""
 
     key: str
-    """Of the trial."""
+    """Key of the trial."""
     benchmark: str
     folder: str
     """Data folder, for people."""
@@ -39,13 +39,13 @@ class Evaluation:
 
 def read_evaluations(trial: Path) -> list[Evaluation]:
     """The evaluations in a trial's folder, by name. A damaged one is left out and logged."""
-    found = []
+    evaluations = []
     for path in sorted((trial / EVALUATIONS).glob("*.json")):
         try:
-            found.append(read_record(Evaluation, path, EVALUATION_VERSION))
+            evaluations.append(read_record(Evaluation, path, EVALUATION_VERSION))
         except RecordError as error:
             report_damage(error)
-    return [one for one in found if one is not None]
+    return [one for one in evaluations if one is not None]
 
 
 def write_evaluation(trial: Path, evaluation: Evaluation) -> Path:

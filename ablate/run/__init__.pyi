@@ -4,9 +4,9 @@ from .executors.cluster import Cluster as Cluster
 from .executors.on_ray import run_on_ray as run_on_ray
 from .job import Job as Job
 from .job import Progress as Progress
-from .kept import Asked as Asked
 from .kept import EvaluationRequest as EvaluationRequest
 from .kept import Reply as Reply
+from .kept import VideoQuestion as VideoQuestion
 from .kept import ask as ask
 from .kept import evaluate_kept as evaluate_kept
 from .kept import export_kept as export_kept

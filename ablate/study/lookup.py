@@ -44,8 +44,8 @@ def _matches(name: str, records: list[Record]) -> Iterator[Record]:
         lambda record: bool(name) and record.about.key.startswith(name),
         lambda record: bool(name) and name in record.about.label,
     ):
-        if found := [record for record in records if is_match(record)]:
-            yield from found
+        if matches := [record for record in records if is_match(record)]:
+            yield from matches
             return
 
 

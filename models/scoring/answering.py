@@ -65,15 +65,15 @@ def answer(
     sampling = corpus.design.test_sampling or corpus.design.sampling
     media = PlacedMedia(corpus.visual, prompter.encode, (medium,), sampling)
     prefix = [*prompter.opening, *media(0)]
-    asked = prompter.question_ids((question,), media)
+    question_ids = prompter.question_ids((question,), media)
     clips, images = _features(model, corpus, Row(prefix, [], tuple(media.sampled)), device)
     ids: list[int] = []
     while len(ids) < max_tokens:
-        text = (*asked, *ids)
+        text = (*question_ids, *ids)
         row = Row(prefix, [Branch(text, ((len(text) - 1, 0),))], tuple(media.sampled))
         ids.append(int(model(collate([row], clips, images).to(device))[0].argmax()))
-        if (kept := _ended(ids, prompter, tokenizer)) is not None:
-            return Answer(text=kept, is_complete=True, num_tokens=len(ids))
+        if (text_of_answer := _ended(ids, prompter, tokenizer)) is not None:
+            return Answer(text=text_of_answer, is_complete=True, num_tokens=len(ids))
     return Answer(text=_text(tokenizer, ids), is_complete=False, num_tokens=len(ids))
 
 
@@ -117,10 +117,10 @@ def choose(model: VideoLMM, corpus: Corpus, device: torch.device, medium: Medium
         ManifestError: two options are the same, or there are more than letters.
         VideoError: the medium cannot be read.
     """
-    item = TestItem("asked", medium.kind, (medium,), (question,))
-    asked = replace(corpus, test=[item])
-    asked.check()
-    outcome = pd.concat(evaluate(model, asked, device, "video")).iloc[0]
+    item = TestItem("question", medium.kind, (medium,), (question,))
+    alone = replace(corpus, test=[item])
+    alone.check()
+    outcome = pd.concat(evaluate(model, alone, device, "video")).iloc[0]
     sums = np.array(outcome["log_likelihoods"])
     data = corpus.design.data
     if data.kind == "manifest" and data.scoring == "text" and data.reduce == "mean":
@@ -132,4 +132,4 @@ def choose(model: VideoLMM, corpus: Corpus, device: torch.device, medium: Medium
 
 def question_with(text: str, options: Sequence[str]) -> Question:
     """A question about one medium, which stands in front."""
-    return Question("asked", (0, text), tuple(options), 0, "asked", "asked")
+    return Question("question", (0, text), tuple(options), 0, "question", "question")

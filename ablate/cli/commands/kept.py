@@ -47,11 +47,11 @@ def ask(
 ) -> None:
     """Answer a question about a video by a kept model."""
     from ablate.cli.views.kept import ask_and_show
-    from ablate.run import Asked
+    from ablate.run import VideoQuestion
 
     options.refuse_empty(question=question)
-    asked = Asked(path=video, question=question, options=tuple(option or ()), max_tokens=max_tokens)
-    ask_and_show(trial, asked, as_json=as_json)
+    query = VideoQuestion(path=video, question=question, options=tuple(option or ()), max_tokens=max_tokens)
+    ask_and_show(trial, query, as_json=as_json)
 
 
 def export(

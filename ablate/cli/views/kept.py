@@ -10,7 +10,7 @@ from ablate.cli.views.out import ERR, OUT, print_json, table
 from ablate.cli.views.trial import ProgressLines, print_scores
 
 if TYPE_CHECKING:
-    from ablate.run import Asked
+    from ablate.run import VideoQuestion
     from models.design import Scoring
 
 
@@ -43,12 +43,12 @@ def evaluate_and_show(
     OUT.print(f"next: ablate ls {about.study} --metric {evaluation.benchmark}/overall")
 
 
-def ask_and_show(trial: str, asked: Asked, *, as_json: bool) -> None:
+def ask_and_show(trial: str, query: VideoQuestion, *, as_json: bool) -> None:
     """Print the answer of a model.
 
     Args:
         trial: the trial, or an exported folder.
-        asked: the question.
+        query: the question.
         as_json: whether to print JSON.
     """
     from ablate.run import ask, weights_of
@@ -56,7 +56,7 @@ def ask_and_show(trial: str, asked: Asked, *, as_json: bool) -> None:
 
     exported = Path(trial)
     folder = exported if (exported / "config.json").is_file() else weights_of(find_record(trial))
-    reply = ask(folder, asked)
+    reply = ask(folder, query)
     if as_json:
         print_json(asdict(reply))
         return
@@ -67,7 +67,7 @@ def ask_and_show(trial: str, asked: Asked, *, as_json: bool) -> None:
         OUT.print(rows)
     OUT.print(reply.answer)
     if not reply.is_complete:
-        ERR.print(f"cut after {asked.max_tokens} tokens; give more with --max-tokens", style="yellow")
+        ERR.print(f"cut after {query.max_tokens} tokens; give more with --max-tokens", style="yellow")
 
 
 def export_and_show(trial: str, folder: Path, *, bf16: bool, as_json: bool) -> None:

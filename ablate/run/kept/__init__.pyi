@@ -1,5 +1,5 @@
-from .asking import Asked as Asked
 from .asking import Reply as Reply
+from .asking import VideoQuestion as VideoQuestion
 from .asking import ask as ask
 from .evaluation import EvaluationRequest as EvaluationRequest
 from .evaluation import evaluate_kept as evaluate_kept

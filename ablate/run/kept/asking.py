@@ -16,13 +16,13 @@ IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class VideoQuestion:
     """A question about a video or image."""
 
     path: Path
     question: str
     options: Sequence[str] = ()
-    """Of a multiple-choice question; at least two. Without options the answer is free text."""
+    """Options of a multiple-choice question, at least two; without any the answer is free text."""
     max_tokens: int = 64
     """Most tokens of an answer in free text."""
 
@@ -39,40 +39,40 @@ class Reply:
     """Option -> probability, of a question with options."""
 
 
-def ask(folder: Path, asked: Asked) -> Reply:
+def ask(folder: Path, query: VideoQuestion) -> Reply:
     """Answer a question by a model.
 
     Args:
         folder: of a kept or exported model.
-        asked: the question.
+        query: the question.
 
     Raises:
         UsageError: the model cannot be opened; the file is missing or cannot be read; or the options are wrong.
     """
-    if not asked.path.is_file():
-        raise UsageError(f"there is no file {asked.path}: give a video or an image")
-    if len(asked.options) == 1:
+    if not query.path.is_file():
+        raise UsageError(f"there is no file {query.path}: give a video or an image")
+    if len(query.options) == 1:
         raise UsageError("give at least two options, --option A --option B, or none for an answer in free text")
-    kept = open_kept(folder)
+    kept_model = open_kept(folder)
     from models.data import ManifestError
     from models.scoring import answer, choose, question_with
     from models.video import Medium, VideoError
 
-    assert kept.model.source is not None
-    design = _design_here(kept.model.source.config.design, asked.path.resolve().parent)
-    kind = "image" if asked.path.suffix.lower() in IMAGES else "video"
-    medium = Medium(path=asked.path.name, kind=kind)  # type: ignore[arg-type]
+    assert kept_model.model.source is not None
+    design = _design_here(kept_model.model.source.config.design, query.path.resolve().parent)
+    kind = "image" if query.path.suffix.lower() in IMAGES else "video"
+    medium = Medium(path=query.path.name, kind=kind)  # type: ignore[arg-type]
     try:
-        with corpus_for(kept, design, asks=True) as corpus:
-            if asked.options:
-                question = question_with(asked.question, asked.options)
-                choices = choose(kept.model, corpus, kept.device, medium, question)
+        with corpus_for(kept_model, design, asks=True) as corpus:
+            if query.options:
+                question = question_with(query.question, query.options)
+                choices = choose(kept_model.model, corpus, kept_model.device, medium, question)
                 best = max(choices, key=lambda choice: choice.probability)
                 return Reply(answer=best.option, probabilities={one.option: one.probability for one in choices})
-            said = answer(kept.model, corpus, kept.device, medium, asked.question, asked.max_tokens)
+            reply = answer(kept_model.model, corpus, kept_model.device, medium, query.question, query.max_tokens)
     except (VideoError, ManifestError) as error:
         raise UsageError(str(error)) from None
-    return Reply(answer=said.text, is_complete=said.is_complete)
+    return Reply(answer=reply.text, is_complete=reply.is_complete)
 
 
 def _design_here(design: Design, folder: Path) -> Design:
@@ -81,5 +81,5 @@ def _design_here(design: Design, folder: Path) -> Design:
     if isinstance(data, ManifestData):
         data = data.model_copy(update={"folder": str(folder)})
     else:
-        data = ManifestData(kind="manifest", benchmark="asked", folder=str(folder), scoring="text")
+        data = ManifestData(kind="manifest", benchmark="question", folder=str(folder), scoring="text")
     return design.model_copy(update={"data": data})

@@ -81,15 +81,15 @@ def evaluate_kept(
     from models.data import ManifestError
     from models.scoring import scores
 
-    started_at, kept = time.monotonic(), open_kept(weights_of(record))
-    assert kept.model.source is not None, "open_model states it"
-    design = kept.model.source.config.design
+    started_at, kept_model = time.monotonic(), open_kept(weights_of(record))
+    assert kept_model.model.source is not None, "open_model states it"
+    design = kept_model.model.source.config.design
     data = request.data(design)
     try:
         digest = _digest(request.folder, data)
         _refuse_other_data(record, data.benchmark, digest)
-        with corpus_for(kept, design.model_copy(update={"data": data})) as corpus:
-            outcomes = _outcomes(kept, corpus, progressed)
+        with corpus_for(kept_model, design.model_copy(update={"data": data})) as corpus:
+            outcomes = _outcomes(kept_model, corpus, progressed)
     except ManifestError as error:
         raise UsageError(str(error)) from None
     evaluation = Evaluation(
@@ -100,17 +100,17 @@ def evaluate_kept(
         scores=[Score(**row) for row in scores(outcomes, data.benchmark)],  # type: ignore[arg-type]
         seconds=time.monotonic() - started_at,
         ended_at=time.time(),
-        environment=describe() | {"device": str(kept.device)},
+        environment=describe() | {"device": str(kept_model.device)},
     )
     return evaluation, write_evaluation(record.path, evaluation)
 
 
 @contextmanager
-def corpus_for(kept: KeptModel, design: Design, *, asks: bool = False) -> Iterator[Corpus]:
+def corpus_for(kept_model: KeptModel, design: Design, *, asks: bool = False) -> Iterator[Corpus]:
     """The test items of a design's data folder as a model reads them.
 
     Args:
-        kept: the model.
+        kept_model: the model.
         design: its design, with the data to read.
         asks: without test items: media of any folder are asked about.
 
@@ -120,7 +120,7 @@ def corpus_for(kept: KeptModel, design: Design, *, asks: bool = False) -> Iterat
     from models.data import Corpus, Prompter, VisualReader, open_test, refuse_missing
     from models.video import Decoder, OnDemand
 
-    data, source = design.data, kept.model.source
+    data, source = design.data, kept_model.model.source
     assert isinstance(data, ManifestData)
     assert source is not None
     folder, cache = Path(data.folder), cache_root()
@@ -129,13 +129,13 @@ def corpus_for(kept: KeptModel, design: Design, *, asks: bool = False) -> Iterat
         test = index = open_test(folder, cache)
         refuse_missing(index, cache)
     with Decoder() as decoder:
-        visual = VisualReader(design, kept.model.encoder, OnDemand(folder, decoder, data.max_side), {})
+        visual = VisualReader(design, kept_model.model.encoder, OnDemand(folder, decoder, data.max_side), {})
         corpus = Corpus(Prompter(source.tokenizer, data.scoring, data.instruction), (), test, visual)
         corpus.check()
         yield corpus
 
 
-def _outcomes(kept: KeptModel, corpus: Corpus, progressed: Callable[[Progress], None]) -> pd.DataFrame:
+def _outcomes(kept_model: KeptModel, corpus: Corpus, progressed: Callable[[Progress], None]) -> pd.DataFrame:
     """The model's predictions, given the video, its centre frame, and the text alone."""
     import pandas as pd
 
@@ -145,7 +145,7 @@ def _outcomes(kept: KeptModel, corpus: Corpus, progressed: Callable[[Progress], 
     total, done = len(MODALITIES) * sum(len(item.questions) for item in corpus.test), 0
     for modality in MODALITIES:
         portions = []
-        for portion in evaluate(kept.model, corpus, kept.device, modality):
+        for portion in evaluate(kept_model.model, corpus, kept_model.device, modality):
             portions.append(portion)
             done += len(portion)
             progressed(Progress(phase="testing", detail=modality, step=done, steps=total))
