@@ -121,11 +121,11 @@ class ModelFolder(BaseModel):
 
     def named(self) -> list[tuple[StoredPart, dict[str, Path]]]:
         """The parts that are only named, each with its files on this machine."""
-        parts = [(self.llm, files_of_llm(self.llm.name))]
+        parts = [] if self.llm.folder else [(self.llm, files_of_llm(self.llm.name))]
         for encoder, part in zip(self.config.design.encoders, self.encoders, strict=True):
-            if not isinstance(encoder, CustomEncoder):
+            if not isinstance(encoder, CustomEncoder) and not part.folder:
                 parts.append((part, files_of_encoder(part.name, encoder.kind)))
-        return [(part, files) for part, files in parts if part.folder is None]
+        return parts
 
     def check_named(self, cache: Path) -> None:
         """Refuse named parts that are not here, or are not what the trial read.

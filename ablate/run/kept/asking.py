@@ -51,6 +51,8 @@ def ask(folder: Path, query: VideoQuestion) -> Reply:
     """
     if not query.path.is_file():
         raise UsageError(f"there is no file {query.path}: give a video or an image")
+    if len(set(query.options)) < len(query.options):
+        raise UsageError("two options are the same; give each once")
     if len(query.options) == 1:
         raise UsageError("give at least two options, --option A --option B, or none for an answer in free text")
     kept_model = open_kept(folder)

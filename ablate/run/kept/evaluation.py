@@ -86,9 +86,9 @@ def evaluate_kept(
     design = kept_model.model.source.config.design
     data = request.data(design)
     try:
-        digest = _digest(request.folder, data)
-        _refuse_other_data(record, data.benchmark, digest)
         with corpus_for(kept_model, design.model_copy(update={"data": data})) as corpus:
+            digest = _digest(request.folder, data)
+            _refuse_other_data(record, data.benchmark, digest)
             outcomes = _outcomes(kept_model, corpus, progressed)
     except ManifestError as error:
         raise UsageError(str(error)) from None
