@@ -14,9 +14,10 @@ from torch import Tensor
 import models.weights.locations
 from models.architecture import ModelFolder, VideoLMM, build, export_model, open_model, save_learned
 from models.data import Branch, Row, collate
-from models.design import Integration, LearningRates, Mix, Siglip, Stage, TrialConfig
+from models.design import Design, Integration, LearningRates, Mix, Siglip, Stage, TrialConfig, Uniform
 from models.presets import PRESETS
 from models.weights import CheckpointError, combined_digest, encoder_files, locate
+from tests.models.encoders.test_own_towers import CASES
 
 PRESET = PRESETS["tiny"].design
 PREFIX, ANSWER = [5, 6, 7, 8], (9, 10, 11)
@@ -183,3 +184,23 @@ def test_an_export_never_writes_over_files(tmp_path: Path):
     (tmp_path / "out" / "mine.txt").touch()
     with pytest.raises(FileExistsError, match="not an empty folder"):
         export_model(tmp_path / "kept", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_published_pickles_are_exported_as_safetensors(kind: str, tmp_path: Path):
+    (tmp_path / "weights").mkdir()
+    save, config, _ = CASES[kind]
+    _, path = save(tmp_path / "weights")
+    encoder = config(str(path))
+    sampling = Uniform(kind="uniform", frames=max(encoder.frames, 2))
+    design = PRESET.model_copy(update={"encoders": (encoder,), "sampling": sampling})
+    torch.manual_seed(0)
+    model, _ = build(TrialConfig(design=Design.model_validate(design.model_dump()), scale="0.05M", seed=0, samples=1))
+    model.save_pretrained(tmp_path / "out")
+    shutil.rmtree(tmp_path / "weights")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".bin", ".pt", ".tar")]
+    opened = VideoLMM.from_pretrained(tmp_path / "out")
+    tower = model.encoder.encoders[0]
+    clips = torch.randint(0, 256, (1, tower.frames, tower.resolution, tower.resolution, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(tower(clips), opened.encoder.encoders[0](clips))
