@@ -6,7 +6,7 @@ import typer
 
 from ablate.cli.commands import data, imports, kept, mlflow, promotion, study, sweep, trial
 
-RUN, READ, USE, DECIDE, HOUSEKEEPING = "Run", "Read", "Use kept models", "Decide", "Housekeeping"
+RUN, READ, DECIDE, HOUSEKEEPING = "Run", "Read", "Decide", "Housekeeping"
 
 app = typer.Typer(
     name="ablate",
@@ -23,9 +23,9 @@ app.command(rich_help_panel=RUN)(trial.trial)
 app.command(rich_help_panel=READ)(study.ls)
 app.command(rich_help_panel=READ)(study.consistency)
 app.command(rich_help_panel=READ)(mlflow.ui)
-app.command(rich_help_panel=USE)(kept.evaluate)
-app.command(rich_help_panel=USE)(kept.ask)
-app.command(rich_help_panel=USE)(kept.export)
+app.command(rich_help_panel=READ)(kept.evaluate)
+app.command(rich_help_panel=READ)(kept.ask)
+app.command(rich_help_panel=READ)(kept.export)
 app.command(rich_help_panel=DECIDE)(promotion.promote)
 app.command("next", rich_help_panel=DECIDE)(promotion.next_)
 app.command(rich_help_panel=DECIDE)(promotion.backtest)

@@ -15,8 +15,10 @@ from typer.testing import CliRunner, Result
 from ablate.cli.app import app
 from ablate.errors import AblateError, UsageError
 from ablate.paths import StudyPaths, study_paths
-from ablate.record import Record, RecordError, scan, trials_of_records, verify
-from ablate.run import EvaluationRequest, evaluate_kept, export_kept, run_single, weights_of
+from ablate.record import Record, RecordError, folder_of, scan, trials_of_records, verify
+from ablate.record import Result as TrialResult
+from ablate.run import EvaluationRequest, about, evaluate_kept, export_kept, job_of, run_single, weights_of
+from ablate.run.worker import run_trial
 from ablate.study import find_record
 from models.architecture import VideoLMM
 from tests.ablate.run.worker.studies import Study
@@ -189,3 +191,19 @@ def test_a_trial_is_found_by_label_and_key(study: StudyPaths):
     ):
         with pytest.raises(UsageError, match=message):
             find_record(text)
+
+
+def test_an_attempt_that_comes_second_leaves_no_weights(finished: Path, tmp_path: Path):
+    plan = Study(tmp_path).plan(ENCODER)
+    planned = plan.planned[0]
+    job = replace(job_of(plan, planned), keep="weights")
+    folder = folder_of(plan.paths, job.key)
+    folder.describe(about(plan, planned.trial))
+    first, second = folder.begin(), folder.begin()
+    for progress in run_trial(job, second):
+        if progress.detail == "weights":
+            ended = {"seconds": 1.0, "started_at": 1.0, "ended_at": 2.0, "environment": {}}
+            folder.finish(TrialResult(key=job.key, attempt=first.number, scores=[], **ended))
+    assert progress.phase == "done"
+    assert (second.path / "log.txt").read_text().count(" kept ") == 1
+    assert not second.weights.exists()
