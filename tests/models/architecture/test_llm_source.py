@@ -1,0 +1,181 @@
+"""An LLM that is built on the meta device and read later is the LLM that transformers loads, to the bit."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    MixtralConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+)
+
+from models.architecture import BuildOptions, VideoLMM, build, load_weights
+from models.architecture.llm import load_empty_llm, load_llm
+from models.architecture.llm_source import read_weights
+from models.design import Integration, TrialConfig
+from models.presets import PRESETS
+from models.weights import CheckpointError, locate_tokenizer
+
+SMALL = {"vocab_size": 173, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1}
+CPU = torch.device("cpu")
+QWEN2 = Qwen2Config(**SMALL, **HEADS, tie_word_embeddings=True)
+GPT2 = GPT2Config(vocab_size=173, n_embd=32, n_layer=2, n_head=2, n_positions=64)
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 5e5,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+CONFIGS = [
+    QWEN2,
+    Qwen2Config(**SMALL, **HEADS, tie_word_embeddings=False),
+    LlamaConfig(**SMALL, **HEADS, rope_parameters=LLAMA3_ROPE, max_position_embeddings=128),
+    Gemma3TextConfig(
+        **SMALL, **HEADS, head_dim=16, sliding_window=4, layer_types=["sliding_attention", "full_attention"]
+    ),
+    GPT2,
+    MixtralConfig(**SMALL, **HEADS, num_local_experts=2),
+]
+IDS = ["qwen2", "qwen2-untied", "llama3-rope", "gemma3", "gpt2", "mixtral"]
+
+
+def saved(folder: Path, config: PreTrainedConfig, **options: object) -> str:
+    """A random LLM in bf16, with the shipped tokenizer."""
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).to(torch.bfloat16).save_pretrained(folder, **options)
+    shutil.copytree(locate_tokenizer("tiny/llm"), folder, dirs_exist_ok=True)
+    return str(folder)
+
+
+def read_later(weights: str) -> torch.nn.Module:
+    llm, source = load_empty_llm(weights)
+    assert all(parameter.is_meta for parameter in llm.parameters())
+    assert not any(buffer.is_meta for buffer in llm.buffers())
+    assert read_weights(llm, source, CPU) == []
+    return llm
+
+
+def assert_same(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    for kind in ("named_parameters", "named_buffers"):
+        first, second = (dict(getattr(module, kind)(remove_duplicate=False)) for module in (one, other))
+        assert first.keys() == second.keys()
+        for name, tensor in first.items():
+            assert tensor.dtype == second[name].dtype, name
+            assert torch.equal(tensor, second[name]), name
+    assert len(list(one.parameters())) == len(list(other.parameters())), "the same parameters are tied"
+    ids = torch.tensor([[3, 4, 5, 6, 7]])
+    with torch.inference_mode():
+        assert torch.equal(one(ids).logits, other(ids).logits)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=IDS)
+def test_an_llm_that_is_read_later_is_the_one_that_is_loaded_at_once(config: PreTrainedConfig, tmp_path: Path):
+    weights = saved(tmp_path / "llm", config)
+    state = torch.random.get_rng_state()
+    late = read_later(weights)
+    assert torch.equal(state, torch.random.get_rng_state()), "no random number is drawn"
+    assert_same(late, load_llm(weights))
+
+
+def test_several_files_with_an_index(tmp_path: Path):
+    weights = saved(tmp_path / "llm", QWEN2, max_shard_size="20KB")
+    assert len(list(Path(weights).glob("model-*.safetensors"))) > 1
+    assert_same(read_later(weights), load_llm(weights))
+
+
+def test_names_without_the_prefix_of_a_language_model(tmp_path: Path):
+    """The files of GPT-2 on the hub have no `transformer.` before their names."""
+    weights = saved(tmp_path / "llm", GPT2)
+    file = Path(weights) / "model.safetensors"
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(file).items()}
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert_same(read_later(weights), load_llm(weights))
+
+
+@pytest.mark.parametrize("is_equal", [True, False])
+def test_tied_embeddings_that_the_file_has_twice(is_equal: bool, tmp_path: Path):
+    """They are tied where they are equal, whatever the config says."""
+    weights = saved(tmp_path / "llm", QWEN2)
+    file = Path(weights) / "model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"] + (0 if is_equal else 1)
+    save_file(tensors, file, metadata={"format": "pt"})
+    llm = read_later(weights)
+    assert (llm.get_output_embeddings().weight is llm.get_input_embeddings().weight) == is_equal
+    assert_same(llm, load_llm(weights))
+
+
+def test_large_tensors_are_read_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("models.weights.tensor_files.PORTION_BYTES", 1000)
+    weights = saved(tmp_path / "llm", QWEN2)
+    assert_same(read_later(weights), load_llm(weights))
+
+
+def test_a_pickle_is_read_as_a_whole(tmp_path: Path):
+    weights = saved(tmp_path / "llm", QWEN2)
+    file = Path(weights) / "model.safetensors"
+    torch.save(load_file(file), Path(weights) / "pytorch_model.bin")
+    file.unlink()
+    assert_same(read_later(weights), load_llm(weights))
+
+
+def test_what_does_not_fit_is_refused_in_the_same_words(tmp_path: Path):
+    weights = saved(tmp_path / "llm", Qwen2Config(**SMALL, **HEADS, tie_word_embeddings=False))
+    file = Path(weights) / "model.safetensors"
+    whole = load_file(file)
+    first = "model.layers.1.input_layernorm.weight"
+    for tensors in (
+        {name: tensor for name, tensor in whole.items() if ".layers.1." not in name},
+        {name: tensor for name, tensor in whole.items() if "lm_head" not in name},
+        whole | {"adapter.weight": torch.ones(2)},
+        whole | {first: torch.ones(7)},
+        {f"module.{name}": tensor for name, tensor in whole.items()},
+        whole | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(8)},
+    ):
+        save_file(tensors, file, metadata={"format": "pt"})
+        assert refusal(load_empty_llm, weights) == refusal(load_llm, weights)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert "the weights are damaged or truncated" in str(refusal(load_empty_llm, weights))
+
+
+def refusal(load: object, weights: str) -> str | None:
+    try:
+        load(weights)  # type: ignore[operator]
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("llm", ["tiny/llm-0.05M@2", "random"])
+def test_a_whole_model_is_the_same_either_way(llm: str, tmp_path: Path):
+    """New weights are the same random draws, the embeddings of separators too."""
+    weights = llm if llm.startswith("tiny") else saved(tmp_path / "llm", QWEN2)
+    design = PRESETS["tiny"].design.model_copy(update={"integration": Integration(separators=True)})
+    config = TrialConfig(design=design, scale="mine", llm=weights, seed=0, samples=64)
+    (first, state), (second, other_state) = (
+        built(config, BuildOptions(is_llm_deferred=is_deferred)) for is_deferred in (False, True)
+    )
+    assert torch.equal(state, other_state), "later draws go on from the same state"
+    assert first.state_dict().keys() == second.state_dict().keys()
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, second.state_dict()[name]), name
+
+
+def built(config: TrialConfig, options: BuildOptions) -> tuple[VideoLMM, torch.Tensor]:
+    """The model with its weights, and the state of torch's generator afterwards."""
+    torch.manual_seed(0)
+    model, _ = build(config, options)
+    assert load_weights(model, CPU) == []
+    return model, torch.random.get_rng_state()
