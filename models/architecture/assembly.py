@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from models.architecture.llm import load_empty_llm, load_llm, load_tokenizer, refuse_unpackable_kind
-from models.architecture.llm_source import read_weights
+from models.architecture.llm_source import materialise, names_on_meta, read_weights
 from models.architecture.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
 from models.architecture.video_lmm import ImagePath, Separators, VideoLMM
 from models.design import ConvPool, Design, MlpPool, Perceiver, Resampler, Split, TrialConfig, Unified
@@ -145,7 +145,11 @@ def build_encoders(design: Design, options: BuildOptions = BuildOptions()) -> Co
 
 
 def load_weights(model: VideoLMM, device: torch.device) -> list[str]:
-    """Read the weights of an LLM that `build` deferred, each process the shards that it holds; nothing for others.
+    """Put a model on its device, and read the LLM's weights into it if `build` deferred that.
+
+    Each process reads what it holds: of a parameter that FSDP2 has sharded, its own shard. LLMs whose files are no
+    safetensors, or whose tensors transformers computes from those of the files (Mixtral's experts), are loaded on the
+    CPU in the dtype of the file, one rank after the other.
 
     Args:
         model: from `build`; its LLM may have been frozen, checkpointed, compiled and sharded (`fully_shard`) since.
@@ -161,7 +165,9 @@ def load_weights(model: VideoLMM, device: torch.device) -> list[str]:
     source = model.llm_source
     if source is None:
         return []
+    empty = names_on_meta(model.llm)
+    materialise(model, device)
     with one_sentence_errors(source.weights, option="llm"):
-        left_out = read_weights(model.llm, source, device)
+        left_out = read_weights(model.llm, source, empty)
     model.llm_source = None
     return left_out

@@ -5,7 +5,7 @@ Freezing, checkpointing, compilation and sharding come between the two, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -179,41 +179,42 @@ def _names(llm: Any, files: TensorFiles) -> dict[str, str] | None:
     return names
 
 
-def read_weights(llm: PreTrainedModel, source: LlmSource, device: torch.device) -> list[str]:
-    """Materialise the parameters of an LLM that are on the meta device, and read their values into them.
-
-    Each process reads what it holds: of a parameter that FSDP2 has sharded, its own shard.
+def read_weights(llm: PreTrainedModel, source: LlmSource, empty: Collection[str]) -> list[str]:
+    """Read the values of an LLM's parameters, each process what it holds: of a sharded parameter its own shard.
 
     Args:
-        llm: from `empty_llm`, perhaps frozen, checkpointed, compiled and sharded since.
+        llm: from `empty_llm`, perhaps frozen, checkpointed, compiled and sharded since, and materialised.
         source: where its weights are.
-        device: of this process.
+        empty: names of the parameters that have no values yet.
 
     Returns:
-        Names of the parameters on the meta device that the files do not have (those of adapters), whose values are
-        arbitrary.
+        Those of `empty` that the files do not have (adapters), which have arbitrary values still.
 
     Raises:
-        OSError, ValueError, SafetensorError: the files cannot be read any more.
+        CheckpointError, OSError, SafetensorError: the files cannot be read any more.
     """
-    empty = {name for name, parameter in llm.named_parameters(remove_duplicate=False) if parameter.is_meta}
-    _materialise(llm, device)
     if source.files is None:
         return _read_in_turns(llm, source, empty)
-    left_out, done = list[str](), set[int]()
     # Tied parameters have several names, of which the files may have any one.
-    tensors = [*llm.named_parameters(remove_duplicate=False), *llm.named_buffers()]
+    tensors, done = _tensors_to_read(llm, empty), set[int]()
     for name, tensor in tensors:
         stored = source.names.get(_plain(name))
-        if stored is not None and id(tensor) not in done and (name in empty or not isinstance(tensor, nn.Parameter)):
+        if stored is not None and id(tensor) not in done:
             done.add(id(tensor))
             local, region = _local_part(tensor)
             for where, values in source.files.portions(stored, region):
                 local[where].copy_(values)
-    for name, tensor in tensors:
-        if name in empty and id(tensor) not in done:
-            left_out.append(name)
-    return left_out
+    return [name for name, tensor in tensors if name in empty and id(tensor) not in done]
+
+
+def names_on_meta(llm: nn.Module) -> set[str]:
+    """Names of the parameters on the meta device, all those of tied ones."""
+    return {name for name, parameter in llm.named_parameters(remove_duplicate=False) if parameter.is_meta}
+
+
+def _tensors_to_read(llm: nn.Module, empty: Collection[str]) -> list[tuple[str, Tensor]]:
+    parameters = [pair for pair in llm.named_parameters(remove_duplicate=False) if pair[0] in empty]
+    return [*parameters, *llm.named_buffers()]
 
 
 def _plain(name: str) -> str:
@@ -223,10 +224,15 @@ def _plain(name: str) -> str:
     return name
 
 
-def _materialise(llm: nn.Module, device: torch.device) -> None:
-    """Put everything on a device, with arbitrary values for parameters on the meta device; ties are kept."""
+def materialise(model: nn.Module, device: torch.device) -> None:
+    """Put a model on a device, with arbitrary values for parameters on the meta device; ties are kept.
+
+    Args:
+        model: the whole model, so that the root of FSDP2 takes note of its new shards.
+        device: of this process.
+    """
     names: dict[int, list[str]] = {}
-    for name, parameter in llm.named_parameters(remove_duplicate=False):
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
     materials: dict[int, Tensor] = {}
 
@@ -235,12 +241,12 @@ def _materialise(llm: nn.Module, device: torch.device) -> None:
             return tensor.to(device)
         return materials.setdefault(id(tensor), torch.empty_like(tensor, device=device))
 
-    llm._apply(place)  # as `to_empty` does; FSDP2 takes note of new shards here
+    model._apply(place)  # as `to_empty` does; FSDP2 takes note of new shards here
     for first, *others in names.values():
-        parameter = llm.get_parameter(first)
+        parameter = model.get_parameter(first)
         for name in others:
             path, _, leaf = name.rpartition(".")
-            setattr(llm.get_submodule(path), leaf, parameter)
+            setattr(model.get_submodule(path), leaf, parameter)
 
 
 def _local_part(tensor: Tensor) -> tuple[Tensor, Region]:
@@ -252,22 +258,18 @@ def _local_part(tensor: Tensor) -> tuple[Tensor, Region]:
     return tensor.to_local().detach(), region
 
 
-def _read_in_turns(llm: PreTrainedModel, source: LlmSource, empty: set[str]) -> list[str]:
+def _read_in_turns(llm: PreTrainedModel, source: LlmSource, empty: Collection[str]) -> list[str]:
     """Load the whole LLM on the CPU, in the dtype of its file and one rank after the other, and take what is held."""
-    left_out: list[str] = []
+    tensors, done = _tensors_to_read(llm, empty), set[int]()
     for _ in _turns():
         whole = source.whole().state_dict()
-        for name, tensor in [*llm.named_parameters(remove_duplicate=False), *llm.named_buffers()]:
-            if name not in empty and isinstance(tensor, nn.Parameter):
-                continue
-            values = whole.get(_plain(name))
-            if values is not None:
+        for name, tensor in tensors:
+            if _plain(name) in whole and id(tensor) not in done:
+                done.add(id(tensor))
                 local, region = _local_part(tensor)
-                local.copy_(values[region])
-            elif name in empty:
-                left_out.append(name)
+                local.copy_(whole[_plain(name)][region])
         del whole
-    return left_out
+    return [name for name, tensor in tensors if name in empty and id(tensor) not in done]
 
 
 def _turns() -> Iterator[None]:

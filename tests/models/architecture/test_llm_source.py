@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +25,7 @@ from transformers import (
 
 from models.architecture import BuildOptions, VideoLMM, build, load_weights
 from models.architecture.llm import load_empty_llm, load_llm
-from models.architecture.llm_source import read_weights
+from models.architecture.llm_source import materialise, names_on_meta, read_weights
 from models.design import Integration, TrialConfig
 from models.presets import PRESETS
 from models.weights import CheckpointError, locate_tokenizer
@@ -63,7 +68,9 @@ def read_later(weights: str) -> torch.nn.Module:
     llm, source = load_empty_llm(weights)
     assert all(parameter.is_meta for parameter in llm.parameters())
     assert not any(buffer.is_meta for buffer in llm.buffers())
-    assert read_weights(llm, source, CPU) == []
+    empty = names_on_meta(llm)
+    materialise(llm, CPU)
+    assert read_weights(llm, source, empty) == []
     return llm
 
 
@@ -179,3 +186,65 @@ def built(config: TrialConfig, options: BuildOptions) -> tuple[VideoLMM, torch.T
     model, _ = build(config, options)
     assert load_weights(model, CPU) == []
     return model, torch.random.get_rng_state()
+
+
+# --- several ranks ------------------------------------------------------------------------------
+
+BIG = Qwen2Config(
+    vocab_size=40_001,  # odd: the shards differ in size
+    hidden_size=512,
+    intermediate_size=2048,
+    num_hidden_layers=10,
+    num_attention_heads=8,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+)
+"""58M parameters: 232 MB in fp32."""
+
+
+CASES: dict[str, tuple[PreTrainedConfig, int]] = {
+    "big": (BIG, 2),
+    "replicas": (CONFIGS[1], 1),
+    "gemma3": (CONFIGS[3], 2),
+    "mixtral": (CONFIGS[5], 2),
+}
+"""Name -> config, and number of ranks that share the weights."""
+
+
+@pytest.mark.slow
+def test_no_rank_holds_the_whole_llm(tmp_path: Path):
+    """Each of two ranks reads its shards: they are those of the whole LLM, and take their memory alone.
+
+    Also of an LLM that is loaded as a whole, in turns, since transformers joins its experts.
+    """
+    saved_cases = [
+        f"{shard}:{saved(tmp_path / name, config, max_shard_size='40MB')}" for name, (config, shard) in CASES.items()
+    ]
+    fp32_bytes = 2 * sum(file.stat().st_size for file in (tmp_path / "big").glob("*.safetensors"))
+    for found in on_ranks(tmp_path, saved_cases):
+        for name, one in found.items():
+            assert one["differing"] == [], name
+            assert one["same_logits"], name
+        big = found[str(tmp_path / "big")]
+        print({key: round(big[key] / fp32_bytes, 2) for key in ("whole", "sharded")})
+        assert big["whole"] > 0.9 * fp32_bytes, "the measurement sees a whole LLM"
+        assert big["sharded"] < 0.7 * fp32_bytes, "half of it, portions, and what else a model needs"
+
+
+def on_ranks(folder: Path, cases: list[str]) -> list[dict[str, Any]]:
+    """What each of two ranks found."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    contract = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tests.models.architecture.loading_on_ranks", str(folder), *cases]
+    root = Path(__file__).parents[3]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **contract, "RANK": str(rank)}, cwd=root) for rank in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=240) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
