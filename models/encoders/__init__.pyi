@@ -6,4 +6,5 @@ from .building import encoder_geometry as encoder_geometry
 from .combine import CombinedEncoder as CombinedEncoder
 from .inputs import EncoderInput as EncoderInput
 from .inputs import Visual as Visual
+from .stored_features import are_stored as are_stored
 from .stored_features import store_features as store_features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+import torch
 from torch import Tensor
 
 from models.cards import encoder_card
@@ -33,6 +34,7 @@ class StoredEncoder(VisionEncoder):
     def __init__(self, frames: int, grid: tuple[int, int, int], width: int, resolution: int) -> None:
         super().__init__()
         self.frames, self.grid, self.width, self.resolution = frames, grid, width, resolution
+        self.register_buffer("device_mark", torch.empty(0), persistent=False)  # it follows the model to its device
 
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
         """See `VisionEncoder`.
@@ -53,4 +55,5 @@ def encoder_geometry(config: Encoder) -> VisionEncoder:
         FileNotFoundError: no such shipped part.
     """
     card = encoder_card(config)
-    return StoredEncoder(card.frames, card.grid, card.width, card.resolution)
+    crop = None if isinstance(config, CustomEncoder) else FAMILIES[config.kind].crop
+    return StoredEncoder(card.frames, card.grid, card.width, crop.resized if crop else card.resolution)

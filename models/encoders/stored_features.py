@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: s
     Args:
         folder: the data folder.
         frames: all frames, from `store_frames`.
-        encoder: an image encoder.
+        encoder: an image encoder, or its geometry if the features are stored (`are_stored`).
         name: identifies the encoder, its version and layer; any text.
 
     Returns:
@@ -35,14 +36,29 @@ def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: s
     Raises:
         ValueError: a feature is NaN or infinite, or too large for float16; the message names file and frame.
     """
-    device = next(encoder.parameters()).device.type  # a GPU's sums differ in the last bits
-    digest = hashlib.sha256(f"{name} {device}".encode()).hexdigest()[:8]
-    store = folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{digest}"
+    store = _path(folder, name, next(chain(encoder.parameters(), encoder.buffers())).device)
     with FileLock(f"{store}.lock"):
         if not store.is_dir():
             with fresh_folder(store) as fresh, _one_thread():
                 _encode(frames, encoder, fresh / "features.npy")
     return Stored(frames.index, frames.all_times, np.load(store / "features.npy", mmap_mode="r"))
+
+
+def are_stored(folder: Path, name: str, device: torch.device) -> bool:
+    """Whether `store_features` would only open what is stored, so that it needs no weights of the encoder.
+
+    Args:
+        folder: the data folder.
+        name: of the features.
+        device: on which the encoder would compute them.
+    """
+    return _path(folder, name, device).is_dir()
+
+
+def _path(folder: Path, name: str, device: torch.device) -> Path:
+    """The folder of features: by the kind of device too, since a GPU's sums differ in the last bits."""
+    digest = hashlib.sha256(f"{name} {device.type}".encode()).hexdigest()[:8]
+    return folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{digest}"
 
 
 @torch.inference_mode()
