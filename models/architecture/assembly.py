@@ -145,7 +145,7 @@ def build_encoders(design: Design, options: BuildOptions = BuildOptions()) -> Co
 
 
 def load_weights(model: VideoLMM, device: torch.device) -> list[str]:
-    """Put a model on its device, and read the LLM's weights into it if `build` deferred that.
+    """Put a model whose LLM `build` deferred on its device, and read the LLM's weights; any other is left as it is.
 
     Each process reads what it holds: of a parameter that FSDP2 has sharded, its own shard. LLMs whose files are no
     safetensors, or whose tensors transformers computes from those of the files (Mixtral's experts), are loaded on the

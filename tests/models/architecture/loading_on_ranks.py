@@ -81,6 +81,8 @@ def load(weights: str, shard: int) -> dict[str, Any]:
         fully_shard(model, mesh=mesh)
         assert load_weights(model, torch.device("cpu")) == []
     assert all(isinstance(parameter, DTensor) for parameter in model.llm.parameters())
+    assert not any(parameter.requires_grad for parameter in model.llm.parameters()), "it stays frozen"
+    assert all(parameter.requires_grad for parameter in model.resampler.parameters())
     dist.barrier()
     with PeakMemory() as whole:
         llm = load_llm(weights)
