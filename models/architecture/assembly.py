@@ -138,14 +138,14 @@ def build_encoders(design: Design, options: BuildOptions = BuildOptions()) -> Co
     dtype = options.frozen_dtype if is_frozen else torch.float32
     return CombinedEncoder(
         [
-            encoder_geometry(one) if index in options.stored_encoders else build_encoder(one).to(dtype)
+            (encoder_geometry(one) if index in options.stored_encoders else build_encoder(one)).to(dtype)
             for index, one in enumerate(design.encoders)
         ]
     )
 
 
 def load_weights(model: VideoLMM, device: torch.device) -> list[str]:
-    """Put a model whose LLM `build` deferred on its device, and read the LLM's weights; any other is left as it is.
+    """Put a model whose LLM `build` deferred on its device, and read the LLM's weights; any other stays unchanged.
 
     Each process reads what it holds: of a parameter that FSDP2 has sharded, its own shard. LLMs whose files are no
     safetensors, or whose tensors transformers computes from those of the files (Mixtral's experts), are loaded on the

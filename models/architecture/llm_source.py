@@ -15,9 +15,6 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
-from transformers.initialization import no_init_weights
 
 from models.weights import (
     CheckpointError,
@@ -149,6 +146,8 @@ def _on_meta(config: PretrainedConfig) -> Any:
     Buffers are not in files (rotary frequencies): transformers computes them anew in `initialize_weights`, which leaves
     tensors alone that are marked as initialised. No random number is drawn.
     """
+    from transformers.initialization import no_init_weights
+
     with torch.device("meta"), no_init_weights():
         llm: Any = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="sdpa")
     for parameter in llm.parameters():
@@ -163,6 +162,10 @@ def _on_meta(config: PretrainedConfig) -> Any:
 
 def _names(llm: Any, files: TensorFiles) -> dict[str, str] | None:
     """Name in the LLM -> name in the files, by transformers' own rules; None if tensors are converted besides."""
+    # Not part of its public interface: the only place that a new version of transformers may break.
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
     transforms = get_model_conversion_mapping(llm)
     renamings = [one for one in transforms if isinstance(one, WeightRenaming)]
     converters = [one for one in transforms if isinstance(one, WeightConverter)]

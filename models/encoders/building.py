@@ -34,7 +34,7 @@ class StoredEncoder(VisionEncoder):
     def __init__(self, frames: int, grid: tuple[int, int, int], width: int, resolution: int) -> None:
         super().__init__()
         self.frames, self.grid, self.width, self.resolution = frames, grid, width, resolution
-        self.register_buffer("device_mark", torch.empty(0), persistent=False)  # it follows the model to its device
+        self.register_buffer("mark", torch.empty(0), persistent=False)  # device and dtype of its features
 
     def forward(self, clips_BNHWC: Tensor) -> Tensor:
         """See `VisionEncoder`.

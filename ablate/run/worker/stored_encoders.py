@@ -28,7 +28,9 @@ def features_name(encoder: Encoder, weights: list[WeightsContent]) -> str:
     return "-".join(str(value) for value in config.values()) + (f"-v{version}" if version > 1 else "")
 
 
-def stored_encoders(design: Design, folder: Path, device: torch.device) -> frozenset[int]:
+def stored_encoders(
+    design: Design, folder: Path, device: torch.device, dtype: torch.dtype | None = None
+) -> frozenset[int]:
     """Indices of the encoders whose features of all frames are stored.
 
     That of a hub id is not among them: what it contains is known only once it is loaded.
@@ -37,13 +39,17 @@ def stored_encoders(design: Design, folder: Path, device: torch.device) -> froze
         design: of the trial.
         folder: that of the data.
         device: on which the encoder would compute them.
+        dtype: that of frozen encoders' weights; fp32 by default.
     """
+    import torch
+
     from models.encoders import are_stored
 
     if not isinstance(design.data, TinyData) or any(stage.lr.vision > 0 for stage in design.schedule):
         return frozenset()
     candidates = [i for i in design.image_encoders if _is_known(design.encoders[i])]
-    return frozenset(i for i in candidates if are_stored(folder, features_name(design.encoders[i], []), device))
+    names = {i: features_name(design.encoders[i], []) for i in candidates}
+    return frozenset(i for i, name in names.items() if are_stored(folder, name, device, dtype or torch.float32))
 
 
 def _is_known(encoder: Encoder) -> bool:

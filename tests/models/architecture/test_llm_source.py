@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -102,6 +103,18 @@ def test_several_files_with_an_index(tmp_path: Path):
     assert_same(read_later(weights), load_llm(weights))
 
 
+def test_files_in_the_cache_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """By a hub id, without a network."""
+    commit = "c" * 40
+    cached = tmp_path / "hub" / "models--who--Llm"
+    saved(cached / "snapshots" / commit, QWEN2, max_shard_size="20KB")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert_same(read_later("who/Llm"), load_llm("who/Llm"))
+
+
 def test_names_without_the_prefix_of_a_language_model(tmp_path: Path):
     """The files of GPT-2 on the hub have no `transformer.` before their names."""
     weights = saved(tmp_path / "llm", GPT2)
@@ -122,6 +135,24 @@ def test_tied_embeddings_that_the_file_has_twice(is_equal: bool, tmp_path: Path)
     llm = read_later(weights)
     assert (llm.get_output_embeddings().weight is llm.get_input_embeddings().weight) == is_equal
     assert_same(llm, load_llm(weights))
+
+
+def test_layers_may_be_wrapped_before_and_have_adapters(tmp_path: Path):
+    """Names stay those of the files, and parameters that no file has are left to the caller."""
+    weights = saved(tmp_path / "llm", QWEN2)
+    llm, source = load_empty_llm(weights)
+    layers = llm.model.layers
+    layers[0] = checkpoint_wrapper(layers[0])
+    layers[1].register_parameter("adapter", torch.nn.Parameter(torch.empty(2, device="meta")))
+    expected = dict(load_llm(weights).named_parameters())
+    empty = names_on_meta(llm)
+    materialise(llm, CPU)
+    (adapter,) = read_weights(llm, source, empty)
+    assert adapter.endswith("layers.1.adapter")
+    for name, parameter in llm.named_parameters():
+        if name != adapter:
+            assert torch.equal(parameter, expected.pop(name.replace("_checkpoint_wrapped_module.", "")))
+    assert not expected
 
 
 def test_large_tensors_are_read_in_portions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

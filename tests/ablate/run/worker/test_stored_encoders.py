@@ -59,5 +59,6 @@ def test_what_learns_or_is_computed_elsewhere_is_loaded(frames: Stored, tmp_path
     assert stored_encoders(DESIGN, tmp_path, torch.device("cuda")) == frozenset(), (
         "a GPU's sums differ in the last bits"
     )
+    assert stored_encoders(DESIGN, tmp_path, CPU, torch.bfloat16) == frozenset()
     named = DESIGN.model_copy(update={"encoders": (encoder.model_copy(update={"weights": "who/Encoder"}),)})
     assert stored_encoders(named, tmp_path, CPU) == frozenset(), "what the hub id contains is known once it is loaded"
