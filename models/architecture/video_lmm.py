@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from models.architecture.llm_source import LlmSource
 from models.architecture.masks import attention_masks
 from models.data import Batch
 from models.encoders import CombinedEncoder, compute_dtype
@@ -56,6 +57,8 @@ class VideoLMM(nn.Module):
         self.llm: PreTrainedModel = llm
         self.image_path = image_path
         self.separators = separators
+        self.llm_source: LlmSource | None = None
+        """Where the LLM's weights are, if they are not read yet: see `load_weights`."""
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts, by their names in a schedule's learning rates: `vision`, `connector`, `llm`."""
