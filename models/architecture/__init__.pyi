@@ -1,5 +1,7 @@
+from .assembly import BuildOptions as BuildOptions
 from .assembly import build as build
 from .assembly import build_resampler as build_resampler
+from .assembly import load_weights as load_weights
 from .export import export_model as export_model
 from .model_folder import ModelFolder as ModelFolder
 from .pretrained import open_model as open_model

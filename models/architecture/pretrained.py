@@ -60,12 +60,11 @@ def save_learned(
     learned = {name: any(getattr(stage.lr, name) > 0 for stage in stages) for name in ("vision", "llm")}
     description = description_of(source.config, digests or {}, learned, _probe(source.tokenizer))
     tensors = model.state_dict() if state is None else state
+    # An encoder whose features were all stored has no tensors here.
+    present = tuple(prefix for prefix in description.tensors if any(name.startswith(prefix) for name in tensors))
+    description = description.model_copy(update={"tensors": present})
     folder.mkdir(parents=True, exist_ok=True)
-    own = {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in tensors.items()
-        if name.startswith(description.tensors)
-    }
+    own = {name: one.detach().to("cpu", copy=True) for name, one in tensors.items() if name.startswith(present)}
     pattern = f"{TENSORS}{{suffix}}.safetensors"
     save_torch_state_dict(own, folder, filename_pattern=pattern, max_shard_size=SHARD_SIZE)
     if description.llm.folder is not None:

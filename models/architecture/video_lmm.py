@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.architecture.llm_source import LlmSource
 from models.architecture.masks import attention_masks
 from models.data import Batch
 from models.design import TrialConfig
@@ -67,6 +68,8 @@ class VideoLMM(nn.Module):
         self.llm: PreTrainedModel = llm
         self.image_path = image_path
         self.separators = separators
+        self.llm_source: LlmSource | None = None
+        """Where the LLM's weights are, if they are not read yet: see `load_weights`."""
         self.source: ModelSource | None = None
         """Config and tokenizer, of a model that `build` made."""
 

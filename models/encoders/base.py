@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta, abstractmethod
+from itertools import chain
 from typing import ClassVar, Literal
 
 import torch
@@ -63,8 +64,9 @@ class VisionEncoder(nn.Module, metaclass=ABCMeta):
 
 
 def weight_dtype(module: nn.Module) -> torch.dtype:
-    """Dtype of a module's weights; fp32 if it has none."""
-    return next((weight.dtype for weight in module.parameters()), torch.float32)
+    """Dtype of a module's weights, or of its buffers if it has no weights; fp32 if it has neither."""
+    tensors = chain(module.parameters(), (buffer for buffer in module.buffers() if buffer.is_floating_point()))
+    return next((tensor.dtype for tensor in tensors), torch.float32)
 
 
 def compute_dtype(module: nn.Module, device: torch.device) -> torch.dtype:

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from filelock import FileLock
 from numpy.lib.format import open_memmap
 
-from models.encoders.base import VisionEncoder
+from models.encoders.base import VisionEncoder, weight_dtype
 from models.video import Stored, fresh_folder
 
 FRAMES_AT_ONCE = 512
@@ -26,7 +27,7 @@ def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: s
     Args:
         folder: the data folder.
         frames: all frames, from `store_frames`.
-        encoder: an image encoder.
+        encoder: an image encoder, or its geometry if the features are stored (`are_stored`).
         name: identifies the encoder, its version and layer; any text.
 
     Returns:
@@ -35,14 +36,33 @@ def store_features(folder: Path, frames: Stored, encoder: VisionEncoder, name: s
     Raises:
         ValueError: a feature is NaN or infinite, or too large for float16; the message names file and frame.
     """
-    device = next(encoder.parameters()).device.type  # a GPU's sums differ in the last bits
-    digest = hashlib.sha256(f"{name} {device}".encode()).hexdigest()[:8]
-    store = folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{digest}"
+    device = next(chain(encoder.parameters(), encoder.buffers())).device
+    store = _path(folder, name, device, weight_dtype(encoder))
     with FileLock(f"{store}.lock"):
         if not store.is_dir():
             with fresh_folder(store) as fresh, _one_thread():
                 _encode(frames, encoder, fresh / "features.npy")
     return Stored(frames.index, frames.all_times, np.load(store / "features.npy", mmap_mode="r"))
+
+
+def are_stored(folder: Path, name: str, device: torch.device, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether `store_features` would only open what is stored, so that it needs no weights of the encoder.
+
+    Args:
+        folder: the data folder.
+        name: of the features.
+        device: on which the encoder would compute them.
+        dtype: that of its weights.
+    """
+    return _path(folder, name, device, dtype).is_dir()
+
+
+def _path(folder: Path, name: str, device: torch.device, dtype: torch.dtype) -> Path:
+    """The folder of features: by the kind of device too, since a GPU's sums differ in the last bits, and by the dtype
+    if it is not fp32."""
+    precision = "" if dtype == torch.float32 else f" {dtype}"
+    digest = hashlib.sha256(f"{name} {device.type}{precision}".encode()).hexdigest()[:8]
+    return folder / f".grids-{re.sub(r'[^A-Za-z0-9.@-]+', '_', name)}-{digest}"
 
 
 @torch.inference_mode()

@@ -49,3 +49,6 @@ from .shapes import internvideo2_sizes as internvideo2_sizes
 from .shapes import languagebind_sizes as languagebind_sizes
 from .shapes import tubelets_read as tubelets_read
 from .shapes import vjepa_sizes as vjepa_sizes
+from .tensor_files import Region as Region
+from .tensor_files import TensorFiles as TensorFiles
+from .tensor_files import find_tensor_files as find_tensor_files

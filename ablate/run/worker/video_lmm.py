@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, assert_never
 
 from ablate.environment import cores
 from ablate.errors import UsageError
-from ablate.record import AttemptFolder, Score, WeightsContent
+from ablate.record import AttemptFolder, Score
 from ablate.run.job import Job, Progress
 from ablate.run.worker.content import TrialContent, checked_content
 from ablate.run.worker.curve import TrainingCurve
 from ablate.run.worker.kept_weights import keep_weights
-from models.design import AssumedData, CustomEncoder, Data, Encoder, ManifestData, TinyData, TrialConfig
+from ablate.run.worker.stored_encoders import features_name, stored_encoders
+from models.design import AssumedData, Data, ManifestData, TinyData, TrialConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,7 @@ def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None,
     content = checked_content(config, job)
     records = _records(config.design.data, Path(job.cache), attempt)
     yield Progress(phase="preparing", detail="model")
-    model, tokenizer = _build(config, content, execution.engine)
+    model, tokenizer = _build(config, content, execution.engine, records.folder)
     log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters on {execution.device}")
 
     # 3. Frames and features of all media.
@@ -133,12 +134,22 @@ def _prepare_torch(job: Job, config: TrialConfig, log: Log) -> Execution:
     return Execution(engine=Engine(device), max_positions=max_positions)
 
 
-def _build(config: TrialConfig, content: TrialContent, engine: Engine) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
-    """The model with new weights from the trial's seed, on its devices, and its tokenizer; what was read is checked."""
-    from models.architecture import build
+def _build(
+    config: TrialConfig, content: TrialContent, engine: Engine, folder: Path
+) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
+    """The model with new weights from the trial's seed, on its devices, and its tokenizer; what was read is checked.
+
+    Args:
+        config: of the trial.
+        content: of what it reads.
+        engine: which places it.
+        folder: that of the data, with stored features.
+    """
+    from models.architecture import BuildOptions, build
 
     seed_everything(config.seed)
-    model, tokenizer = build(config)
+    options = BuildOptions(stored_encoders=stored_encoders(config.design, folder, engine.device))
+    model, tokenizer = build(config, options)
     content.check_names()
     engine.place(model)
     return model, tokenizer
@@ -258,7 +269,7 @@ def _corpus(
     if isinstance(design.data, TinyData):
         media = dict.fromkeys([*records.train.media(), *records.test.media()])
         frames = stored = store_frames(data, [decode_medium(one) for one in media], decoder)
-        if all(stage.lr.vision == 0 for stage in design.schedule):
+        if all(stage.lr.vision == 0 for stage in design.schedule):  # as in `stored_encoders`
             for i in design.image_encoders:
                 features[i] = store_features(
                     data, stored, encoders[i], features_name(design.encoders[i], content.names)
@@ -272,21 +283,6 @@ def _corpus(
     corpus = Corpus(prompter, records.train, records.test, visual)
     corpus.check()
     return corpus
-
-
-def features_name(encoder: Encoder, weights: list[WeightsContent]) -> str:
-    """Name of a file of stored features: the content of the encoder's weights, and its settings.
-
-    Args:
-        encoder: the encoder.
-        weights: content of the hub ids and addresses of the trial.
-    """
-    config = encoder.model_dump(exclude={"kind", "digest"})
-    if not isinstance(encoder, CustomEncoder):
-        content = [one.digest for one in weights if one.role == "encoder" and one.weights == encoder.weights]
-        config["weights"] = encoder.digest or "-".join([encoder.weights, *content])
-    version = type(encoder).VERSION
-    return "-".join(str(value) for value in config.values()) + (f"-v{version}" if version > 1 else "")
 
 
 def _turns_left_out(config: TrialConfig, corpus: Corpus) -> list[str]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from models.architecture import VideoLMM
-from models.architecture.llm import refuse_unpackable
+from models.architecture.llm import refuse_unpackable, refuse_unpackable_kind
 from models.data import Branch, Row, collate
 from models.encoders import CombinedEncoder
 from models.weights import CheckpointError
@@ -62,3 +62,19 @@ def test_packs_are_checked_in_any_dtype(dtype: torch.dtype, monkeypatch):
     monkeypatch.setattr("models.architecture.video_lmm.attention_masks", lambda *_: causal)
     with pytest.raises(CheckpointError, match="does not answer packed questions as it answers them alone"):
         refuse_unpackable("w", model)
+
+
+def test_llms_are_checked_by_a_small_one_of_their_kind(monkeypatch):
+    """Of a 7B no second copy is needed, and no random number of the trial's is drawn; once for a config."""
+    sizes = {"hidden_size": 3584, "intermediate_size": 18_944, "num_attention_heads": 28, "num_key_value_heads": 4}
+    config = Qwen2Config(vocab_size=152_064, num_hidden_layers=28, pad_token_id=151_643, **sizes)
+    state = torch.random.get_rng_state()
+    refuse_unpackable_kind("w", config)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert (config.num_hidden_layers, config.vocab_size) == (28, 152_064)
+    causal = torch.full((1, 1, 9, 9), -torch.inf).triu(1)
+    monkeypatch.setattr("models.architecture.video_lmm.attention_masks", lambda *_: causal)
+    refuse_unpackable_kind("w", config)
+    config.rms_norm_eps = 1e-5
+    with pytest.raises(CheckpointError, match="w is of model type 'qwen2', which does not answer packed questions"):
+        refuse_unpackable_kind("w", config)

@@ -128,6 +128,6 @@ def test_a_failed_job_does_not_affect_others(plan: Plan, executor: str, monkeypa
     assert f"uniform4@0.05M/s0 failed ({only.kind}), for good" in log.lines
     assert "fps1@0.05M/s0 finished" in log.lines
     assert sum("started" in line for line in log.lines) == 2
-    assert log.phases["fps1@0.05M/s0"][-1] in ("training", "testing", "done")
+    assert set(log.phases["fps1@0.05M/s0"]) <= {"preparing", "training", "testing", "done"}, "as often as it is asked"
     assert "greater than or equal to 0" in only.message
     assert "ValidationError" in only.traceback
