@@ -204,7 +204,7 @@ def test_several_copies_of_the_command_are_refused(spec, monkeypatch, variable):
     )
     tiny = spec("well").with_name("tiny.yaml")
     tiny.write_text("study: t\nbase: tiny\naxes: {resampler.tokens_per_frame: [4]}\nscales: [0.05M]\nsamples: 64\n")
-    assert "ablate's own trainer trains a trial in one process so far" in refused("trial", tiny, "0.05M")
+    assert f"{variable} is 4, but rpf4@0.05M/s0 has 1 process(es), one for each GPU" in refused("trial", tiny, "0.05M")
     assert "--smoke checks a training program of your own" in refused("trial", tiny, "0.05M", "--smoke")
     monkeypatch.setenv(variable, "1")
     ablate("trial", spec("well"), "well@0.1M")

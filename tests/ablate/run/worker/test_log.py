@@ -16,6 +16,7 @@ from ablate.run.worker.video_lmm import Execution, _train
 from models.data import TrainingSample, Turn
 from models.design import TrialConfig
 from models.presets import PRESETS
+from models.training import Engine
 
 
 def test_turns_that_max_questions_leaves_out_are_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -24,7 +25,7 @@ def test_turns_that_max_questions_leaves_out_are_logged(tmp_path: Path, monkeypa
     monkeypatch.setattr(models.training, "train", lambda *_: iter(()))  # only what is logged before it matters
     attempt = AttemptFolder(tmp_path)
     corpus: Any = SimpleNamespace(train=[dialogue])
-    execution = Execution(device=torch.device("cpu"), max_positions=1024)
+    execution = Execution(engine=Engine(torch.device("cpu")), max_positions=1024)
     assert list(_train(None, config, corpus, execution, TrainingCurve(attempt), attempt.log_line)) == []
     (line,) = (tmp_path / "log.txt").read_text().splitlines()
     assert "`max_questions: 8` of stage 'video' leaves out 4 of 12 turns of dialogues (33.3%)" in line
