@@ -79,7 +79,7 @@ def refuse_copies(job: Job, environment: Mapping[str, str] = os.environ) -> None
     Raises:
         UsageError: a launcher started a wrong number of processes.
     """
-    wanted = job.processes * job.nodes if job.program is None else 1
+    processes = job.processes * job.nodes if job.program is None else 1
     for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
         number = environment.get(name, "")
         if not number.isdigit() or int(number) <= 1:
@@ -89,10 +89,10 @@ def refuse_copies(job: Job, environment: Mapping[str, str] = os.environ) -> None
                 f"{name} is {number}, but `ablate trial` runs in one process: it starts the processes of your program "
                 "itself; start it once, without torchrun or srun -n"
             )
-        if int(number) != wanted:
+        if int(number) != processes:
             raise UsageError(
-                f"{name} is {number}, but {job.label} has {wanted} process(es), one for each GPU: start it by itself, "
-                f"with `torchrun` and as many, or set `resources: {{gpus: ..., nodes: ...}}`"
+                f"{name} is {number}, but {job.label} has {processes} process(es), one for each GPU: start it by "
+                f"itself, with `torchrun` and as many, or set `resources: {{gpus: ..., nodes: ...}}`"
             )
         if not is_launched(environment):
             raise UsageError(
@@ -180,8 +180,8 @@ def _run_as_rank(
             return SingleOutcome(attempt=None, result=result, failure=None, rank=mine.rank)
         if mine.rank == 0:
             started(attempt)
-        shown = progressed if mine.rank == 0 else (lambda _: None)
-        return _outcome(job, attempt, lambda: _run_here(job, attempt, shown, mine), mine.rank)
+        report = progressed if mine.rank == 0 else (lambda _: None)
+        return _outcome(job, attempt, lambda: _run_here(job, attempt, report, mine), mine.rank)
 
 
 def _run_here(

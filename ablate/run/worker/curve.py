@@ -36,7 +36,8 @@ class TrainingCurve:
         self._between = max(1, CURVE_POINTS - 2 * stages)
         self._window: list[Step] = []
         self._stage: str | None = None
-        self._samples_before = 0  # the window
+        self._samples_before = 0  # before the window
+        self._window_s = self._useful = 0.0  # seconds, and positions without padding, of the window
         self.samples = self.steps = self.shared = 0
         self.seconds = 0.0
         self.samples_per_s = self.tokens_per_s = 0.0
@@ -51,7 +52,9 @@ class TrainingCurve:
         self.samples, self.steps = step.samples, step.step
         self.shared += int(step.is_shared)
         self.seconds += step.seconds
-        if not self.samples_per_s or self._seconds() >= 1.0:
+        self._window_s += step.seconds
+        self._useful += step.tokens * (1 - step.padding)
+        if not self.samples_per_s or self._window_s >= 1.0:
             self._measure()
         if is_new_stage or step.step == step.steps or self._is_due(step):
             self._write()
@@ -62,24 +65,23 @@ class TrainingCurve:
         return {"samples": self.samples, "steps": self.steps, "seconds_training": self.seconds}
 
     def _is_due(self, step: Step) -> bool:
-        return self._seconds() >= POINT_S and len(self._window) >= math.ceil(step.steps / self._between)
-
-    def _seconds(self) -> float:
-        return max(1e-9, sum(step.seconds for step in self._window))
+        return self._window_s >= POINT_S and len(self._window) >= math.ceil(step.steps / self._between)
 
     def _measure(self) -> None:
         """The speed over the window, which people see until the window is long enough for the next one."""
-        self.samples_per_s = (self.samples - self._samples_before) / self._seconds()
-        self.tokens_per_s = sum(step.tokens * (1 - step.padding) for step in self._window) / self._seconds()
+        seconds = max(1e-9, self._window_s)
+        self.samples_per_s = (self.samples - self._samples_before) / seconds
+        self.tokens_per_s = self._useful / seconds
 
     def _write(self) -> None:
         self._measure()
         if self._folder is not None:
             self._folder.event({"step": self.steps, "samples": self.samples, "time": time.time(), **self._point()})
         self._window, self._samples_before = [], self.samples
+        self._window_s = self._useful = 0.0
 
     def _point(self) -> dict[str, float]:
-        window, last = self._window, self._window[-1]
+        window, last, seconds = self._window, self._window[-1], max(1e-9, self._window_s)
 
         def mean(value: Callable[[Step], float]) -> float:
             return sum(map(value, window)) / len(window)
@@ -87,11 +89,11 @@ class TrainingCurve:
         return {
             "samples_per_s": self.samples_per_s,
             "tokens_per_s": self.tokens_per_s,
-            "positions_per_s": sum(step.tokens for step in window) / self._seconds(),
+            "positions_per_s": sum(step.tokens for step in window) / seconds,
             "loss": mean(lambda step: step.loss),
             "padding": mean(lambda step: step.padding),
             "gradient_norm": mean(lambda step: step.gradient_norm),
-            "data_wait": sum(step.data_s for step in window) / self._seconds(),
+            "data_wait": sum(step.data_s for step in window) / seconds,
             **{f"rate/{part}": rate for part, rate in last.rates.items()},
             **({"memory_gib": last.memory_bytes / 2**30} if last.memory_bytes else {}),
         }
