@@ -134,6 +134,7 @@ def test_a_failed_job_does_not_affect_others(plan: Plan, executor: str, monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray's own processes, collected late
 def test_trials_of_two_gpus_run_in_two_processes_each(plan: Plan, monkeypatch: pytest.MonkeyPatch):
     """GPUs that only Ray sees; the processes train on CPUs, in a gloo group."""
     monkeypatch.setenv("ABLATE_FAKE_GPUS", "1")
