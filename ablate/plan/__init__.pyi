@@ -13,4 +13,3 @@ from .prices import Price as Price
 from .prices import price as price
 from .refuse import refuse_assumed as refuse_assumed
 from .refuse import refuse_infeasible as refuse_infeasible
-from .refuse import refuse_several_gpus as refuse_several_gpus

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ablate.errors import InfeasibleError
 from ablate.plan.data_sizes import KINDS, sizes_of
 from ablate.plan.gpus import Gpu, gpus
-from ablate.plan.load import StagePlan, sample_load
+from ablate.plan.load import StagePlan, model_of, sample_load
+from models.cards import llm_card
 from models.costs import (
     FRAMES_PER_MICRO_BATCH,
     POSITIONS_PER_MICRO_BATCH,
+    Layout,
     Learning,
     Load,
     Memory,
     Model,
     TrainingStep,
     evaluation_memory,
+    layouts,
     on_gpus,
     training_memory,
 )
 from models.design import Design, Stage, TrialConfig
+from models.ladder import scale_card_of
+from models.weights import UncountedError
 
 UTILISATION = 0.4
 """Share of a GPU's peak that training reaches: assumed; good video-LMM trainers report 0.3 to 0.5."""
@@ -30,6 +35,8 @@ MAX_GPUS = 64
 """Most GPUs of one trial, unless `--max-gpus` is given."""
 SEARCHED_GPUS = 4096
 """Most GPUs that a refusal considers when it looks for a number that would hold the trial."""
+GPUS_PER_NODE = 8
+"""GPUs of a node. Assumed where a trial's resources do not say it."""
 USABLE = 0.9
 """Share of a GPU's memory that a trial may use: the rest is for the driver, the allocator and communication."""
 
@@ -43,12 +50,17 @@ class OnGpu:
     """The smallest power of two that holds it."""
     hours: float
     """GPU-hours."""
-    checkpointing: bool
-    """Whether it fits only with gradient checkpointing."""
+    layout: Layout
+    """How the LLM lies on them, and whether it fits only with gradient checkpointing."""
     plain: Memory
     """Memory of each GPU for the longest sample, without gradient checkpointing."""
     checkpointed: Memory
     """The same with gradient checkpointing."""
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether it fits only with gradient checkpointing."""
+        return self.layout.checkpointing
 
     @property
     def memory(self) -> Memory:
@@ -58,7 +70,8 @@ class OnGpu:
     def to_json(self) -> dict[str, Any]:
         """Object for `--json`; its keys are stable."""
         peaks = {name: asdict(one) | {"peak": one.peak} for name, one in self._memories.items()}
-        return {name: value for name, value in asdict(self).items() if name not in peaks} | {"memory_bytes": peaks}
+        own = {name: value for name, value in asdict(self).items() if name not in peaks}
+        return own | {"checkpointing": self.checkpointing, "memory_bytes": peaks}
 
     @property
     def _memories(self) -> dict[str, Memory]:
@@ -88,17 +101,44 @@ def fit_on_gpus(
     devices = _min_gpus(config, model, pricing.gpu, pricing.max_gpus)
     if devices is None:
         raise _too_large(config, label, model, pricing)
-    plain, checkpointed = (_peak_memory(config, model, devices, checkpointing=on) for on in (False, True))
-    checkpointing = plain.peak > _usable_bytes(pricing.gpu)
-    flops = sum(stage.flops_checkpointed if checkpointing else stage.flops for stage in stages)
+    layout = layout_on(config, model, pricing.gpu, *_on_nodes(devices))
+    plain, checkpointed = (_peak_memory(config, model, replace(layout, checkpointing=on)) for on in (False, True))
+    flops = sum(stage.flops_checkpointed if layout.checkpointing else stage.flops for stage in stages)
     return OnGpu(
         gpu=pricing.gpu.name,
         gpus=devices,
         hours=flops / (pricing.gpu.tflops * 1e12 * pricing.utilisation) / 3600,
-        checkpointing=checkpointing,
+        layout=layout,
         plain=plain,
         checkpointed=checkpointed,
     )
+
+
+def layout_on(config: TrialConfig, model: Model, gpu: Gpu, gpus: int, nodes: int = 1) -> Layout:
+    """How a trial lies on a number of GPUs on each of some nodes: the first layout that fits, or the smallest."""
+    candidates = layouts(model.llm.params, gpus, nodes)
+    fitting = (one for one in candidates if _peak_memory(config, model, one).peak <= _usable_bytes(gpu))
+    return next(fitting, candidates[-1])
+
+
+def planned_layout(config: TrialConfig, gpu: Gpu, gpus: int, nodes: int) -> Layout:
+    """How a trial lies on the GPUs that it asks for; where nothing can be counted, by the size of its LLM alone.
+
+    Args:
+        config: the trial.
+        gpu: the model of the GPUs.
+        gpus: number of GPUs on each node.
+        nodes: number of nodes.
+    """
+    try:
+        return layout_on(config, model_of(config), gpu, gpus, nodes)
+    except (ValueError, FileNotFoundError, UncountedError):
+        return layouts(llm_card(scale_card_of(config).llm).params, gpus, nodes)[1]  # with checkpointing
+
+
+def _on_nodes(devices: int) -> tuple[int, int]:
+    """GPUs on each node, and nodes."""
+    return min(devices, GPUS_PER_NODE), max(1, devices // GPUS_PER_NODE)
 
 
 def _usable_bytes(gpu: Gpu) -> float:
@@ -109,16 +149,16 @@ def _min_gpus(config: TrialConfig, model: Model, gpu: Gpu, most: int) -> int | N
     """The smallest power of two of GPUs that holds a trial, with checkpointing if needed; None if none up to `most`."""
     devices = 1
     while devices <= most:
-        memories = (_peak_memory(config, model, devices, checkpointing=on) for on in (False, True))
-        if any(memory.peak <= _usable_bytes(gpu) for memory in memories):
+        layout = layout_on(config, model, gpu, *_on_nodes(devices))
+        if _peak_memory(config, model, layout).peak <= _usable_bytes(gpu):
             return devices
         devices *= 2
     return None
 
 
-def _peak_memory(config: TrialConfig, model: Model, devices: int, *, checkpointing: bool) -> Memory:
+def _peak_memory(config: TrialConfig, model: Model, layout: Layout) -> Memory:
     """Memory of each GPU at the stage and kind of sample with the highest peak, or in the evaluation."""
-    design, setting = config.design, on_gpus(devices)
+    design, setting = config.design, on_gpus(layout.shard)
     memories = [
         training_memory(
             model,
@@ -128,8 +168,8 @@ def _peak_memory(config: TrialConfig, model: Model, devices: int, *, checkpointi
             TrainingStep(
                 optimizer=design.optimizer.kind,
                 samples=_samples_per_micro_batch(model, load),
-                accumulates=stage.batch > _samples_per_micro_batch(model, load) * devices,
-                checkpointing=checkpointing,
+                accumulates=stage.batch > _samples_per_micro_batch(model, load) * layout.gpus,
+                checkpointing=layout.checkpointing,
             ),
         )
         for stage in design.schedule
@@ -165,7 +205,8 @@ def _too_large(config: TrialConfig, label: str, model: Model, pricing: Pricing) 
     gpu = pricing.gpu
     assert gpu is not None
     devices = 2 ** int(math.log2(pricing.max_gpus))
-    plain, checkpointed = (_peak_memory(config, model, devices, checkpointing=on) for on in (False, True))
+    layout = layout_on(config, model, gpu, *_on_nodes(devices))
+    plain, checkpointed = (_peak_memory(config, model, replace(layout, checkpointing=on)) for on in (False, True))
     need, bare = min(plain.peak, checkpointed.peak) / 2**30, (checkpointed.weights + checkpointed.optimizer) / 2**30
     breakdown = f"{bare:.1f} GiB of it weights and optimiser states" if bare > need / 2 else "most of it activations"
     more = _min_gpus(config, model, gpu, SEARCHED_GPUS)

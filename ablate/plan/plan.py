@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from ablate.paths import StudyPaths, study_paths
 from ablate.plan.checks import check_data, check_model, check_weights, data_warnings
 from ablate.plan.data_sizes import sizes_of
-from ablate.plan.fit import Pricing
+from ablate.plan.fit import Pricing, planned_layout
 from ablate.plan.gpu_hours import OpenPrice, open_prices, price_notes
 from ablate.plan.gpus import DEFAULT, gpu
 from ablate.plan.prices import Price, price
 from ablate.plan.scale_warnings import scale_warnings
 from ablate.record import RecordError, StudyFacts, facts, folder_of, report_damage
 from ablate.spec import NEVER_RETRIED, SweepSpec, Trial, expand, ranking_metric
+from models.costs import Layout
 from models.data import left_out
 from models.design import AssumedData, Design, ManifestData
 from models.ladder import rate_note, rates_of, scale_card_of
@@ -43,6 +44,8 @@ class Planned:
     nodes: int = 1
     price: Price | None = None
     """None if prices were not asked for, it cannot be priced, or the trainer is the user's own."""
+    layout: Layout | None = None
+    """How ablate's own trainer lays the LLM on the trial's GPUs; None without GPUs."""
     open_price: OpenPrice | None = None
     """The same for a trial of the user's own trainer."""
     unpriced: str | None = None
@@ -147,10 +150,7 @@ class Plan:
         notes += dict.fromkeys(note for p in self.planned for note in _turns_left_out(p.trial.own_config.design))
         notes += dict.fromkeys(note for p in self.planned if (note := rate_note(p.trial.own_config)))
         if self.is_priced_on_gpus:
-            notes.append(
-                "GPU figures are for bf16 under FSDP, with checkpointing where it is needed; `ablate sweep` so far "
-                "trains each trial in fp32 on one device"
-            )
+            notes.append("GPU figures are for bf16 under FSDP, with checkpointing where it is needed")
         trained = {
             p.trial.own_config.model_copy(update={"design": _as_trained(p.trial.own_config.design)}).model_dump_json()
             for p in self.missing
@@ -216,6 +216,7 @@ class Plan:
             "cpus": p.cpus,
             "gpus": p.gpus,
             "nodes": p.nodes,
+            **({"layout": asdict(p.layout)} if p.layout else {}),
             **({"price": price.to_json()} if price else {}),
         }
 
@@ -336,13 +337,15 @@ def _plan_trial(spec: SweepSpec, trial: Trial, paths: StudyPaths, pricing: Prici
         check_model(spec, trial)
     scale, resources = scale_card_of(trial.own_config), spec.resources_at(trial.config.scale)
     gpus = scale.gpus if resources.gpus is None else resources.gpus
+    nodes, on = resources.nodes or 1, (pricing and pricing.gpu) or gpu(DEFAULT)
     priced = _price_or_reason(spec, trial, gpus, pricing) if pricing else None
     return Planned(
         trial=trial,
         status=_status(paths, trial),
         cpus=scale.cpus if resources.cpus is None else resources.cpus,
         gpus=gpus,
-        nodes=resources.nodes or 1,
+        nodes=nodes,
+        layout=planned_layout(trial.own_config, on, int(gpus), nodes) if gpus >= 1 else None,
         price=priced if isinstance(priced, Price) else None,
         unpriced=priced if isinstance(priced, str) else None,
     )

@@ -48,22 +48,5 @@ def refuse_infeasible(plan: Plan, nodes: list[dict[str, float]] | None = None) -
         )
 
 
-def refuse_several_gpus(plan: Plan) -> None:
-    """Refuse to run trials of ablate's own trainer on several GPUs, which this version would reserve and not use.
-
-    Raises:
-        UsageError: the message names the fix.
-    """
-    if plan.spec.is_open:
-        return
-    several = next((p for p in plan.missing if p.gpus > 1 or p.nodes > 1), None)
-    if several is not None:
-        resources = f"{several.nodes} nodes" if several.nodes > 1 else f"{several.gpus:g} GPUs"
-        raise UsageError(
-            f"{several.trial.label} asks for {resources}, but `ablate sweep` so far trains each trial on "
-            f"one: set `resources: {{gpus: 1}}` in {plan.spec.source.path}"
-        )
-
-
 def _listed(resources: dict[str, float]) -> str:
     return ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())

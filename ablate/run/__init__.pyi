@@ -1,4 +1,5 @@
 from .board import Board as Board
+from .board import Running as Running
 from .executors.address import check_address as check_address
 from .executors.cluster import Cluster as Cluster
 from .executors.on_ray import run_on_ray as run_on_ray

@@ -64,11 +64,26 @@ class Job:
     """Whether ablate's own trainer compiles the LLM's layers."""
     oom_failures: int = 0
     """Earlier attempts that ran out of memory: ablate's own trainer halves its micro-batch for each."""
+    shard: int = 1
+    """Number of GPUs over which ablate's own trainer shards the LLM's weights; the others have replicas."""
+    checkpointing: bool = False
+    """Whether ablate's own trainer computes layers again in the backward pass instead of saving their values."""
 
     @property
     def threads(self) -> int:
-        """Number of threads: one per core of the trial, so that trials do not compete for cores."""
+        """Number of threads on a node: one per core of the trial, so that trials do not compete for cores."""
         return max(1, int(self.cpus))
+
+    @property
+    def processes(self) -> int:
+        """Number of processes that are started on each node: one, or one for each of its GPUs."""
+        is_one = self.program is not None and self.program.processes == "node"
+        return 1 if is_one else max(1, int(self.gpus))
+
+    @property
+    def threads_of_process(self) -> int:
+        """Number of threads of each process on a node."""
+        return max(1, self.threads // self.processes)
 
     @property
     def total_gpus(self) -> float:
@@ -98,3 +113,5 @@ class Progress:
     """The same of the whole phase; 0 where unknown."""
     loss: float | None = None
     samples_per_s: float | None = None
+    tokens_per_s: float | None = None
+    """Sequence positions a second, without padding; known of ablate's own trainer only."""

@@ -7,11 +7,12 @@ from ablate.plan import Plan, Planned, sweep_name
 from ablate.record import About, StudyFacts, facts, folder_of
 from ablate.run.job import Job, Program
 from ablate.spec import OpenConfig, Trial, flatten
+from models.costs import Layout
 
 
 def job_of(plan: Plan, planned: Planned) -> Job:
     """The job of a planned trial."""
-    trial = planned.trial
+    trial, layout = planned.trial, planned.layout or Layout()
     return Job(
         key=trial.key,
         label=trial.label,
@@ -27,6 +28,8 @@ def job_of(plan: Plan, planned: Planned) -> Job:
         checkpoint_s=plan.spec.checkpoint.every,
         keep=plan.spec.keep,
         compiled=plan.spec.compile,
+        shard=layout.shard,
+        checkpointing=layout.checkpointing,
     )
 
 

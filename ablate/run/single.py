@@ -10,15 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ablate.environment import available
 from ablate.errors import UsageError
 from ablate.plan import Plan, Planned
-from ablate.record import AttemptFolder, Failure, FailureClass, Result, folder_of, remember
+from ablate.record import AttemptFolder, Failure, FailureClass, Result, TrialFolder, folder_of, remember
 from ablate.run.agent import Agent, Ended, NodeRole, free_port
 from ablate.run.job import Job, Progress
 from ablate.run.planned import about, job_of, study_facts
 from ablate.run.signals import Signals
+
+if TYPE_CHECKING:
+    from models.training import Ranks
 
 POLL_S = 0.5
 """Most seconds between two looks at a program's progress."""
@@ -35,6 +40,8 @@ class SingleOutcome:
     result: Result | None
     failure: Failure | None
     """Why there is no result; of class `interrupted` after `^C`, SIGTERM or SIGHUP."""
+    rank: int = 0
+    """Index of this process among those of the trial; the first one tells people of the outcome."""
 
     @property
     def exit_code(self) -> int:
@@ -67,23 +74,37 @@ def find_trial(plan: Plan, label: str) -> Planned:
 
 
 def refuse_copies(job: Job, environment: Mapping[str, str] = os.environ) -> None:
-    """Refuse to run as one of several processes, each of which would run the whole trial.
+    """Refuse to run as one of several processes that are not those of the trial: each would run the whole trial.
 
     Raises:
-        UsageError: a launcher started more than one process.
+        UsageError: a launcher started a wrong number of processes.
     """
+    processes = job.processes * job.nodes if job.program is None else 1
     for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS"):
         number = environment.get(name, "")
-        if number.isdigit() and int(number) > 1:
+        if not number.isdigit() or int(number) <= 1:
+            continue
+        if job.program is not None:
             raise UsageError(
-                f"{name} is {number}, but `ablate trial` runs in one process: "
-                + (
-                    "ablate's own trainer trains a trial in one process so far; start it with "
-                    "`torchrun --nproc-per-node 1`, with `srun -n 1`, or by itself"
-                    if job.program is None
-                    else "it starts the processes of your program itself; start it once, without torchrun or srun -n"
-                )
+                f"{name} is {number}, but `ablate trial` runs in one process: it starts the processes of your program "
+                "itself; start it once, without torchrun or srun -n"
             )
+        if int(number) != processes:
+            raise UsageError(
+                f"{name} is {number}, but {job.label} has {processes} process(es), one for each GPU: start it by "
+                f"itself, with `torchrun` and as many, or set `resources: {{gpus: ..., nodes: ...}}`"
+            )
+        if not is_launched(environment):
+            raise UsageError(
+                f"{name} is {number}, but RANK is not set, by which the processes find each other: start it by itself, "
+                "or with `torchrun` on each node"
+            )
+
+
+def is_launched(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether torchrun, or what sets its variables, has started this process as one of several."""
+    size = environment.get("WORLD_SIZE", "")
+    return "RANK" in environment and size.isdigit() and int(size) > 1
 
 
 def run_single(
@@ -100,37 +121,77 @@ def run_single(
         progressed: called with the trial's progress.
 
     Raises:
-        UsageError: a launcher started several processes.
+        UsageError: a launcher started a wrong number of processes, or the trial needs one that starts them.
     """
     job = job_of(plan, planned)
     job = job if limit_s is None else replace(job, trial_limit_s=limit_s)
     refuse_copies(job)
+    if job.program is None and is_launched():
+        with gpus_of(job):
+            return _run_as_rank(plan, planned, job, started, progressed)
+    if job.program is None and job.nodes > 1:
+        raise UsageError(f"{job.label} has {job.nodes} nodes: start it with `torchrun --nnodes {job.nodes}` on each")
+    attempt = _begin(plan, planned, job)
+    if attempt is None:
+        return SingleOutcome(attempt=None, result=folder_of(plan.paths, job.key).result(), failure=None)
+    started(attempt)
+    is_here = job.program is None and job.processes == 1
+    return _outcome(job, attempt, lambda: (_run_here if is_here else _run_processes)(job, attempt, progressed))
+
+
+def _begin(plan: Plan, planned: Planned, job: Job) -> AttemptFolder | None:
+    """Begin an attempt; None if the trial has a result."""
     folder = folder_of(plan.paths, job.key)
-    if (result := folder.result()) is not None:
-        return SingleOutcome(attempt=None, result=result, failure=None)
+    if folder.result() is not None:
+        return None
     remember(plan.paths, study_facts(plan))
     folder.describe(about(plan, planned.trial))
-    attempt, started_at = folder.begin(), time.monotonic()
-    started(attempt)
-    run = _run_here if job.program is None else _run_program
+    return folder.begin()
+
+
+def _outcome(job: Job, attempt: AttemptFolder, run: Callable[[], Failure | None], rank: int = 0) -> SingleOutcome:
+    """Run an attempt until it ends or is interrupted, which the first process records."""
+    folder, started_at = TrialFolder(Path(job.folder)), time.monotonic()
     try:
         with Signals() as signals, signals.interruptible(), gpus_of(job):
-            failure = run(job, attempt, progressed)
+            failure = run()
     except KeyboardInterrupt:
         failure = None
         if folder.result() is None:  # else it was done at that moment
             failure = _failure(attempt, "interrupted", "interrupted in the foreground", started_at)
-            attempt.fail(failure)
+            if rank == 0:
+                attempt.fail(failure)
     result = None if failure else folder.result()
-    return SingleOutcome(attempt=attempt, result=result, failure=failure)
+    return SingleOutcome(attempt=attempt, result=result, failure=failure, rank=rank)
 
 
-def _run_here(job: Job, attempt: AttemptFolder, progressed: Callable[[Progress], None]) -> Failure | None:
+def _run_as_rank(
+    plan: Plan, planned: Planned, job: Job, started: Callable[[AttemptFolder], None],
+    progressed: Callable[[Progress], None],
+) -> SingleOutcome:  # fmt: skip
+    """Run as one of the trial's processes, which a launcher has started; the first one begins the attempt."""
+    from ablate.run.worker import agreed_attempt, device_type
+    from models.training import ranks
+
+    with ranks(device_type(job)) as mine:
+        attempt = agreed_attempt(_begin(plan, planned, job) if mine.rank == 0 else None)
+        if attempt is None:
+            result = folder_of(plan.paths, job.key).result()
+            return SingleOutcome(attempt=None, result=result, failure=None, rank=mine.rank)
+        if mine.rank == 0:
+            started(attempt)
+        report = progressed if mine.rank == 0 else (lambda _: None)
+        return _outcome(job, attempt, lambda: _run_here(job, attempt, report, mine), mine.rank)
+
+
+def _run_here(
+    job: Job, attempt: AttemptFolder, progressed: Callable[[Progress], None], ranks: Ranks | None = None
+) -> Failure | None:
     """Run a trial of ablate's own trainer in this very process; its limit holds between two steps of training."""
     from ablate.run.worker import run_trial
 
     started_at = time.monotonic()
-    for progress in run_trial(job, attempt):
+    for progress in run_trial(job, attempt, ranks):
         progressed(progress)
         if progress.phase == "failed":
             return attempt.failure() or _failure(attempt, "node", progress.detail, started_at)
@@ -142,8 +203,8 @@ def _run_here(job: Job, attempt: AttemptFolder, progressed: Callable[[Progress],
     return None
 
 
-def _run_program(job: Job, attempt: AttemptFolder, progressed: Callable[[Progress], None]) -> Failure | None:
-    """Run a trial of the user's own trainer: its processes on this machine."""
+def _run_processes(job: Job, attempt: AttemptFolder, progressed: Callable[[Progress], None]) -> Failure | None:
+    """Run a trial in processes of its own on this machine: those of the user's trainer, or one for each GPU."""
     agent = Agent()
     try:
         agent.begin(job, attempt, NodeRole(master_port=free_port()))

@@ -2,6 +2,9 @@ from .flops import Learning as Learning
 from .flops import Load as Load
 from .flops import Model as Model
 from .flops import training_flops as training_flops
+from .layout import REPLICATED_PARAMS as REPLICATED_PARAMS
+from .layout import Layout as Layout
+from .layout import layouts as layouts
 from .memory import FRAMES_PER_MICRO_BATCH as FRAMES_PER_MICRO_BATCH
 from .memory import FRAMES_PER_PORTION as FRAMES_PER_PORTION
 from .memory import ON_CPU as ON_CPU

@@ -8,4 +8,5 @@ from .muon import Muon32 as Muon32
 from .optimizers import make_optimizers as make_optimizers
 from .parts import freeze as freeze
 from .parts import train_mode as train_mode
+from .processes import ranks as ranks
 from .step import Step as Step

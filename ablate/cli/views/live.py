@@ -17,9 +17,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ablate.cli.views.out import clock_time
+from ablate.cli.views.out import clock_time, short_number
 from ablate.record import Failure
-from ablate.run import Board, Job, Progress
+from ablate.run import Board, Job, Progress, Running
 
 MOST_ROWS = 30
 """Most running trials in the table: more do not fit on a terminal."""
@@ -44,18 +44,10 @@ def draw(board: Board, study: str) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("running", "at", "step"):
         table.add_column(name, no_wrap=True)
-    for name in ("loss", "samples/s", "time"):
+    for name in ("loss", "samples/s", "tokens/s", "time"):
         table.add_column(name, justify="right")
     for run in runs[:MOST_ROWS]:
-        p = run.progress
-        table.add_row(
-            run.job.label,
-            f"{p.phase}: {p.detail}" if p.detail else p.phase,
-            f"{p.step}/{p.steps}" if p.steps else "",
-            f"{p.loss:.3f}" if p.loss is not None else "",
-            f"{p.samples_per_s:.0f}" if p.samples_per_s else "",
-            clock_time(board.clock() - run.since),
-        )
+        table.add_row(*_cells(run), clock_time(board.clock() - run.since))
     if len(runs) > MOST_ROWS:
         table.add_row(f"and {len(runs) - MOST_ROWS} more", style="dim")
     bar = ProgressBar(total=max(1, board.total), completed=board.ended(), width=60)
@@ -64,6 +56,19 @@ def draw(board: Board, study: str) -> RenderableType:
         Padding(bar, 0),  # a bar alone does not end its line
         table,
         Text(board.waits_for(), style="dim"),
+    )
+
+
+def _cells(run: Running) -> tuple[str, ...]:
+    """A running trial's row, without its time."""
+    p = run.progress
+    return (
+        run.job.label,
+        f"{p.phase}: {p.detail}" if p.detail else p.phase,
+        f"{p.step}/{p.steps}" if p.steps else "",
+        f"{p.loss:.3f}" if p.loss is not None else "",
+        f"{p.samples_per_s:.0f}" if p.samples_per_s else "",
+        short_number(p.tokens_per_s) if p.tokens_per_s else "",
     )
 
 

@@ -46,7 +46,7 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     if left_out:
         OUT.print(f"left out of the table for its width: {', '.join(left_out)} (--json has all)")
     OUT.print(f"\n{counts(plan)}")
-    for line in _limits(plan):
+    for line in (*_layouts(plan), *_limits(plan)):
         OUT.print(line)
     if plan.is_priced:
         _print_totals(plan)
@@ -123,6 +123,16 @@ def _price_columns(price: Price) -> dict[str, str]:
         columns["GiB/GPU"] = f"{on.memory.peak / 2**30:.1f}{'*' * on.checkpointing}"
         columns |= {"GPUs": str(on.gpus), "GPU-h": three_digits(on.hours)}
     return columns
+
+
+def _layouts(plan: Plan) -> list[str]:
+    """How LLMs lie on the GPUs that trials ask for, in a line: the scales, and the layout that they share."""
+    scales: dict[str, dict[str, None]] = {}
+    for p in plan.planned:
+        if p.layout is not None:
+            scales.setdefault(str(p.layout), {})[p.trial.config.scale] = None
+    texts = [f"{', '.join(names)}: LLM {layout}" for layout, names in scales.items()]
+    return [f"layout: {'; '.join(texts)}"] if texts else []
 
 
 def _limits(plan: Plan) -> list[str]:

@@ -13,7 +13,7 @@ from ablate.cli.views.driver import write_to_log
 from ablate.cli.views.out import ERR, OUT, print_json
 from ablate.cli.views.plan import counts
 from ablate.cli.views.ranking import print_rankings, ranking_rows
-from ablate.plan import Plan, refuse_assumed, refuse_infeasible, refuse_several_gpus
+from ablate.plan import Plan, refuse_assumed, refuse_infeasible
 from ablate.record import LEASE_S, silence_s
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ def _refuse(plan: Plan, address: str | None) -> None:
     refuse_assumed(plan)
     if address is None:
         refuse_infeasible(plan)
-    refuse_several_gpus(plan)
     if address is not None and plan.missing:
         from ablate.run import check_address
 

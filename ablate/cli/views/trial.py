@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -30,6 +31,8 @@ def run_one_and_show(spec: str, label: str, *, limit_s: float | None, as_json: b
 
     plan, planned = _planned(spec, label)
     outcome = run_single(plan, planned, limit_s, _show_start, ProgressLines())
+    if outcome.rank:
+        return outcome.exit_code  # the first process tells people
     if as_json:
         print_json(_as_json(plan, planned, outcome))
     else:
@@ -61,7 +64,8 @@ def smoke_and_show(spec: str, label: str, *, limit_s: float | None, as_json: boo
 
 def _planned(spec: str, label: str) -> tuple[Plan, Planned]:
     """The plan of a spec and the trial with a label, after the refusals of `ablate sweep` for this trial."""
-    from ablate.plan import make_plan, refuse_assumed, refuse_infeasible, refuse_several_gpus
+    from ablate.environment import available
+    from ablate.plan import make_plan, refuse_assumed, refuse_infeasible
     from ablate.run import find_trial
     from ablate.spec import data_folders, find_spec, load_spec
 
@@ -71,8 +75,8 @@ def _planned(spec: str, label: str) -> tuple[Plan, Planned]:
     planned = find_trial(plan, label)
     alone = replace(plan, planned=[planned])
     refuse_assumed(alone)
-    refuse_several_gpus(alone)
-    refuse_infeasible(alone)
+    # Started as one of several processes, this one knows nothing of the other nodes.
+    refuse_infeasible(alone, [available()] * (planned.nodes if "RANK" in os.environ and not plan.spec.is_open else 1))
     return plan, planned
 
 

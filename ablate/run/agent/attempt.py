@@ -10,6 +10,7 @@ from ablate.record import AttemptFolder, Failure, FailureClass, RecordError, Tri
 from ablate.run.agent.contract import NodeRole
 from ablate.run.agent.exits import failure_of, recorded_failure
 from ablate.run.agent.program import ProgramAttempt
+from ablate.run.agent.ranks import RanksAttempt
 from ablate.run.agent.warm import WarmProcess
 from ablate.run.agent.watch import Control, Patience, StoppedError
 from ablate.run.failures import is_fault_of_node
@@ -47,8 +48,11 @@ class Runner:
         self._warm.close()
 
     def _run(self, job: Job, attempt: AttemptFolder, role: NodeRole, control: Control) -> Failure | None:
-        if job.program is None:
+        if job.program is None and job.processes * role.nodes == 1:
             return self._warm.run(job, attempt, role, control)
+        if job.program is None:
+            self._warm.close()  # it would share the node's GPUs
+            return RanksAttempt(job, attempt, role, control, self._patience).run()
         return ProgramAttempt(job, attempt, role, control, self._patience).run()
 
 

@@ -30,12 +30,6 @@ class NodeRole:
     """Port of node 0 on which process 0 opens the store."""
 
 
-def processes_on_node(job: Job) -> int:
-    """Number of processes that an agent starts for a job: one, or one for each of the node's GPUs."""
-    is_one = job.program is None or job.program.processes == "node"
-    return 1 if is_one else max(1, int(job.gpus))
-
-
 def environments(job: Job, role: NodeRole, env: Mapping[str, str]) -> list[dict[str, str]]:
     """The whole environment of each process of an attempt on a node.
 
@@ -58,7 +52,7 @@ def environments(job: Job, role: NodeRole, env: Mapping[str, str]) -> list[dict[
     }
     if job.program is not None and job.program.processes == "node":
         return [common]
-    num = processes_on_node(job)
+    num = job.processes
     ranks = {
         "WORLD_SIZE": str(num * role.nodes),
         "LOCAL_WORLD_SIZE": str(num),

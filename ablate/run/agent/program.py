@@ -11,7 +11,7 @@ from typing import Any
 
 from ablate.errors import UsageError
 from ablate.record import AttemptFolder, Failure, FailureClass, TrialFolder
-from ablate.run.agent.contract import NodeRole, environments, processes_on_node
+from ablate.run.agent.contract import NodeRole, environments
 from ablate.run.agent.exits import Exit, failure_of
 from ablate.run.agent.processes import Command, ProcessGroup
 from ablate.run.agent.watch import Control, Patience, StoppedError, Watch
@@ -37,7 +37,7 @@ class ProgramAttempt:
         assert job.program is not None
         self._job, self._program, self._attempt, self._role = job, job.program, attempt, role
         self._control, self._patience, self._start = control, patience, Start()
-        self._first_process = role.rank * processes_on_node(job)
+        self._first_process = role.rank * job.processes
 
     def run(self) -> Failure | None:
         """Run the attempt; returns its failure. On node 0 a trial that succeeded has a result afterwards.

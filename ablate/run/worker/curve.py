@@ -2,51 +2,98 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ablate.record import AttemptFolder
 
+if TYPE_CHECKING:
+    from models.training import Step
+
 CURVE_POINTS = 60
-"""Number of points of a training curve: enough to show jumps, few enough for a store with thousands of trials."""
+"""Most points of a training curve: enough to show jumps, few enough for a store with thousands of trials."""
+POINT_S = 6.0
+"""Least seconds of training from one point to the next, unless it is the first or the last of a stage: ten a minute."""
 
 
 class TrainingCurve:
-    """Writes the training curve: means over windows of equally many steps."""
+    """Writes the training curve: a point for the first and for the last step of each stage, and some between them.
 
-    def __init__(self, folder: AttemptFolder) -> None:
+    A point has the means over the steps since the one before. `tokens_per_s` are positions without padding, `data_wait`
+    is the share of the time in which the model waited for data, `rate/PART` the learning rates of the last step.
+    """
+
+    def __init__(self, folder: AttemptFolder | None, stages: int = 1) -> None:
+        """Begin before the first step.
+
+        Args:
+            folder: where the curve is written; None if another process of the trial writes it.
+            stages: number of stages.
+        """
         self._folder = folder
-        self._window: list[dict[str, float]] = []
+        self._between = max(1, CURVE_POINTS - 2 * stages)
+        self._window: list[Step] = []
+        self._stage: str | None = None
+        self._samples_before = 0  # before the window
+        self._window_s = self._useful = 0.0  # seconds, and positions without padding, of the window
         self.samples = self.steps = self.shared = 0
         self.seconds = 0.0
-        self._rate = 0.0
+        self.samples_per_s = self.tokens_per_s = 0.0
 
-    def add(self, step: dict[str, float]) -> float:
-        """Add a training step; returns samples per second over the latest window."""
-        previous, self.samples, self.steps = self.samples, int(step["samples"]), int(step["step"])
-        self.shared += int(step["is_shared"])
-        self.seconds += step["seconds"]
-        self._window.append(step | {"batch": self.samples - previous})
-        if self.steps % max(1, int(step["steps"]) // CURVE_POINTS) == 0 or self.steps == step["steps"]:
-            self._flush()
-        return self._rate or self.samples / self.seconds
+    def add(self, step: Step) -> None:
+        """Add a training step."""
+        is_new_stage = step.stage != self._stage
+        if is_new_stage and self._window:
+            self._write()  # the last steps of the stage before
+        self._stage = step.stage
+        self._window.append(step)
+        self.samples, self.steps = step.samples, step.step
+        self.shared += int(step.is_shared)
+        self.seconds += step.seconds
+        self._window_s += step.seconds
+        self._useful += step.tokens * (1 - step.padding)
+        if not self.samples_per_s or self._window_s >= 1.0:
+            self._measure()
+        if is_new_stage or step.step == step.steps or self._is_due(step):
+            self._write()
 
     @property
     def counts(self) -> dict[str, float]:
         """Training samples, training steps, seconds of training."""
         return {"samples": self.samples, "steps": self.steps, "seconds_training": self.seconds}
 
-    def _flush(self) -> None:
-        window, seconds = self._window, sum(step["seconds"] for step in self._window)
-        self._rate = sum(step["batch"] for step in window) / seconds
-        means = {name: sum(step[name] for step in window) / len(window) for name in ("loss", "padding")}
-        self._folder.event(
-            {
-                "step": self.steps,
-                "samples": self.samples,
-                "time": time.time(),
-                "samples_per_s": self._rate,
-                "tokens_per_s": sum(step["tokens"] for step in window) / seconds,
-                **means,
-            }
-        )
-        self._window = []
+    def _is_due(self, step: Step) -> bool:
+        return self._window_s >= POINT_S and len(self._window) >= math.ceil(step.steps / self._between)
+
+    def _measure(self) -> None:
+        """The speed over the window, which people see until the window is long enough for the next one."""
+        seconds = max(1e-9, self._window_s)
+        self.samples_per_s = (self.samples - self._samples_before) / seconds
+        self.tokens_per_s = self._useful / seconds
+
+    def _write(self) -> None:
+        self._measure()
+        if self._folder is not None:
+            self._folder.event({"step": self.steps, "samples": self.samples, "time": time.time(), **self._point()})
+        self._window, self._samples_before = [], self.samples
+        self._window_s = self._useful = 0.0
+
+    def _point(self) -> dict[str, float]:
+        window, last, seconds = self._window, self._window[-1], max(1e-9, self._window_s)
+
+        def mean(value: Callable[[Step], float]) -> float:
+            return sum(map(value, window)) / len(window)
+
+        return {
+            "samples_per_s": self.samples_per_s,
+            "tokens_per_s": self.tokens_per_s,
+            "positions_per_s": sum(step.tokens for step in window) / seconds,
+            "loss": mean(lambda step: step.loss),
+            "padding": mean(lambda step: step.padding),
+            "gradient_norm": mean(lambda step: step.gradient_norm),
+            "data_wait": sum(step.data_s for step in window) / seconds,
+            **{f"rate/{part}": rate for part, rate in last.rates.items()},
+            **({"memory_gib": last.memory_bytes / 2**30} if last.memory_bytes else {}),
+        }

@@ -1,4 +1,4 @@
-"""The warm process: runs trials of ablate's own trainer one after another, and imports torch once.
+"""A process of ablate's own trainer: runs trials one after another, alone or as one of several. It imports torch once.
 
 `python -m ablate.run.worker.serve JOBS PROGRESS BEAT_S`; the first two are numbers of open file descriptors. JOBS
 gives a line for each attempt, `{"attempt": FOLDER, "env": {...}}`, whose folder has the job in config.json; the process
@@ -82,16 +82,17 @@ def serve(jobs: int, progress: int, beat_s: float) -> None:
         for line in lines:
             message = json.loads(line)
             os.environ.update(message["env"])
-            attempt = AttemptFolder(Path(message["attempt"]))
-            _write_output_to(attempt.stdout(), attempt.stderr())
+            attempt, number = AttemptFolder(Path(message["attempt"])), int(os.environ["RANK"])
+            _write_output_to(attempt.stdout(number), attempt.stderr(number))
             job = job_from(json.loads((attempt.path / "config.json").read_text(encoding="utf-8"))["job"])
             for now in run_trial(job, attempt):
-                if now.phase not in ("done", "failed"):
+                if now.phase == "failed":  # what broke it may break the next trial: a lost CUDA context, for example
+                    reports.ended(now.phase)
+                    os._exit(0)  # not by the end of the process group, which may wait for others
+                if now.phase != "done":
                     reports.progress(now)
             _write_output_to(os.devnull, os.devnull)
             reports.ended(now.phase)
-            if now.phase == "failed":
-                break  # what broke it may break the next trial: a lost CUDA context, for example
     os._exit(0)  # torch's own end takes a second, and nothing is left to do
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from models.architecture import VideoLMM
     from models.data import Corpus, Records
-    from models.training import Engine
+    from models.training import Engine, Ranks
     from models.video import Decoder
 
 Log = Callable[[str], object]
@@ -54,6 +54,11 @@ class Execution:
     """Sequence positions of a micro-batch."""
 
     @property
+    def is_first(self) -> bool:
+        """Whether this process is the first of the trial, which alone writes its files."""
+        return self.engine.ranks.rank == 0
+
+    @property
     def device(self) -> torch.device:
         """The device of this process."""
         return self.engine.device
@@ -61,27 +66,35 @@ class Execution:
     @property
     def facts(self) -> dict[str, str]:
         """Provenance, for the environment of a result."""
-        return {"device": str(self.device), "micro_batch_positions": str(self.max_positions)}
+        facts = {"device": str(self.device), "micro_batch_positions": str(self.max_positions)}
+        if self.engine.ranks.size > 1:
+            facts["ranks"] = str(self.engine.ranks.size)
+        options = self.engine.options
+        stated = {"shard": options.shard, "checkpointing": options.checkpointing, "compiled": options.compiled}
+        return facts | {name: str(int(value)) for name, value in stated.items() if value > 1 or value is True}
+
+    def __str__(self) -> str:
+        """The facts, for the log."""
+        return ", ".join(f"{name} {value}" for name, value in self.facts.items())
 
 
-def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None, TrialOutcome]:
-    """Run a trial; yields its progress, and writes training curve, log and predictions to the attempt's folder."""
-    from models.scoring import scores
+def run_video_lmm(job: Job, attempt: AttemptFolder, ranks: Ranks) -> Generator[Progress, None, TrialOutcome]:
+    """Run a trial; yields its progress. The first rank writes curve, log and predictions, and has the scores."""
     from models.video import Decoder
 
     # 1. Config, device, threads, seeds.
     started_at = time.time()
     config = TrialConfig.model_validate(job.config)
-    log = attempt.log_line
-    execution = _prepare_torch(job, config, log)
+    log: Log = print if ranks.rank else attempt.log_line
+    execution = _prepare_torch(job, config, ranks, log)
 
     # 2. Data; then the model, whose new weights are drawn from the seed.
     yield Progress(phase="preparing", detail="data")
     content = checked_content(config, job)
-    records = _records(config.design.data, Path(job.cache), attempt)
+    records = _records(config.design.data, Path(job.cache), attempt if execution.is_first else None)
     yield Progress(phase="preparing", detail="model")
     model, tokenizer = _build(config, content, execution.engine, records.folder)
-    log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters on {execution.device}")
+    log(f"{job.label} {job.key}: {sum(p.numel() for p in model.parameters()):,} parameters; {execution}")
 
     # 3. Frames and features of all media.
     yield Progress(phase="preparing", detail="frames and features")
@@ -89,31 +102,42 @@ def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None,
         corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
         # 4. Training through the stages.
-        curve = TrainingCurve(attempt)
+        curve = TrainingCurve(attempt if execution.is_first else None, len(config.design.schedule))
         yield from _train(model, config, corpus, execution, curve, log)
         log(f"{curve.samples} samples trained {time.time() - started_at:.1f} s after the start")
 
         # 5. Answers to the test questions.
         predictions = yield from _evaluate(model, corpus, execution, log)
         log(f"media were read by: {', '.join(f'{name} {n:,} times' for name, n in decoder.readers.most_common())}")
-    predictions.to_parquet(attempt.predictions, index=False)
 
     # 6. Scores; and the final weights, if they are kept.
-    rows = scores(predictions, config.design.data.benchmark)
-    log(_in_a_line(rows, config.design.data.benchmark))
-    all_scores = [Score(**row) for row in rows]  # type: ignore[arg-type]
-    yield from keep_weights(model, job, attempt, all_scores, content.names)
-    return TrialOutcome(scores=all_scores, counts=curve.counts, environment={**execution.facts, **content.facts})
+    rows = _scores(predictions, config.design.data.benchmark, log) if execution.is_first else []
+    yield from keep_weights(model, job, attempt, rows, content.names)
+    if not execution.is_first:
+        return TrialOutcome(scores=[], counts=curve.counts, environment={})
+    predictions.to_parquet(attempt.predictions, index=False)
+    return TrialOutcome(scores=rows, counts=curve.counts, environment={**execution.facts, **content.facts})
 
 
-def _in_a_line(rows: list[dict[str, str | float]], benchmark: str) -> str:
-    """The scores of the benchmark from video, by category."""
-    of_video = (row for row in rows if (row["benchmark"], row["modality"]) == (benchmark, "video"))
-    return ", ".join(f"{row['category']} {row['score']:.1f}" for row in of_video)
+def _scores(predictions: pd.DataFrame, benchmark: str, log: Log) -> list[Score]:
+    """All scores; logged are those of the benchmark from video, by category."""
+    from models.scoring import scores
+
+    rows = [Score(**row) for row in scores(predictions, benchmark)]  # type: ignore[arg-type]
+    of_video = (row for row in rows if (row.benchmark, row.modality) == (benchmark, "video"))
+    log(", ".join(f"{row.category} {row.score:.1f}" for row in of_video))
+    return rows
 
 
-def _prepare_torch(job: Job, config: TrialConfig, log: Log) -> Execution:
-    """Set threads and seeds; returns the device and the size of micro-batches.
+def device_type(job: Job) -> str:
+    """Type of the devices of a trial: `cuda`, or `cpu`, also where its GPUs are only for tests of the placement."""
+    import torch
+
+    return "cuda" if job.gpus and torch.cuda.is_available() else "cpu"
+
+
+def _prepare_torch(job: Job, config: TrialConfig, ranks: Ranks, log: Log) -> Execution:
+    """Set threads and seeds; returns the device of this process and the size of micro-batches.
 
     Raises:
         RuntimeError: the job has a GPU, but torch finds none.
@@ -121,17 +145,25 @@ def _prepare_torch(job: Job, config: TrialConfig, log: Log) -> Execution:
     import torch
 
     from models.costs import positions_per_micro_batch
-    from models.training import Engine
+    from models.training import Engine, EngineOptions
 
-    torch.set_num_threads(job.threads)
+    torch.set_num_threads(job.threads_of_process)
     seed_everything(config.seed)
-    device = torch.device("cuda" if job.gpus and torch.cuda.is_available() else "cpu")
+    device = torch.device(device_type(job))
+    if device.type == "cuda" and ranks.size > 1:
+        device = torch.device("cuda", ranks.local)
     if job.gpus and device.type == "cpu" and "ABLATE_FAKE_GPUS" not in os.environ:
         raise RuntimeError("the trial has a GPU, but torch finds none: install a CUDA build of torch")
     max_positions = positions_per_micro_batch(device.type, job.oom_failures)
     if job.oom_failures:
         log(f"micro-batches of {max_positions} positions: earlier attempts ran out of memory {job.oom_failures} times")
-    return Execution(engine=Engine(device), max_positions=max_positions)
+    options = EngineOptions(
+        shard=job.shard,
+        # A trial that ran out of memory may run on a smaller GPU than the plan assumes.
+        checkpointing=job.checkpointing or (job.gpus > 0 and job.oom_failures > 0),
+        compiled=job.compiled,
+    )
+    return Execution(engine=Engine(device, ranks, options), max_positions=max_positions)
 
 
 def _build(
@@ -165,11 +197,17 @@ def _train(
     for sentence in _turns_left_out(config, corpus):
         log(sentence)
     for step in train(model, config, corpus, execution.engine, execution.max_positions):
-        rate = curve.add(asdict(step))
+        curve.add(step)
         if step.is_shared:
             continue
         yield Progress(
-            phase="training", detail=step.stage, step=step.step, steps=step.steps, loss=step.loss, samples_per_s=rate
+            phase="training",
+            detail=step.stage,
+            step=step.step,
+            steps=step.steps,
+            loss=step.loss,
+            samples_per_s=curve.samples_per_s,
+            tokens_per_s=curve.tokens_per_s,
         )
     if curve.shared:
         log(f"reused the first {curve.shared} steps of an earlier trial of this worker, which are identical")
@@ -178,7 +216,7 @@ def _train(
 def _evaluate(
     model: VideoLMM, corpus: Corpus, execution: Execution, log: Log
 ) -> Generator[Progress, None, pd.DataFrame]:
-    """Predictions for the test questions, given the video, its centre frame, and the text alone."""
+    """Predictions for the test questions, given the video, its centre frame, and the text alone; the first rank's."""
     import pandas as pd
 
     from models.scoring import MODALITIES, evaluate, letter_shares
@@ -191,11 +229,13 @@ def _evaluate(
             portions.append(portion)
             done += len(portion)
             yield Progress(phase="testing", detail=modality, step=done, steps=total)
+        if not execution.is_first:
+            continue
         tables.append(pd.concat(portions).sort_index())
         if isinstance(corpus.design.data, ManifestData) and corpus.design.data.scoring == "letters":
             shares = (f"{letter} {share:.0%}" for letter, share in letter_shares(tables[-1]).items())
             log(f"letters chosen with modality {modality}: {', '.join(shares)}")
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def data_folder(data: Data, cache: Path) -> Path:
@@ -222,13 +262,13 @@ def data_folder(data: Data, cache: Path) -> Path:
             assert_never(data)
 
 
-def _records(data: Data, cache: Path, attempt: AttemptFolder) -> Records:
+def _records(data: Data, cache: Path, attempt: AttemptFolder | None) -> Records:
     """The records that the trial uses; those that it skips are listed in its folder.
 
     Args:
         data: the data of the design.
         cache: folder of reproducible files.
-        attempt: the attempt's folder.
+        attempt: the attempt's folder; None if another process of the trial writes to it.
 
     Raises:
         UsageError: other records would be skipped than when the sweep was planned.
@@ -244,7 +284,7 @@ def _records(data: Data, cache: Path, attempt: AttemptFolder) -> Records:
             f"the media of {folder} were checked since the sweep was planned, and other records would be skipped "
             f"(list {records.digest or 'empty'}, planned {data.skipped or 'empty'}); run the same sweep command again"
         )
-    if records.skipped:
+    if records.skipped and attempt is not None:
         attempt.skipped([asdict(record) for record in records.skipped])
         attempt.log_line(f"{len(records.skipped)} unreadable media: skipped.json lists the records that are skipped")
     return records

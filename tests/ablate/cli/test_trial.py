@@ -204,7 +204,7 @@ def test_several_copies_of_the_command_are_refused(spec, monkeypatch, variable):
     )
     tiny = spec("well").with_name("tiny.yaml")
     tiny.write_text("study: t\nbase: tiny\naxes: {resampler.tokens_per_frame: [4]}\nscales: [0.05M]\nsamples: 64\n")
-    assert "ablate's own trainer trains a trial in one process so far" in refused("trial", tiny, "0.05M")
+    assert f"{variable} is 4, but tpf4@0.05M/s0 has 1 process(es), one for each GPU" in refused("trial", tiny, "0.05M")
     assert "--smoke checks a training program of your own" in refused("trial", tiny, "0.05M", "--smoke")
     monkeypatch.setenv(variable, "1")
     ablate("trial", spec("well"), "well@0.1M")
@@ -282,17 +282,23 @@ def test_signals_end_the_program_and_are_recorded(spec, number):
     assert not is_alive(int((ready[0] / "out" / "pid").read_text()))
 
 
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [[], ["-m", "torch.distributed.run", "--nproc-per-node", "1", "--standalone"]])
-def test_a_trial_of_our_own_trainer_runs_by_itself_and_under_torchrun(tmp_path, launcher):
+@pytest.mark.parametrize(("launcher", "gpus"), [([], 0), ([*TORCHRUN, "1"], 0), ([], 2), ([*TORCHRUN, "2"], 2)])
+def test_a_trial_of_our_own_trainer_runs_by_itself_and_under_torchrun(tmp_path, launcher, gpus):
     path = tmp_path / "tiny.yaml"
     path.write_text(
         "study: t\nbase: tiny\nset: {data.train_videos: 24, data.test_videos: 6}\n"
-        "axes: {resampler.tokens_per_frame: [4]}\nscales: [0.05M]\nsamples: 64\n"
+        f"axes: {{resampler.tokens_per_frame: [4]}}\nscales: [0.05M]\nsamples: 64\nresources: {{gpus: {gpus}}}\n"
     )
     command = [sys.executable, *launcher, "-m", "ablate.cli", "trial", str(path), "0.05M"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env={**os.environ}, check=False)
+    env = {**os.environ, "ABLATE_FAKE_GPUS": "1", "CUDA_VISIBLE_DEVICES": "0,1"}
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
-    assert "training" in done.stderr
-    assert "overall" in done.stdout
-    assert len(list(study_paths("t").trials.glob("*/result.json"))) == 1
+    assert "preparing: model" in done.stderr
+    assert done.stdout.count("done in") == 1  # said once, by the first process
+    (result,) = study_paths("t").trials.glob("*/result.json")
+    assert json.loads(result.read_text())["environment"].get("ranks") == ("2" if gpus else None)
+    assert len(list((result.parent / "attempts").iterdir())) == 1

@@ -11,8 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ablate.cli.main import main
-from ablate.errors import InfeasibleError, SpecError, UsageError
-from ablate.plan import Plan, Pricing, make_plan, refuse_assumed, refuse_infeasible, refuse_several_gpus
+from ablate.errors import InfeasibleError, SpecError
+from ablate.plan import Plan, Pricing, make_plan, refuse_assumed, refuse_infeasible
 from ablate.record import Result, Score, StudyFacts, facts, folder_of, remember
 from ablate.run import job_of
 from ablate.run.job import job_from
@@ -164,16 +164,7 @@ def test_a_trial_of_several_nodes_needs_so_many_that_hold_its_share(plan_of):
         refuse_infeasible(plan, [NODE, {"CPU": 64.0, "GPU": 4.0}])
     with pytest.raises(InfeasibleError, match="asks for 2 nodes with 8 CPU, 8 GPU each, but no node"):
         refuse_infeasible(plan, [{"CPU": 64.0, "GPU": 4.0}])
-    refuse_several_gpus(plan)
     refuse_assumed(plan)
-
-
-@pytest.mark.parametrize(("resources", "says"), [("{gpus: 2}", "asks for 2 GPUs"), ("{nodes: 2}", "asks for 2 nodes")])
-def test_several_gpus_or_nodes_for_our_own_trainer_are_refused(plan_of, resources: str, says: str):
-    own = "study: mine\nbase: tiny\naxes: {sampling.frames: [4]}\nscales: [0.05M]\n"
-    with pytest.raises(UsageError, match=f"{says}, but `ablate sweep` so far trains each trial on one"):
-        refuse_several_gpus(plan_of(f"{own}resources: {resources}\n", None))
-    refuse_several_gpus(plan_of(f"{own}resources: {{gpus: 0.5}}\n", None))
 
 
 # --- the command ------------------------------------------------------------------------------------

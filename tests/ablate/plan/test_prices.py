@@ -10,13 +10,16 @@ import pytest
 from PIL import Image
 from transformers import AutoTokenizer
 
+from ablate.cli.views.plan import show_plan
 from ablate.errors import InfeasibleError, SpecError, UsageError
 from ablate.plan import Plan, Price, Pricing, gpu, make_plan, price, sizes_of
 from ablate.plan.data_sizes import TINY
 from ablate.plan.gpus import gpus
 from ablate.plan.load import SEPARATORS_PER_CLIP
+from ablate.run import job_of
 from ablate.spec import expand, find_spec, load_spec
 from models.architecture import build
+from models.costs import Layout
 from models.data import Prompter
 from models.data.integration import splice
 from models.data.letters import with_options
@@ -356,3 +359,20 @@ def test_a_whole_study_is_expanded_once_per_design_and_scale():
     trials = expand(load_spec(find_spec("apollo/scaling_consistency"))).trials
     assert len({t.config.scale for t in trials}) == 4
     assert len(trials) == 84
+
+
+def test_the_plan_says_how_llms_lie_on_the_gpus_that_trials_ask_for(tmp_path, capsys):
+    path = tmp_path / "sharded.yaml"
+    path.write_text(
+        "study: x\nbase: apollo\naxes: {resampler.tokens_per_frame: [8]}\n"
+        "scales: [{label: 0.5B, resources: {gpus: 2}}, {label: 7B, resources: {gpus: 8, nodes: 2}}]\n"
+    )
+    plan = make_plan(load_spec(path))
+    small, large = plan.planned
+    assert (small.layout, large.layout.shard, large.layout.replicas) == (Layout(replicas=2), 8, 2)
+    jobs = [job_of(plan, planned) for planned in plan.planned]
+    assert [(job.shard, job.processes, job.nodes) for job in jobs] == [(1, 2, 1), (8, 8, 2)]
+    assert plan.to_json()["trials"][1]["layout"] == {"shard": 8, "replicas": 2, "checkpointing": False}
+    show_plan(plan, as_json=False)
+    line = "layout: 0.5B: LLM replicated on 2 GPUs; 7B: LLM sharded over 8 GPUs, replicated 2 times"
+    assert line in " ".join(capsys.readouterr().out.split())

@@ -235,13 +235,6 @@ def test_a_stopped_trial_has_ended_and_has_no_record(worker: Worker):
     assert attempt.failure() is None
 
 
-def test_several_gpus_are_refused(worker: Worker):
-    failure = worker.run(worker.job(folder=str(worker.study_folder("several").path), gpus=2))
-    assert failure is not None
-    assert failure.kind == "usage"
-    assert "as one process on at most one GPU" in failure.message
-
-
 def test_a_config_records_what_ran(worker: Worker):
     worker.run(worker.empty_job("config"))
     data = json.loads((worker.folder / "config" / "attempts" / "0" / "config.json").read_text())

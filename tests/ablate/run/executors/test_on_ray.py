@@ -131,3 +131,19 @@ def test_a_failed_job_does_not_affect_others(plan: Plan, executor: str, monkeypa
     assert set(log.phases["fps1@0.05M/s0"]) <= {"preparing", "training", "testing", "done"}, "as often as it is asked"
     assert "greater than or equal to 0" in only.message
     assert "ValidationError" in only.traceback
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray's own processes, collected late
+def test_trials_of_two_gpus_run_in_two_processes_each(plan: Plan, monkeypatch: pytest.MonkeyPatch):
+    """GPUs that only Ray sees; the processes train on CPUs, in a gloo group."""
+    monkeypatch.setenv("ABLATE_FAKE_GPUS", "1")
+    log, jobs = EventLog(), [replace(job_of(plan, planned), gpus=2) for planned in plan.planned]
+    run_on_ray(Queue(jobs), log, Cluster(num_cpus=2, num_gpus=2), lambda _: None)
+    assert [line for line in log.lines if "failed" in line] == []
+    for planned in plan.planned:
+        folder = folder_of(plan.paths, planned.trial.key)
+        result = folder.result()
+        assert result is not None
+        assert result.environment["ranks"] == "2"
+        assert (folder.latest() / "stdout-1.txt").exists()

@@ -18,6 +18,7 @@ from ablate.run.worker.video_lmm import run_video_lmm
 from models.data import ManifestError, data_digest
 from models.design import ManifestData, Mix, TrialConfig
 from models.presets import PRESETS
+from models.training import Ranks
 from models.weights import combined_digest, llm_files
 from tests.models.data.families import tokenizer_of
 
@@ -63,7 +64,7 @@ def run(llm: str | None, data: Path, folder: Path) -> list[Progress]:
         cpus=1,
         gpus=0,
     )
-    return list(run_video_lmm(job, AttemptFolder(folder)))
+    return list(run_video_lmm(job, AttemptFolder(folder), Ranks()))
 
 
 def test_the_log_has_the_share_of_each_letter(llm: str, tmp_path: Path):
