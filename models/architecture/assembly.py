@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from models.architecture.llm import load_llm, load_tokenizer, refuse_unpackable
+from models.architecture.lora import add_adapters
 from models.architecture.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
 from models.architecture.video_lmm import ImagePath, Separators, VideoLMM
 from models.design import ConvPool, Design, MlpPool, Perceiver, Resampler, Split, TrialConfig, Unified
@@ -92,6 +93,8 @@ def build(config: TrialConfig) -> tuple[VideoLMM, PreTrainedTokenizerBase]:
     encoder = CombinedEncoder([build_encoder(one) for one in design.encoders])
     resampler = build_resampler(design.resampler, encoder.width, width, encoder.grid, design.tokens_per_clip)
     image_path, separators = build_image_path(design, encoder, width), build_separators(design, llm, tokenizer)
+    if design.lora:  # last: a design without adapters draws the same new weights
+        add_adapters(llm, design.lora)
     model = VideoLMM(encoder, resampler, llm, image_path, separators).eval()
     refuse_unpackable(weights, model)
     return model, tokenizer

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.cards import EncoderCard, LlmCard
-from models.costs.flops import Learning, Load, Model
-from models.design import ConvPool, MlpPool, Perceiver
+from models.costs.flops import Learning, Load, Model, adapted_layers
+from models.design import ConvPool, Lora, MlpPool, Perceiver
 
 POSITIONS_PER_MICRO_BATCH = {"cpu": 1024, "cuda": 4096}
 """Sequence positions of a micro-batch, including padding (or one sample, if it is longer), by device type.
@@ -134,7 +134,7 @@ def training_memory(model: Model, load: Load, learning: Learning, setting: Setti
         setting: bytes of each value, and sharding.
         step: optimizer, micro-batch and checkpointing.
     """
-    learned = sum(count for name, count in model.params.items() if getattr(learning, name))
+    learned = sum(model.learned(learning).values())
     frozen = sum(model.params.values()) - learned
     values = _activations(model, load, learning, checkpointing=step.checkpointing)
     saved = {name: count * step.samples * setting.compute_bytes for name, count in values.items()}
@@ -148,7 +148,7 @@ def training_memory(model: Model, load: Load, learning: Learning, setting: Setti
         optimizer=_optimizer_states(model, learning, step, learned) * setting.master_bytes / setting.devices,
         encoding=_encoding_bytes(model, load, setting, step.samples),
         activations=sum(saved.values()) + mask * step.samples + frames,
-        last_backward=model.params["llm"] * learning.llm * setting.master_bytes / setting.devices
+        last_backward=model.learned(learning)["llm"] * setting.master_bytes / setting.devices
         + sum(saved.values())
         - saved["llm"]
         + frames
@@ -170,7 +170,7 @@ def evaluation_memory(model: Model, load: Load, learning: Learning, setting: Set
         setting: bytes of each value, and sharding.
         samples: number of items of a micro-batch.
     """
-    learned = sum(count for name, count in model.params.items() if getattr(learning, name))
+    learned = sum(model.learned(learning).values())
     frozen = sum(model.params.values()) - learned
     card = model.llm
     mask = load.length**2 * (1 + setting.compute_bytes)
@@ -198,6 +198,8 @@ def _optimizer_states(model: Model, learning: Learning, step: TrainingStep, lear
     """Number of values in the optimiser's states, for `learned` weights that learn."""
     if step.optimizer == "adamw":
         return 2 * learned
+    if model.lora:
+        return learned + model.learned(learning)["llm"]
     not_hidden = model.llm.vocab * model.llm.hidden * (1 if model.llm.tied else 2) * learning.llm
     return learned + not_hidden
 
@@ -212,6 +214,8 @@ def _working(model: Model, load: Load, learning: Learning, setting: Setting, ste
 
 def _head_gradient(model: Model, learning: Learning, setting: Setting) -> float:
     """Bytes of the unsharded gradient of the output layer's weights."""
+    if model.lora:
+        return 0.0
     bytes_per_value = setting.compute_bytes if setting.is_gathered else setting.master_bytes
     return model.llm.vocab * model.llm.hidden * learning.llm * bytes_per_value
 
@@ -283,7 +287,7 @@ def _activations(model: Model, load: Load, learning: Learning, *, checkpointing:
         (_block_inputs(card) if checkpointing else card.blocks_run * _block_values(card)) * runs
         for card, runs in model.inputs(load)
     )
-    per_layer = _layer_values(model.llm, load.length, learns=learning.llm)
+    per_layer = _layer_values(model, load.length, learns=learning.llm)
     layers = model.llm.layers * (load.length * model.llm.hidden if checkpointing else per_layer)
     return {
         "vision": vision if learning.vision else 0.0,
@@ -299,20 +303,28 @@ def _layer_working_values(model: Model, load: Load, learning: Learning, *, check
     With checkpointing these are all values of the layer that is recomputed.
     """
     if checkpointing and learning.anything:
-        recomputed = _layer_values(model.llm, load.length, learns=learning.llm)
+        recomputed = _layer_values(model, load.length, learns=learning.llm)
         blocks = [_block_values(card) * runs for card, runs in model.inputs(load)] if learning.vision else []
         return max([recomputed, *blocks])
     return 2 * load.length * max(model.llm.mlp, model.llm.hidden)
 
 
-def _layer_values(card: LlmCard, n: float, *, learns: bool) -> float:
+def _layer_values(model: Model, n: float, *, learns: bool) -> float:
     """One decoder layer: two norms (input, normed, scaled), attention (queries, keys and values of all heads, output),
-    gated MLP (both branches, activation, product). Scaled norms and products are saved only for weights that learn."""
+    gated MLP (both branches, activation, product). Scaled norms and products are saved only for weights that learn,
+    those of adapters too, which also save their inner values."""
+    card, lora = model.llm, model.lora if learns else None
     inner = card.heads * card.head_dim
     norms = 2 * card.hidden * (3 if learns else 2)
     attention = 4 * inner
     mlp = card.mlp * (4 if learns else 3)
-    return n * (norms + attention + mlp)
+    return n * (norms + attention + mlp + (_adapter_values(card, lora) if lora else 0))
+
+
+def _adapter_values(card: LlmCard, lora: Lora) -> float:
+    """Values that the adapters of a decoder layer save for a position: inner values; inputs after dropout."""
+    sizes = adapted_layers(card, lora)
+    return lora.rank * len(sizes) + (sum(inputs for inputs, _ in sizes) if lora.dropout else 0)
 
 
 def _block_inputs(card: EncoderCard) -> float:
