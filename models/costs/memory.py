@@ -253,13 +253,15 @@ def _encoding_bytes(model: Model, load: Load, setting: Setting, samples: int) ->
 def _portion_bytes(card: EncoderCard, inputs: float, frame_side: int, setting: Setting) -> float:
     """Bytes of the values of a portion of clips or frames in an encoder, without what autograd saves.
 
-    Either pixels, padded to squares as bytes and as floats and resized along one side; or one block: the residual, its
-    norm, and the MLP before and after its activation, or queries, keys, values and the norms' fp32 copies.
+    Either pixels, padded to squares as bytes and as floats and resized along one side; or resized pixels and one block:
+    its input, the residual, its norm, and the MLP before and after its activation, or queries, keys, values and the
+    norms' fp32 copies.
     """
     side, resized = frame_side, card.resolution
     pixels = inputs * card.frames * 3 * (side**2 * (FRAME_ASPECT + 1 + 4) + 4 * side * resized)
-    per_token = max(2 * card.width + 2 * card.mlp, 8 * card.width)
-    return max(pixels, inputs * card.sequences * card.tokens_run * per_token * setting.compute_bytes)
+    per_token = max(3 * card.width + 2 * card.mlp, 8 * card.width)
+    block = card.sequences * card.tokens_run * per_token + 3 * card.frames * resized**2
+    return max(pixels, inputs * block * setting.compute_bytes)
 
 
 def _connector_working(model: Model, load: Load, setting: Setting, samples: int) -> float:
