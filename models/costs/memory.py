@@ -136,7 +136,7 @@ def training_memory(model: Model, load: Load, learning: Learning, setting: Setti
     """
     learned = sum(model.learned(learning).values())
     frozen = sum(model.params.values()) - learned
-    values = _activations(model, load, learning, checkpointing=step.checkpointing)
+    values = _activations(model, load, learning, setting, checkpointing=step.checkpointing)
     saved = {name: count * step.samples * setting.compute_bytes for name, count in values.items()}
     frames = _frame_bytes(model, load) * step.samples
     gradients = learned * setting.master_bytes / setting.devices
@@ -208,7 +208,7 @@ def _working(model: Model, load: Load, learning: Learning, setting: Setting, ste
     """Bytes of temporary values: logits in fp32, gathered weights, and the widest values of a layer."""
     logits = _head_values(model.llm, load) * 4.0 * step.samples if learning.anything else 0.0
     gathered = 2 * setting.compute_bytes * _largest_layer(model) if setting.is_gathered else 0.0
-    layer = _layer_working_values(model, load, learning, checkpointing=step.checkpointing)
+    layer = _layer_working_values(model, load, learning, setting, checkpointing=step.checkpointing)
     return logits + gathered + layer * step.samples * setting.compute_bytes
 
 
@@ -283,13 +283,15 @@ def _joined_values(model: Model, load: Load) -> float:
 # --- values that autograd saves, of one sample ----------------------------------------------------------
 
 
-def _activations(model: Model, load: Load, learning: Learning, *, checkpointing: bool) -> dict[str, float]:
+def _activations(
+    model: Model, load: Load, learning: Learning, setting: Setting, *, checkpointing: bool
+) -> dict[str, float]:
     has_gradient = learning.vision or learning.connector
     vision = sum(
         (_block_inputs(card) if checkpointing else card.blocks_run * _block_values(card)) * runs
         for card, runs in model.inputs(load)
     )
-    per_layer = _layer_values(model, load.length, learns=learning.llm)
+    per_layer = _layer_values(model, load.length, setting, learns=learning.llm)
     layers = model.llm.layers * (load.length * model.llm.hidden if checkpointing else per_layer)
     return {
         "vision": vision if learning.vision else 0.0,
@@ -299,25 +301,27 @@ def _activations(model: Model, load: Load, learning: Learning, *, checkpointing:
     }
 
 
-def _layer_working_values(model: Model, load: Load, learning: Learning, *, checkpointing: bool) -> float:
+def _layer_working_values(
+    model: Model, load: Load, learning: Learning, setting: Setting, *, checkpointing: bool
+) -> float:
     """Values that a layer needs while it computes, beyond those that autograd saves: twice its widest value.
 
     With checkpointing these are all values of the layer that is recomputed.
     """
     if checkpointing and learning.anything:
-        recomputed = _layer_values(model, load.length, learns=learning.llm)
+        recomputed = _layer_values(model, load.length, setting, learns=learning.llm)
         blocks = [_block_values(card) * runs for card, runs in model.inputs(load)] if learning.vision else []
         return max([recomputed, *blocks])
     return 2 * load.length * max(model.llm.mlp, model.llm.hidden)
 
 
-def _layer_values(model: Model, n: float, *, learns: bool) -> float:
-    """One decoder layer: two norms (input, normed, scaled), attention (queries, keys and values of all heads, output),
-    gated MLP (both branches, activation, product). Scaled norms and products are saved only for weights that learn,
-    those of adapters too, which also save their inner values."""
+def _layer_values(model: Model, n: float, setting: Setting, *, learns: bool) -> float:
+    """One decoder layer: two norms (input in fp32, normed, scaled), attention (queries, keys and values of all heads,
+    output), gated MLP (both branches, activation, product). Normed values are saved only for norms that learn; scaled
+    ones and products only for matrices that learn or have adapters, which also save values of their own."""
     card, lora = model.llm, model.lora if learns else None
     inner = card.heads * card.head_dim
-    norms = 2 * card.hidden * (3 if learns else 2)
+    norms = 2 * card.hidden * (4 / setting.compute_bytes + learns * (1 if lora else 2))
     attention = 4 * inner
     mlp = card.mlp * (4 if learns else 3)
     return n * (norms + attention + mlp + (_adapter_values(card, lora) if lora else 0))
