@@ -17,7 +17,7 @@ from unittest.mock import patch
 from models.cards import EncoderCard, llm_card
 from models.cards.published import ENCODERS
 from models.costs import Learning, Load, Memory, Model, Setting, TrainingStep, evaluation_memory, training_memory
-from models.design import AdamW, LearningRates, Perceiver
+from models.design import AdamW, LearningRates, Lora, Perceiver
 from models.video import largest
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Case:
     checkpointing: bool = False
     batch: int = 1
     tokens_per_frame: int = 16
+    rank: int = 0
+    """Rank of the LLM's adapters; 0: none."""
 
 
 QWEN = "Qwen/Qwen2.5-3B-Instruct"
@@ -61,6 +63,7 @@ FITTED = (
     Case("InternVideo2 + SigLIP, 240 frames, 3B (the preset), connector and LLM", PAIR, QWEN, 240, "cl"),
     Case("the preset, checkpointed", PAIR, QWEN, 240, "cl", checkpointing=True),
     Case("the preset, evaluation", PAIR, QWEN, 240, ""),
+    Case("the preset, LoRA of rank 64", PAIR, QWEN, 240, "cl", rank=64),
 )
 JUDGED = (
     Case("DINOv2-L, 64 frames, 1.5B, connector and LLM", (DINOV2,), "Qwen/Qwen2.5-1.5B-Instruct", 64, "cl"),
@@ -68,6 +71,16 @@ JUDGED = (
         "SigLIP, 96 frames, 1.5B, checkpointed", (SIGLIP,), "Qwen/Qwen2.5-1.5B-Instruct", 96, "cl", checkpointing=True
     ),
     Case("InternVideo2 + SigLIP, 400 frames, 7B, connector", PAIR, "Qwen/Qwen2.5-7B-Instruct", 400, "c"),
+    Case("SigLIP, 96 frames, 1.5B, LoRA of rank 16", (SIGLIP,), "Qwen/Qwen2.5-1.5B-Instruct", 96, "cl", rank=16),
+    Case(
+        "SigLIP, 128 frames, 7B, LoRA of rank 128, checkpointed",
+        (SIGLIP,),
+        "Qwen/Qwen2.5-7B-Instruct",
+        128,
+        "cl",
+        checkpointing=True,
+        rank=128,
+    ),
 )
 """Judged: none of them was looked at when the constants were fitted."""
 TARGETS = 0.5
@@ -104,6 +117,7 @@ def planned(case: Case) -> tuple[Model, Load, Learning]:
         grid=grid,
         tokens_per_clip=case.tokens_per_frame * clip_frames,
         llm=llm_card(case.llm),
+        lora=Lora(rank=case.rank) if case.rank else None,
     )
     clips = case.frames // clip_frames
     load = Load(clips=clips, visual=clips * model.tokens_per_clip, text=case.text, targets=int(case.text * TARGETS))
@@ -202,7 +216,7 @@ def build(case: Case) -> tuple[VideoLMM, Batch]:
     """The model without weights' values, and a batch of one kind of rows."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from models.architecture import VideoLMM, build_resampler
+    from models.architecture import VideoLMM, add_adapters, build_resampler
     from models.data import VIDEO_TOKEN, Branch, Row, collate
     from models.encoders import CombinedEncoder
 
@@ -221,6 +235,8 @@ def build(case: Case) -> tuple[VideoLMM, Batch]:
             attn_implementation="sdpa",
         )
     )
+    if model.lora:
+        add_adapters(llm, model.lora)
     connector = build_resampler(model.resampler, encoder.width, card.hidden, encoder.grid, model.tokens_per_clip)
     targets = tuple((position, 1) for position in range(int(load.targets)))
     row = Row([VIDEO_TOKEN] * int(load.visual), [Branch((1,) * case.text, targets)])

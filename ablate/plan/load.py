@@ -64,6 +64,7 @@ def model_of(config: TrialConfig) -> Model:
         image_encoders=tuple(design.image_encoders) if split else (),
         tokens_per_image=split.tokens_per_image if split else 0,
         has_separators=design.integration.separators,
+        lora=design.lora,
     )
     if not isinstance(design.resampler, Perceiver):
         pooled_shape(model.tokens_per_clip, model.grid)

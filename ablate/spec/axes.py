@@ -73,8 +73,17 @@ def put(design: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
         if depth == len(pieces) - 1:
             node[index] = copy.deepcopy(value)
         else:
-            node = node[index] if isinstance(index, int) else node.setdefault(index, {})
+            if isinstance(node, dict) and (index not in node or _is_absent(node[index], pieces[: depth + 1])):
+                node[index] = {}
+            node = node[index]
     return result
+
+
+def _is_absent(value: Any, pieces: list[str]) -> bool:
+    """Whether a value is null for want of an optional part of one kind, which its fields then make: `lora.rank: 8`."""
+    field = design_fields().get(".".join(pieces))
+    parts = parts_in(field.annotation) if value is None and field else []
+    return len(parts) == 1 and "kind" not in parts[0].model_fields
 
 
 def _index_in(node: Any, piece: str, parent: str) -> int | str:

@@ -3,6 +3,10 @@ from .assembly import build as build
 from .assembly import build_resampler as build_resampler
 from .assembly import load_weights as load_weights
 from .export import export_model as export_model
+from .lora import Adapter as Adapter
+from .lora import adapters as adapters
+from .lora import add_adapters as add_adapters
+from .lora import merge_adapters as merge_adapters
 from .model_folder import ModelFolder as ModelFolder
 from .pretrained import open_model as open_model
 from .pretrained import save_learned as save_learned

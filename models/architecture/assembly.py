@@ -12,6 +12,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from models.architecture.llm import load_empty_llm, load_llm, load_tokenizer, refuse_unpackable_kind
 from models.architecture.llm_source import materialise, names_on_meta, read_weights
+from models.architecture.lora import add_adapters
 from models.architecture.resamplers import ConvPoolResampler, MlpPoolResampler, PerceiverResampler
 from models.architecture.video_lmm import ImagePath, ModelSource, Separators, VideoLMM
 from models.design import ConvPool, Design, MlpPool, Perceiver, Resampler, Split, TrialConfig, Unified
@@ -122,6 +123,8 @@ def build(config: TrialConfig, options: BuildOptions = BuildOptions()) -> tuple[
     image_path = build_image_path(design, encoder, width)
     rows_VD = source.input_embeddings(llm) if source and design.integration.separators else None
     separators = build_separators(design, llm, tokenizer, rows_VD)
+    if design.lora:  # last: a design without adapters draws the same new weights
+        add_adapters(llm, design.lora)
     model = VideoLMM(encoder, resampler, llm, image_path, separators).eval()
     model.llm_source = source
     refuse_unpackable_kind(weights, llm.config)

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from models.cards import EncoderCard, LlmCard
-from models.design import ConvPool, LearningRates, MlpPool, Perceiver, Resampler
+from models.design import ConvPool, LearningRates, Lora, MlpPool, Perceiver, Resampler
 from models.video import largest
 
 
@@ -82,6 +82,26 @@ def resampler_params(config: Resampler, features: int, width: int, tokens: int) 
             return features * h + h + h * h + h
         case ConvPool():
             return 9 * (features * h + h * h) + 2 * h
+
+
+def adapted_layers(card: LlmCard, lora: Lora) -> list[tuple[int, int]]:
+    """Inputs and outputs of the linear layers of one decoder layer that have adapters."""
+    h, inner, kv_inner = card.hidden, card.heads * card.head_dim, card.kv_heads * card.head_dim
+    sizes = {
+        "q_proj": (h, inner),
+        "k_proj": (h, kv_inner),
+        "v_proj": (h, kv_inner),
+        "o_proj": (inner, h),
+        "gate_proj": (h, card.mlp),
+        "up_proj": (h, card.mlp),
+        "down_proj": (card.mlp, h),
+    }
+    return [size for name, size in sizes.items() if lora.targets is None or name in lora.targets]
+
+
+def adapter_params(card: LlmCard, lora: Lora) -> int:
+    """Parameters of all adapters of an LLM."""
+    return card.layers * sum(lora.rank * (inputs + outputs) for inputs, outputs in adapted_layers(card, lora))
 
 
 # --- FLOPs ---------------------------------------------------------------------------------------------
@@ -185,6 +205,8 @@ class Model:
     tokens_per_image: int = 0
     has_separators: bool = False
     """Whether two learned tokens enclose each clip."""
+    lora: Lora | None = None
+    """Adapters that learn in place of the LLM's own weights."""
 
     @property
     def features(self) -> int:
@@ -212,6 +234,17 @@ class Model:
             "vision": sum(card.params_run for card in self.encoders),
             "connector": connector,
             "llm": self.llm.params,
+            **({"adapters": adapter_params(self.llm, self.lora)} if self.lora else {}),
+        }
+
+    def learned(self, learning: Learning) -> dict[str, int]:
+        """Number of parameters of each part that learn, of the LLM its own and its adapters'."""
+        params = self.params
+        llm = "adapters" if self.lora else "llm"
+        return {
+            "vision": params["vision"] * learning.vision,
+            "connector": params["connector"] * learning.connector,
+            "llm": params[llm] * learning.llm,
         }
 
     def inputs(self, load: Load) -> list[tuple[EncoderCard, float]]:
@@ -227,7 +260,7 @@ class Model:
         return (load.clips - load.stills) * max(self.takes) + load.stills + load.images
 
     def forward(self, load: Load) -> dict[str, Forward]:
-        """FLOPs of a sample's forward pass, by part: `vision`, `connector`, `llm`, `head`."""
+        """FLOPs of a sample's forward pass, by part: `vision`, `connector`, `llm`, `head`, `adapters`."""
         vision = [encoder_forward(card).times(inputs) for card, inputs in self.inputs(load)]
         h = self.llm.hidden
         connector = [
@@ -241,6 +274,9 @@ class Model:
             "connector": _sum(connector),
             "llm": llm_forward(self.llm, load.length),
             "head": head_forward(self.llm, load.targets),
+            "adapters": Forward(
+                linear=2 * load.length * adapter_params(self.llm, self.lora) if self.lora else 0,
+            ),
         }
 
 
@@ -256,18 +292,21 @@ def training_flops(model: Model, load: Load, learning: Learning, *, checkpointin
     """FLOPs of one sample's forward and backward pass.
 
     A part is only run forward if neither it nor an earlier part learns; a frozen LLM after a connector that learns
-    passes gradients on, which is half of its backward pass. Checkpointing runs encoders that learn and the LLM's
-    layers forward once more, each layer except for its last matrix, whose output no gradient needs.
+    passes gradients on, which is half of its backward pass, and so does one whose adapters learn. Checkpointing runs
+    encoders that learn and the LLM's layers forward once more, each layer except for its last matrix, whose output no
+    gradient needs.
     """
     parts = model.forward(load)
     upstream = learning.vision or learning.connector
     total = sum(part.total for part in parts.values())
     total += parts["vision"].backward(learns=learning.vision, upstream=False)
     total += parts["connector"].backward(learns=learning.connector, upstream=learning.vision)
+    is_adapted = learning.llm and model.lora is not None
     for name in ("llm", "head"):
-        total += parts[name].backward(learns=learning.llm, upstream=upstream)
+        total += parts[name].backward(learns=learning.llm and not is_adapted, upstream=upstream or is_adapted)
+    total += parts["adapters"].backward(learns=learning.llm, upstream=upstream)
     if checkpointing and learning.anything:
         llm = model.llm
         total += parts["llm"].total - llm.layers * 2 * load.length * llm.hidden * llm.mlp
-        total += parts["vision"].total * learning.vision
+        total += parts["adapters"].total + parts["vision"].total * learning.vision
     return total

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.cards import EncoderCard, LlmCard
-from models.costs.flops import Learning, Load, Model
-from models.design import ConvPool, MlpPool, Perceiver
+from models.costs.flops import Learning, Load, Model, adapted_layers
+from models.design import ConvPool, Lora, MlpPool, Perceiver
 
 POSITIONS_PER_MICRO_BATCH = {"cpu": 1024, "cuda": 4096}
 """Sequence positions of a micro-batch, including padding (or one sample, if it is longer), by device type.
@@ -134,9 +134,9 @@ def training_memory(model: Model, load: Load, learning: Learning, setting: Setti
         setting: bytes of each value, and sharding.
         step: optimizer, micro-batch and checkpointing.
     """
-    learned = sum(count for name, count in model.params.items() if getattr(learning, name))
+    learned = sum(model.learned(learning).values())
     frozen = sum(model.params.values()) - learned
-    values = _activations(model, load, learning, checkpointing=step.checkpointing)
+    values = _activations(model, load, learning, setting, checkpointing=step.checkpointing)
     saved = {name: count * step.samples * setting.compute_bytes for name, count in values.items()}
     frames = _frame_bytes(model, load) * step.samples
     gradients = learned * setting.master_bytes / setting.devices
@@ -148,7 +148,7 @@ def training_memory(model: Model, load: Load, learning: Learning, setting: Setti
         optimizer=_optimizer_states(model, learning, step, learned) * setting.master_bytes / setting.devices,
         encoding=_encoding_bytes(model, load, setting, step.samples),
         activations=sum(saved.values()) + mask * step.samples + frames,
-        last_backward=model.params["llm"] * learning.llm * setting.master_bytes / setting.devices
+        last_backward=model.learned(learning)["llm"] * setting.master_bytes / setting.devices
         + sum(saved.values())
         - saved["llm"]
         + frames
@@ -170,7 +170,7 @@ def evaluation_memory(model: Model, load: Load, learning: Learning, setting: Set
         setting: bytes of each value, and sharding.
         samples: number of items of a micro-batch.
     """
-    learned = sum(count for name, count in model.params.items() if getattr(learning, name))
+    learned = sum(model.learned(learning).values())
     frozen = sum(model.params.values()) - learned
     card = model.llm
     mask = load.length**2 * (1 + setting.compute_bytes)
@@ -198,6 +198,8 @@ def _optimizer_states(model: Model, learning: Learning, step: TrainingStep, lear
     """Number of values in the optimiser's states, for `learned` weights that learn."""
     if step.optimizer == "adamw":
         return 2 * learned
+    if model.lora:
+        return learned + model.learned(learning)["llm"]
     not_hidden = model.llm.vocab * model.llm.hidden * (1 if model.llm.tied else 2) * learning.llm
     return learned + not_hidden
 
@@ -206,12 +208,14 @@ def _working(model: Model, load: Load, learning: Learning, setting: Setting, ste
     """Bytes of temporary values: logits in fp32, gathered weights, and the widest values of a layer."""
     logits = _head_values(model.llm, load) * 4.0 * step.samples if learning.anything else 0.0
     gathered = 2 * setting.compute_bytes * _largest_layer(model) if setting.is_gathered else 0.0
-    layer = _layer_working_values(model, load, learning, checkpointing=step.checkpointing)
+    layer = _layer_working_values(model, load, learning, setting, checkpointing=step.checkpointing)
     return logits + gathered + layer * step.samples * setting.compute_bytes
 
 
 def _head_gradient(model: Model, learning: Learning, setting: Setting) -> float:
     """Bytes of the unsharded gradient of the output layer's weights."""
+    if model.lora:
+        return 0.0
     bytes_per_value = setting.compute_bytes if setting.is_gathered else setting.master_bytes
     return model.llm.vocab * model.llm.hidden * learning.llm * bytes_per_value
 
@@ -249,13 +253,15 @@ def _encoding_bytes(model: Model, load: Load, setting: Setting, samples: int) ->
 def _portion_bytes(card: EncoderCard, inputs: float, frame_side: int, setting: Setting) -> float:
     """Bytes of the values of a portion of clips or frames in an encoder, without what autograd saves.
 
-    Either pixels, padded to squares as bytes and as floats and resized along one side; or one block: the residual, its
-    norm, and the MLP before and after its activation, or queries, keys, values and the norms' fp32 copies.
+    Either pixels, padded to squares as bytes and as floats and resized along one side; or resized pixels and one block:
+    its input, the residual, its norm, and the MLP before and after its activation, or queries, keys, values and the
+    norms' fp32 copies.
     """
     side, resized = frame_side, card.resolution
     pixels = inputs * card.frames * 3 * (side**2 * (FRAME_ASPECT + 1 + 4) + 4 * side * resized)
-    per_token = max(2 * card.width + 2 * card.mlp, 8 * card.width)
-    return max(pixels, inputs * card.sequences * card.tokens_run * per_token * setting.compute_bytes)
+    per_token = max(3 * card.width + 2 * card.mlp, 8 * card.width)
+    block = card.sequences * card.tokens_run * per_token + 3 * card.frames * resized**2
+    return max(pixels, inputs * block * setting.compute_bytes)
 
 
 def _connector_working(model: Model, load: Load, setting: Setting, samples: int) -> float:
@@ -277,13 +283,15 @@ def _joined_values(model: Model, load: Load) -> float:
 # --- values that autograd saves, of one sample ----------------------------------------------------------
 
 
-def _activations(model: Model, load: Load, learning: Learning, *, checkpointing: bool) -> dict[str, float]:
+def _activations(
+    model: Model, load: Load, learning: Learning, setting: Setting, *, checkpointing: bool
+) -> dict[str, float]:
     has_gradient = learning.vision or learning.connector
     vision = sum(
         (_block_inputs(card) if checkpointing else card.blocks_run * _block_values(card)) * runs
         for card, runs in model.inputs(load)
     )
-    per_layer = _layer_values(model.llm, load.length, learns=learning.llm)
+    per_layer = _layer_values(model, load.length, setting, learns=learning.llm)
     layers = model.llm.layers * (load.length * model.llm.hidden if checkpointing else per_layer)
     return {
         "vision": vision if learning.vision else 0.0,
@@ -293,26 +301,36 @@ def _activations(model: Model, load: Load, learning: Learning, *, checkpointing:
     }
 
 
-def _layer_working_values(model: Model, load: Load, learning: Learning, *, checkpointing: bool) -> float:
+def _layer_working_values(
+    model: Model, load: Load, learning: Learning, setting: Setting, *, checkpointing: bool
+) -> float:
     """Values that a layer needs while it computes, beyond those that autograd saves: twice its widest value.
 
     With checkpointing these are all values of the layer that is recomputed.
     """
     if checkpointing and learning.anything:
-        recomputed = _layer_values(model.llm, load.length, learns=learning.llm)
+        recomputed = _layer_values(model, load.length, setting, learns=learning.llm)
         blocks = [_block_values(card) * runs for card, runs in model.inputs(load)] if learning.vision else []
         return max([recomputed, *blocks])
     return 2 * load.length * max(model.llm.mlp, model.llm.hidden)
 
 
-def _layer_values(card: LlmCard, n: float, *, learns: bool) -> float:
-    """One decoder layer: two norms (input, normed, scaled), attention (queries, keys and values of all heads, output),
-    gated MLP (both branches, activation, product). Scaled norms and products are saved only for weights that learn."""
+def _layer_values(model: Model, n: float, setting: Setting, *, learns: bool) -> float:
+    """One decoder layer: two norms (input in fp32, normed, scaled), attention (queries, keys and values of all heads,
+    output), gated MLP (both branches, activation, product). Normed values are saved only for norms that learn; scaled
+    ones and products only for matrices that learn or have adapters, which also save values of their own."""
+    card, lora = model.llm, model.lora if learns else None
     inner = card.heads * card.head_dim
-    norms = 2 * card.hidden * (3 if learns else 2)
+    norms = 2 * card.hidden * (4 / setting.compute_bytes + learns * (1 if lora else 2))
     attention = 4 * inner
     mlp = card.mlp * (4 if learns else 3)
-    return n * (norms + attention + mlp)
+    return n * (norms + attention + mlp + (_adapter_values(card, lora) if lora else 0))
+
+
+def _adapter_values(card: LlmCard, lora: Lora) -> float:
+    """Values that the adapters of a decoder layer save for a position: inner values; inputs after dropout."""
+    sizes = adapted_layers(card, lora)
+    return lora.rank * len(sizes) + (sum(inputs for inputs, _ in sizes) if lora.dropout else 0)
 
 
 def _block_inputs(card: EncoderCard) -> float:

@@ -29,6 +29,8 @@ from .sampling import Sampling as Sampling
 from .sampling import Uniform as Uniform
 from .training import AdamW as AdamW
 from .training import LearningRates as LearningRates
+from .training import Lora as Lora
+from .training import LoraTarget as LoraTarget
 from .training import Mix as Mix
 from .training import Muon as Muon
 from .training import Optimizer as Optimizer

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models.design.parts import LearningRate, Part, Share
 
@@ -104,6 +104,39 @@ class Muon(Part):
     """Norm to which the gradient of all parameters together is clipped."""
     warmup: Share = 0.03
     """Share of a stage's steps in which the learning rate rises from 0."""
+
+
+LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""Linear layers of a decoder layer, as Qwen, Llama, Mistral and Gemma name them."""
+
+
+class Lora(Part):
+    """Low-rank adapters of the LLM (Hu et al., arXiv 2106.09685) in place of its own weights, which stay frozen.
+
+    A layer W of rank-r adapters computes W x + (alpha / r) B A x; B starts at 0, so training starts from the
+    pretrained LLM. Where a stage's `lr.llm` is above 0, A and B learn at that rate, and no other weight of the LLM.
+    """
+
+    rank: int = Field(default=16, ge=1)
+    """Width of the adapters. One of at least the width of a layer is refused when the model is built."""
+    alpha: float = Field(default=32.0, gt=0)
+    """Numerator of the factor alpha / rank. Kept while the rank varies, good learning rates hardly depend on the
+    rank (Schulman et al., LoRA Without Regret, 2025, with the same 32)."""
+    targets: tuple[LoraTarget, ...] | None = Field(default=None, min_length=1)
+    """Layers that have adapters; all linear layers of attention and MLP if omitted, whatever their names."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that are set to 0 in training."""
+
+    @field_validator("targets")
+    @classmethod
+    def _in_one_order(cls, targets: tuple[LoraTarget, ...] | None) -> tuple[LoraTarget, ...] | None:
+        """Sort names, so that another order is no other design; each may be named once."""
+        if targets is None:
+            return None
+        names: tuple[LoraTarget, ...] = get_args(LoraTarget)
+        if len(set(targets)) < len(targets):
+            raise ValueError(f"targets names a layer twice: {', '.join(targets)}")
+        return tuple(name for name in names if name in targets)
 
 
 Optimizer = Annotated[AdamW | Muon, Field(discriminator="kind")]

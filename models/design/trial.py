@@ -9,7 +9,7 @@ from models.design.encoders import Encoder
 from models.design.parts import Part
 from models.design.resamplers import ImagePath, Integration, Resampler, Split, Unified
 from models.design.sampling import Sampling
-from models.design.training import VIDEO_ONLY, Mix, Optimizer, Stage
+from models.design.training import VIDEO_ONLY, Lora, Mix, Optimizer, Stage
 
 
 class Design(Part):
@@ -28,6 +28,8 @@ class Design(Part):
     """Data mix of stages without their own; with the LLM frozen these use video only (Apollo, Table 12)."""
     schedule: tuple[Stage, ...] = Field(min_length=1)
     optimizer: Optimizer
+    lora: Lora | None = None
+    """Adapters that learn in place of the LLM's own weights; none if omitted."""
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Design:
@@ -52,6 +54,12 @@ class Design(Part):
                 f"tokens_per_second is fixed by training at {rate} fps: give test_sampling that rate, or give "
                 "tokens_per_frame"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adapters_learn(self) -> Design:
+        if self.lora and not any(stage.lr.llm for stage in self.schedule):
+            raise ValueError("lora adapts the LLM, but no stage trains it: give a stage `lr: {llm: ...}`, or drop lora")
         return self
 
     @property

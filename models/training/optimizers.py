@@ -38,7 +38,9 @@ def make_optimizers(model: VideoLMM, config: Optimizer, lr: LearningRates) -> li
         if is_muon:
             refuse_indivisible(weights)
             muon += _groups_of_muon(weights, rate)
-        decaying = [w.parameter for w in weights if w.kind == "output" or (w.kind == "hidden" and not is_muon)]
+        decaying = [
+            w.parameter for w in weights if w.kind in ("output", "adapter") or (w.kind == "hidden" and not is_muon)
+        ]
         spared = [w.parameter for w in weights if w.kind == "spared"]
         adamw += [{"params": decaying, "lr": rate}] if decaying else []
         adamw += [{"params": spared, "lr": rate, "weight_decay": 0.0}] if spared else []

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from models.architecture import VideoLMM
+from models.architecture import VideoLMM, adapters
 from models.design import LearningRates
 
 
 def freeze(model: VideoLMM, lr: LearningRates) -> None:
-    """Freeze the parts whose learning rate is 0; all others learn."""
+    """Freeze the parts whose learning rate is 0; all others learn. Of an LLM with adapters these alone learn."""
     for name, part in model.parts().items():
         part.requires_grad_(getattr(lr, name) > 0)
+    own = list(adapters(model.llm))
+    if own:
+        model.llm.requires_grad_(False)
+    for adapter in own:
+        adapter.requires_grad_(lr.llm > 0)
 
 
 def train_mode(model: VideoLMM, lr: LearningRates) -> None:

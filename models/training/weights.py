@@ -10,11 +10,14 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-WeightKind = Literal["hidden", "output", "spared"]
+from models.architecture import Adapter
+
+WeightKind = Literal["hidden", "output", "adapter", "spared"]
 """`hidden`: a matrix or convolution kernel inside the model; Muon updates it, and it decays. `output`: the LLM's output
-layer, unless it is tied to the embeddings; AdamW updates it, and it decays. `spared`: norms, biases, embeddings,
-latents, class and mask tokens, position tables and layer scales; AdamW updates them, and they do not decay, since their
-size is what they express: nothing after them divides it out again."""
+layer, unless it is tied to the embeddings; AdamW updates it, and it decays. `adapter`: a factor of a low-rank adapter;
+AdamW updates it, since only the product of both is the change of a matrix, and it decays. `spared`: norms, biases,
+embeddings, latents, class and mask tokens, position tables and layer scales; AdamW updates them, and they do not decay,
+since their size is what they express: nothing after them divides it out again."""
 Layout = int | Literal["heads", "grouped keys"]
 """How a fused layer divides: the number of equal matrices, one after the other; `heads`: queries, keys and values of
 each head together; `grouped keys`: queries, then keys and values of fewer heads."""
@@ -104,6 +107,8 @@ def weights_that_learn(part: nn.Module, output: nn.Module | None = None) -> Iter
 
 
 def _kind(layer: nn.Module, name: str, parameter: nn.Parameter) -> WeightKind:
+    if isinstance(layer, Adapter):
+        return "adapter"
     if parameter.ndim < 2 or isinstance(layer, nn.Embedding | nn.LayerNorm | nn.RMSNorm):
         return "spared"
     is_matrix = name == "weight" or (isinstance(layer, nn.MultiheadAttention) and name.endswith("proj_weight"))

@@ -18,12 +18,13 @@ SHARED_COLUMNS = {
     "vision": "vision parameters",
     "connector": "connector parameters",
     "LLM": "LLM parameters",
+    "adapters": "adapter parameters",
     "frames": "frames a video",
     "visual": "visual tokens a video",
     "text": "text tokens a video",
 }
 """Columns that move below the table where all trials have one value -> its description there."""
-NARROW = ("key", "vision", "LLM", "connector", "text", "frames", "visual", "samples", "nodes", "CPU", "GPU")
+NARROW = ("key", "vision", "LLM", "adapters", "connector", "text", "frames", "visual", "samples", "nodes", "CPU", "GPU")
 """Columns that a narrow terminal leaves out, in this order, until the table fits; `--json` has them."""
 
 
@@ -114,6 +115,7 @@ def _price_columns(price: Price) -> dict[str, str]:
         "vision": short_number(price.params["vision"]),
         "connector": short_number(price.params["connector"]),
         "LLM": short_number(price.params["llm"]),
+        **({"adapters": short_number(price.params["adapters"])} if "adapters" in price.params else {}),
         "frames": f"{price.frames:.0f}",
         "visual": f"{price.visual_tokens:.0f}",
         "text": f"{price.text_tokens:.0f}",

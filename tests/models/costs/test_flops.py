@@ -12,13 +12,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from models.architecture import VideoLMM, build_resampler
+from models.architecture import VideoLMM, add_adapters, build_resampler
 from models.cards import LLMS, LlmCard, encoder_card
 from models.cards.published import ENCODERS
 from models.costs import ON_CPU, Learning, Load, Model, TrainingStep, on_gpus, training_flops, training_memory
 from models.costs.flops import encoder_forward, resampler_params
 from models.data import VIDEO_TOKEN, Branch, Row, collate
-from models.design import AdamW, ConvPool, LearningRates, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
+from models.design import AdamW, ConvPool, LearningRates, Lora, MlpPool, Muon, Perceiver, Resampler, Siglip, VideoMae
 from models.encoders import CombinedEncoder, EncoderInput, Visual, build_encoder
 from models.training import freeze, make_optimizers
 from tests.models.encoders.clips import visual_of
@@ -45,7 +45,7 @@ LLM = LlmCard(
 )
 
 
-def planned(resampler: Resampler, encoders: tuple[Siglip | VideoMae, ...]) -> Model:
+def planned(resampler: Resampler, encoders: tuple[Siglip | VideoMae, ...], lora: Lora | None = None) -> Model:
     cards = tuple(encoder_card(encoder) for encoder in encoders)
     grid = max(card.grid for card in cards)
     return Model(
@@ -55,6 +55,7 @@ def planned(resampler: Resampler, encoders: tuple[Siglip | VideoMae, ...]) -> Mo
         grid=grid,
         tokens_per_clip=2 * max(card.frames for card in cards),
         llm=LLM,
+        lora=lora,
     )
 
 
@@ -73,6 +74,8 @@ def real(model: Model, encoders: tuple[Siglip | VideoMae, ...]) -> VideoLMM:
         )
     )
     resampler = build_resampler(model.resampler, encoder.width, LLM.hidden, encoder.grid, model.tokens_per_clip)
+    if model.lora:
+        add_adapters(llm, model.lora)
     return VideoLMM(encoder, resampler, llm)
 
 
@@ -98,12 +101,16 @@ CASES = [
     (RESAMPLERS[1], (VIDEO,), "cl"),
     (RESAMPLERS[2], (IMAGE,), "vcl"),
 ]
+LORA = Lora(rank=8)
 
 
-@pytest.mark.parametrize(("resampler", "encoders", "learns"), CASES)
-def test_flops_are_those_that_torch_counts(resampler: Resampler, encoders, learns: str):
+@pytest.mark.parametrize(
+    ("resampler", "encoders", "learns", "lora"),
+    [*((*case, None) for case in CASES), (RESAMPLERS[0], (IMAGE,), "cl", LORA), (RESAMPLERS[1], (VIDEO,), "c", LORA)],
+)
+def test_flops_are_those_that_torch_counts(resampler: Resampler, encoders, learns: str, lora: Lora | None):
     """On the plain attention kernel: torch's counter does not know the CPU's fused one. Within 3%."""
-    model = planned(resampler, encoders)
+    model = planned(resampler, encoders, lora)
     rates = LearningRates(**{n: 1e-3 for n in ("vision", "connector", "llm") if n[0] in learns})
     lmm = real(model, encoders)
     freeze(lmm, rates)
@@ -198,9 +205,10 @@ def test_memory_follows_from_bytes_per_parameter():
 
 
 @pytest.mark.parametrize("optimizer", [AdamW(kind="adamw"), Muon(kind="muon")], ids=lambda config: config.kind)
-def test_optimiser_states_are_those_of_the_real_optimiser(optimizer: AdamW | Muon):
+@pytest.mark.parametrize("lora", [None, LORA], ids=["own weights", "adapters"])
+def test_optimiser_states_are_those_of_the_real_optimiser(optimizer: AdamW | Muon, lora: Lora | None):
     """After a real step of the LLM: norms and biases, which the formula leaves out, are under 2% of it."""
-    model = planned(RESAMPLERS[0], (IMAGE,))
+    model = planned(RESAMPLERS[0], (IMAGE,), lora)
     lmm, rates = real(model, (IMAGE,)), LearningRates(llm=1e-3)
     freeze(lmm, rates)
     for weight in lmm.trainable():

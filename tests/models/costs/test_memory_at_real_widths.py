@@ -10,6 +10,8 @@ JUDGED_NAMES = {
     "DINOv2-L, 64 frames, 1.5B, connector and LLM",
     "SigLIP, 96 frames, 1.5B, checkpointed",
     "InternVideo2 + SigLIP, 400 frames, 7B, connector",
+    "SigLIP, 96 frames, 1.5B, LoRA of rank 16",
+    "SigLIP, 128 frames, 7B, LoRA of rank 128, checkpointed",
 }
 """Another encoder, another number of frames, another LLM than those on which the formula was fitted."""
 
