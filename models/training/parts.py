@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from models.architecture import VideoLMM
 from models.design import LearningRates
+from models.training.sharding import follow, reshard
 
 
 def freeze(model: VideoLMM, lr: LearningRates) -> None:
     """Freeze the parts whose learning rate is 0; all others learn."""
+    reshard(model)
     for name, part in model.parts().items():
         part.requires_grad_(getattr(lr, name) > 0)
+    follow(model)
 
 
 def train_mode(model: VideoLMM, lr: LearningRates) -> None:
