@@ -17,7 +17,6 @@ from models.encoders.base import VisionEncoder, compute_dtype
 from models.encoders.inputs import EncoderInput, Visual
 from models.video import largest
 
-
 SIDE = 32
 """Height and width in pixels of the black frames of a rank without media."""
 

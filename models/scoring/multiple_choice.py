@@ -34,8 +34,7 @@ def evaluate(
 ) -> Iterator[pd.DataFrame]:
     """Score the test items and yield a table per micro-batch, with one row per question.
 
-    Where torch.distributed has a process group, its ranks share the micro-batches, and each rank yields the tables of
-    all, one for the micro-batches that they compute at the same time.
+    The ranks of torch.distributed's process group, if there is one, share the micro-batches; each yields all tables.
 
     The index of a table is the number of each question over all items: sorted by it, the tables together are in the
     order of the items. Columns: modality, item, question, category, task, answer and predicted (indices of options),

@@ -79,6 +79,7 @@ def _open(mine: Ranks, kind: str) -> None:
     """Open the process group, by MASTER_ADDR and MASTER_PORT; that of a single rank needs no address."""
     backend = "cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo"
     if mine.size == 1:
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
     else:
         dist.init_process_group(backend, rank=mine.rank, world_size=mine.size)

@@ -39,7 +39,7 @@ def recompute(layers: Collection[nn.Module]) -> None:
     """
     for layer in layers:
         forward = layer.forward
-        layer.forward = partial(checkpoint, forward, use_reentrant=False)  # type: ignore[method-assign]
+        layer.forward = partial(checkpoint, forward, use_reentrant=False)
 
 
 def mesh_of(device: torch.device, size: int, shard: int) -> DeviceMesh:
@@ -66,8 +66,8 @@ def shard(model: VideoLMM, mesh: DeviceMesh, replicas: Collection[nn.Module]) ->
         mesh: (replicate, shard).
         replicas: modules that never learn and stay as they are.
     """
-    is_cuda = mesh.device_type == "cuda"
-    policy = partial(MixedPrecisionPolicy, **(_CUDA if is_cuda else {}))
+    dtypes = (torch.bfloat16, torch.float32) if mesh.device_type == "cuda" else (None, None)
+    policy = partial(MixedPrecisionPolicy, *dtypes)
     ignored = {weight for module in replicas for weight in module.parameters()}
     is_freed = mesh.size(1) > 1  # alone in its group, a rank keeps the gathered weights: there is nothing to free
     # Inputs are not cast: they are of the gathered weights' dtype already, and times and masks must not be rounded.
@@ -82,9 +82,6 @@ def shard(model: VideoLMM, mesh: DeviceMesh, replicas: Collection[nn.Module]) ->
         reshard_after_forward=False,
         ignored_params=ignored,
     )
-
-
-_CUDA = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32}
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -138,7 +138,7 @@ def _build(config: TrialConfig, content: TrialContent, engine: Engine) -> tuple[
     seed_everything(config.seed)
     model, tokenizer = build(config)
     content.check_names()
-    engine.place(model)
+    engine.place(model, config.design.schedule)
     return model, tokenizer
 
 

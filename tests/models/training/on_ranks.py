@@ -175,7 +175,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     with ranks() as mine:
         for name, model in models.items():
-            found[name] = compute(CASES[name], model, mine) if name in CASES else diverge(model, mine)
+            found[name] = vars(compute(CASES[name], model, mine)) if name in CASES else diverge(model, mine)
     torch.save(found, Path(folder) / f"{mine.rank}.pt")
 
 
