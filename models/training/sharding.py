@@ -66,22 +66,27 @@ def shard(model: VideoLMM, mesh: DeviceMesh, replicas: Collection[nn.Module]) ->
         mesh: (replicate, shard).
         replicas: modules that never learn and stay as they are.
     """
-    dtypes = (torch.bfloat16, torch.float32) if mesh.device_type == "cuda" else (None, None)
-    policy = partial(MixedPrecisionPolicy, *dtypes)
     ignored = {weight for module in replicas for weight in module.parameters()}
     is_freed = mesh.size(1) > 1  # alone in its group, a rank keeps the gathered weights: there is nothing to free
     # Inputs are not cast: they are of the gathered weights' dtype already, and times and masks must not be rounded.
     for layer in layers_of(model.llm):
-        fully_shard(layer, mesh=mesh, mp_policy=policy(cast_forward_inputs=False), reshard_after_forward=is_freed)
+        fully_shard(layer, mesh=mesh, mp_policy=_policy(mesh), reshard_after_forward=is_freed)
     for resampler in model.resamplers():  # stored features may be of another dtype
-        fully_shard(resampler, mesh=mesh, mp_policy=policy(cast_forward_inputs=True), reshard_after_forward=False)
+        fully_shard(resampler, mesh=mesh, mp_policy=_policy(mesh, casts=True), reshard_after_forward=False)
     fully_shard(
         model,
         mesh=mesh,
-        mp_policy=policy(cast_forward_inputs=False),
+        mp_policy=_policy(mesh),
         reshard_after_forward=False,
         ignored_params=ignored,
     )
+
+
+def _policy(mesh: DeviceMesh, *, casts: bool = False) -> MixedPrecisionPolicy:
+    """bf16 with fp32 reductions on CUDA, fp32 on CPUs; `casts`: whether inputs of another dtype are cast."""
+    if mesh.device_type != "cuda":
+        return MixedPrecisionPolicy()
+    return MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=casts)
 
 
 def is_sharded(model: nn.Module) -> bool:
