@@ -19,7 +19,7 @@ from models.architecture import VideoLMM
 from models.data import Row, share_of
 from models.design import Stage
 from models.training.ranks import Ranks
-from models.training.sharding import is_sharded, layers_of, mesh_of, recompute, shard
+from models.training.sharding import is_sharded, layers_of, mesh_of, recompute, shard, sum_over_replicas
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +83,22 @@ class Engine:
         """The micro-batches of a step that this rank computes: as many on each rank, some of them empty."""
         return share_of(micro_batches, self.ranks.rank, self.ranks.size)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a micro-batch's part of the step's mean loss: FSDP sums them over the ranks."""
-        if loss.requires_grad:  # not with the LLM frozen, if `max_questions` leaves out the turns with all media
-            (loss * self.ranks.size).backward() if self.ranks.size > 1 else loss.backward()
+    def backward(self, loss: Tensor, model: VideoLMM | None = None, *, is_last: bool = True) -> None:
+        """Add the gradients of a micro-batch's part of the step's mean loss; they are summed over the ranks.
+
+        Args:
+            loss: the sum over the micro-batch's targets, divided by the number of targets of the step on all ranks.
+            model: the model. With it the sum over replicas is taken once a step.
+            is_last: whether it is the step's last micro-batch.
+        """
+        if not loss.requires_grad:  # with the LLM frozen, if `max_questions` leaves out the turns with all media
+            return
+        if self.ranks.size == 1:
+            loss.backward()
+            return
+        if model is not None:
+            sum_over_replicas(model, now=is_last)
+        (loss * self.ranks.size).backward()  # FSDP takes the mean over the ranks
 
     def forget_idle(self, model: VideoLMM, *, clips: bool, images: bool) -> None:
         """Drop the gradients, all zeros, of what no rank needed in this step: as on one rank, it is not updated.

@@ -170,12 +170,13 @@ def accumulate(
     """
     targets = sum(row.num_targets for rows in batch for row in rows)
     total, positions, padding, data_s = 0.0, 0, 0.0, 0.0
-    for rows in engine.share(batch):
+    shares = engine.share(batch)
+    for number, rows in enumerate(shares, 1):
         started = time.perf_counter()
         micro_batch = corpus.collate(rows or [IDLE])
         data_s += time.perf_counter() - started
         loss = model.loss(micro_batch.to(engine.device)) * (len(micro_batch.targets_K) / targets)
-        engine.backward(loss)
+        engine.backward(loss, model, is_last=number == len(shares))
         if not rows:
             continue
         total += loss.item()

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
@@ -72,6 +73,7 @@ def shard(model: VideoLMM, mesh: DeviceMesh, replicas: Collection[nn.Module]) ->
     for layer in layers_of(model.llm):
         fully_shard(layer, mesh=mesh, mp_policy=_policy(mesh), reshard_after_forward=is_freed)
     for resampler in model.resamplers():  # stored features may be of another dtype
+        resampler.register_forward_hook(_owned)
         fully_shard(resampler, mesh=mesh, mp_policy=_policy(mesh, casts=True), reshard_after_forward=False)
     fully_shard(
         model,
@@ -87,6 +89,11 @@ def _policy(mesh: DeviceMesh, *, casts: bool = False) -> MixedPrecisionPolicy:
     if mesh.device_type != "cuda":
         return MixedPrecisionPolicy()
     return MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=casts)
+
+
+def _owned(_: nn.Module, __: object, output: Tensor) -> Tensor:
+    """An output with memory of its own: hooks of FSDP on a view are lost where it is changed in place."""
+    return output.clone() if output._base is not None else output
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -107,8 +114,20 @@ def follow(model: nn.Module) -> None:
     the first forward pass, from the weights that learn then, and a unit without any would later sum in bf16.
     """
     for module in _units(model):
-        for group in fully_shard.state(module)._fsdp_param_groups:  # type: ignore[attr-defined]
-            group._init_mp_dtypes()
+        state: Any = fully_shard.state(module)  # type: ignore[attr-defined]
+        groups = getattr(state, "_fsdp_param_groups", None) or [state._fsdp_param_group]  # before torch 2.12: one
+        for group in groups:
+            if group is not None:
+                group._init_mp_dtypes()
+
+
+def sum_over_replicas(model: nn.Module, *, now: bool) -> None:
+    """Whether the next backward pass sums gradients over the replicas, or adds to a sum of this rank's group alone.
+
+    Gradients of several micro-batches are summed over the replicas once, in the last of them.
+    """
+    if isinstance(model, FSDPModule):
+        model.set_requires_all_reduce(now)
 
 
 def _units(model: nn.Module) -> list[FSDPModule]:

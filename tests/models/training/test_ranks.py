@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
+from models.architecture.resamplers import MlpPoolResampler
 from models.data import IDLE, Row, share_of
-from models.training import Engine, EngineOptions, Ranks, ranks
-from models.training.sharding import layers_of, mesh_of
+from models.design import LearningRates
+from models.training import Engine, EngineOptions, Ranks, freeze, ranks
+from models.training.sharding import layers_of, mesh_of, shard
 from models.training.shared_starts import StartCache
-from tests.models.training.on_ranks import CASES, Result, compute, model_of
+from tests.models.training.on_ranks import CASES, Result, compute, model_of, whole
 from tests.models.training.small import CPU
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -101,6 +104,41 @@ def test_four_ranks_in_two_groups_of_shards_train_as_one(tmp_path: Path):
             assert_equal(of_rank[name], expected[name])
 
 
+@pytest.fixture
+def group():
+    """A process group of this process alone."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_masters_are_fp32_where_layers_compute_in_bf16(group, model, corpus, monkeypatch):
+    def bf16(_mesh: object, *, casts: bool = False) -> MixedPrecisionPolicy:
+        return MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=casts)
+
+    model.resampler = MlpPoolResampler(16, 32, (1, 1, 2))
+    batch = corpus.collate([corpus.training_row(one, 9, np.random.default_rng(0)) for one in corpus.train])
+    lr = {"connector": LearningRates(connector=1e-3), "all": LearningRates(vision=1e-3, connector=1e-3, llm=1e-3)}
+
+    def gradients(rates: LearningRates) -> list[torch.Tensor]:
+        model.zero_grad()
+        freeze(model, rates)
+        model.loss(batch).backward()
+        return [whole(one.grad) for one in model.trainable() if one.grad is not None]
+
+    expected = {name: gradients(rates) for name, rates in lr.items()}
+    model.zero_grad()
+    monkeypatch.setattr("models.training.sharding._policy", bf16)
+    shard(model, mesh_of(CPU, 1, 1), [])
+    for name, rates in lr.items():  # the LLM learns only in the second
+        found = gradients(rates)
+        assert {one.dtype for one in [*found, *model.parameters()]} == {torch.float32}
+        norm = torch.cat([one.flatten() for one in expected[name]]).norm()
+        difference = torch.cat([(a - b).flatten() for a, b in zip(found, expected[name], strict=True)]).norm()
+        assert 0 < difference / norm < 0.02
+
+
 def row(length: int) -> Row:
     return Row([1] * length, [])
 
@@ -146,7 +184,7 @@ def test_layers_that_are_computed_again_change_no_gradient(model, corpus):
     expected, calls = gradients(), []
     Engine(CPU, options=EngineOptions(checkpointing=True)).place(model)
     layers_of(model.llm)[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
-    for found, whole in zip(gradients(), expected, strict=True):
-        assert (found is None) == (whole is None)
-        assert found is None or torch.equal(found, whole)
+    for found, once in zip(gradients(), expected, strict=True):
+        assert (found is None) == (once is None)
+        assert found is None or torch.equal(found, once)
     assert len(calls) == 2
