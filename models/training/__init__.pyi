@@ -7,6 +7,6 @@ from .muon import Muon32 as Muon32
 from .optimizers import make_optimizers as make_optimizers
 from .parts import freeze as freeze
 from .parts import train_mode as train_mode
-from .ranks import Ranks as Ranks
-from .ranks import ranks as ranks
+from .process_group import Ranks as Ranks
+from .process_group import ranks as ranks
 from .step import Step as Step

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from models.architecture import VideoLMM
 from models.data import Row, share_of
 from models.design import Stage
-from models.training.ranks import Ranks
+from models.training.process_group import Ranks
 from models.training.sharding import is_sharded, layers_of, mesh_of, recompute, shard, sum_over_replicas
 
 
