@@ -72,6 +72,9 @@ class VideoLMM(nn.Module):
         """Where the LLM's weights are, if they are not read yet: see `load_weights`."""
         self.source: ModelSource | None = None
         """Config and tokenizer, of a model that `build` made."""
+        self.is_spread = False
+        """Whether several ranks share the work. Then each runs all resamplers in each micro-batch, on a clip of zeros
+        if it has no media for one: all ranks must gather the same weights and sum the same gradients."""
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> VideoLMM:
@@ -99,9 +102,26 @@ class VideoLMM(nn.Module):
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts, by their names in a schedule's learning rates: `vision`, `connector`, `llm`."""
-        connectors = [self.resampler, *([self.image_path.resampler] if self.image_path else [])]
-        connectors += [self.separators] if self.separators else []
+        connectors = [*self.resamplers(), *([self.separators] if self.separators else [])]
         return {"vision": self.encoder, "connector": nn.ModuleList(connectors), "llm": self.llm}
+
+    def resamplers(self) -> list[nn.Module]:
+        """The resampler of the video path, and that of a separate image path."""
+        return [self.resampler, *([self.image_path.resampler] if self.image_path else [])]
+
+    def unused(self, *, clips: bool, images: bool) -> Iterator[nn.Module]:
+        """Encoders and resamplers that a step does not need.
+
+        Args:
+            clips: whether it has media on the video path.
+            images: whether it has media on a separate image path.
+        """
+        of_images = self.image_path.encoders if self.image_path else ()
+        if not clips:
+            yield self.resampler
+            yield from (one for i, one in enumerate(self.encoder.encoders) if not (images and i in of_images))
+        if self.image_path and not images:
+            yield self.image_path.resampler
 
     def forward(self, batch: Batch) -> Tensor:
         """Log-probabilities of the next token at each position that predicts a target: (K, vocabulary).
@@ -110,13 +130,19 @@ class VideoLMM(nn.Module):
             ValueError: the resamplers return more or fewer tokens than the sequences have positions for.
         """
         embeddings = self.llm.get_input_embeddings()(batch.ids_BL)
+        device = embeddings.device
         if batch.clips is not None:
             tokens = self.resampler(self.encoder(batch.clips))
             embeddings = _fill(embeddings, batch.is_video_BL, tokens)
+        elif self.is_spread:
+            embeddings = _with_nothing(embeddings, self.resampler(self.encoder.of_zeros(self.encoder.all, device)))
         if batch.images is not None:
             assert self.image_path is not None, "only a split design has a separate image path"
             features = self.encoder.of_images(self.image_path.encoders, batch.images)
             embeddings = _fill(embeddings, batch.is_image_BL, self.image_path.resampler(features))
+        elif self.is_spread and self.image_path is not None:
+            features = self.encoder.of_zeros(self.image_path.encoders, device)
+            embeddings = _with_nothing(embeddings, self.image_path.resampler(features))
         if self.separators is not None:
             for where_BL, embedding_D in zip(
                 (batch.is_start_BL, batch.is_end_BL), self.separators.embeddings.to(embeddings.dtype), strict=True
@@ -124,7 +150,7 @@ class VideoLMM(nn.Module):
                 embeddings = torch.where(where_BL[..., None], embedding_D, embeddings)
         hidden = self.llm.base_model(
             inputs_embeds=embeddings,
-            attention_mask=attention_masks(self.llm, batch, compute_dtype(self.llm, embeddings.device)),
+            attention_mask=attention_masks(self.llm, batch, compute_dtype(self.llm, device)),
             position_ids=batch.positions_BL,
             use_cache=False,
         ).last_hidden_state
@@ -133,12 +159,19 @@ class VideoLMM(nn.Module):
         return logits.float().log_softmax(-1)
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy of the target tokens, in nats."""
+        """Mean cross-entropy of the target tokens, in nats; 0 without targets, as a rank without work has none."""
+        if not len(batch.targets_K):
+            return self(batch).sum()
         return nn.functional.nll_loss(self(batch), batch.targets_K)
 
     def trainable(self) -> Iterator[nn.Parameter]:
         """Parameters that learn in the current stage."""
         return (p for p in self.parameters() if p.requires_grad)
+
+
+def _with_nothing(embeddings_BLD: Tensor, tokens_CRD: Tensor) -> Tensor:
+    """Embeddings (B, L, D) that depend on tokens, but not on their values: gradients of the tokens are zeros."""
+    return embeddings_BLD + 0 * tokens_CRD.sum().to(embeddings_BLD.dtype)
 
 
 def _fill(embeddings_BLD: Tensor, where_BL: Tensor, tokens_CRD: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ from .mixing import left_out as left_out
 from .packing import micro_batches as micro_batches
 from .placed import PlacedMedia as PlacedMedia
 from .presence import refuse_missing as refuse_missing
+from .shares import IDLE as IDLE
+from .shares import share_of as share_of
 from .skipping import BadRecord as BadRecord
 from .skipping import Records as Records
 from .skipping import bad_records as bad_records

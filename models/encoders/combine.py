@@ -18,6 +18,9 @@ from models.encoders.base import VisionEncoder, compute_dtype
 from models.encoders.inputs import EncoderInput, Visual
 from models.video import largest
 
+SIDE = 32
+"""Height and width in pixels of the black frames of a rank without media."""
+
 
 class CombinedEncoder(nn.Module):
     """Encoders that take the same clips. An image encoder takes one frame for each instant of the grid."""
@@ -37,7 +40,7 @@ class CombinedEncoder(nn.Module):
 
     def forward(self, visual: Visual) -> Tensor:
         """Combined features (B, T, H, W, D) of the same clips, sampled for each encoder."""
-        return self.of_images(range(len(self.encoders)), visual)
+        return self.of_images(self.all, visual)
 
     def of_images(self, indices: Sequence[int], visual: Visual) -> Tensor:
         """Combined features (B, T, H, W, D) by the encoders of these indices alone, whose inputs `visual` has."""
@@ -49,6 +52,25 @@ class CombinedEncoder(nn.Module):
         pairs = zip(indices, visual.inputs, strict=True)
         features = [(one, self._by_unit(self.encoders[index], one, visual.frames)) for index, one in pairs]
         return Visual((), tuple(replace(one, frames_UN=(), features=by_unit) for one, by_unit in features))
+
+    @property
+    def all(self) -> Sequence[int]:
+        """Indices of all encoders: those of the video path."""
+        return range(len(self.encoders))
+
+    def of_zeros(self, indices: Sequence[int], device: torch.device) -> Tensor:
+        """Features (1, T, H, W, D) of zeros, for a rank without media.
+
+        An encoder that learns runs on one unit of black frames, and its gradients are zeros.
+        """
+        chosen = [self.encoders[index] for index in indices]
+        grid, width = largest([one.grid for one in chosen]), sum(one.width for one in chosen)
+        features = torch.zeros(1, *grid, width, dtype=compute_dtype(chosen[0], device), device=device)
+        for encoder in chosen:
+            if torch.is_grad_enabled() and any(weight.requires_grad for weight in encoder.parameters()):
+                black = torch.zeros(1, encoder.frames, SIDE, SIDE, 3, dtype=torch.uint8, device=device)
+                features = features + 0 * encoder(black).sum().to(features.dtype)
+        return features
 
     def _features(self, encoder: VisionEncoder, one: EncoderInput, frames: Sequence[Tensor]) -> Tensor:
         """One encoder's features (B, T, H, W, D): its units are encoded once, then gathered for each clip."""

@@ -8,10 +8,22 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import torch
+import torch.distributed as dist
 
 from models.architecture import VideoLMM
 from models.costs import POSITIONS_PER_MICRO_BATCH
-from models.data import LETTERS, Corpus, Modality, Question, Row, ScoredRow, TestItem, micro_batches
+from models.data import (
+    IDLE,
+    LETTERS,
+    Corpus,
+    Modality,
+    Question,
+    Row,
+    ScoredRow,
+    TestItem,
+    micro_batches,
+    share_of,
+)
 from models.design import AssumedData, Reduce
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -21,6 +33,8 @@ def evaluate(
     model: VideoLMM, corpus: Corpus, device: torch.device, modality: Modality, max_positions: int | None = None
 ) -> Iterator[pd.DataFrame]:
     """Score the test items and yield a table per micro-batch, with one row per question.
+
+    The ranks of torch.distributed's process group, if there is one, share the micro-batches; each yields all tables.
 
     The index of a table is the number of each question over all items: sorted by it, the tables together are in the
     order of the items. Columns: modality, item, question, category, task, answer and predicted (indices of options),
@@ -46,19 +60,30 @@ def evaluate(
         owners |= {id(one.row): (item, first, one) for one in corpus.scored_rows(item, modality, max_positions)}
         first += len(item.questions)
     model.eval()
-    for rows in micro_batches([one.row for _, _, one in owners.values()], max_positions):
+    rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    for rows in share_of(micro_batches([one.row for _, _, one in owners.values()], max_positions), rank, size):
         log_probabilities = _target_log_probabilities(model, corpus, device, rows)
         outcomes: dict[int, dict[str, object]] = {}
         for item, first, scored in (owners[id(row)] for row in rows):
             portion, log_probabilities = np.split(log_probabilities, [scored.row.num_targets])
             for number, outcome in _outcomes(item, scored, portion, reduce):
                 outcomes[first + number] = {"modality": modality} | outcome
-        yield pd.DataFrame.from_dict(outcomes, orient="index")
+        yield _of_all_ranks(pd.DataFrame.from_dict(outcomes, orient="index"), size)
 
 
-@torch.inference_mode()
+def _of_all_ranks(table: pd.DataFrame, size: int) -> pd.DataFrame:
+    """The tables of all ranks in one; a rank without work has an empty one."""
+    if size == 1:
+        return table
+    tables: list[pd.DataFrame | None] = [None] * size
+    dist.all_gather_object(tables, table)
+    return pd.concat([one for one in tables if one is not None and len(one)])
+
+
+@torch.no_grad()  # not `inference_mode`: weights that FSDP gathers here are used in training again
 def _target_log_probabilities(model: VideoLMM, corpus: Corpus, device: torch.device, rows: list[Row]) -> np.ndarray:
-    batch = corpus.collate(rows).to(device)
+    """Log-probability of each target; a rank without rows computes as well, since all ranks gather the same weights."""
+    batch = corpus.collate(rows or [IDLE]).to(device)
     log_probabilities: np.ndarray = model(batch).gather(1, batch.targets_K[:, None])[:, 0].cpu().numpy()
     return log_probabilities
 

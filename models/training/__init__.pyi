@@ -1,6 +1,5 @@
 from .engine import Engine as Engine
 from .engine import EngineOptions as EngineOptions
-from .engine import Ranks as Ranks
 from .loop import DivergedError as DivergedError
 from .loop import Training as Training
 from .loop import train as train
@@ -8,5 +7,6 @@ from .muon import Muon32 as Muon32
 from .optimizers import make_optimizers as make_optimizers
 from .parts import freeze as freeze
 from .parts import train_mode as train_mode
-from .processes import ranks as ranks
+from .process_group import Ranks as Ranks
+from .process_group import ranks as ranks
 from .step import Step as Step

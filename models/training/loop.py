@@ -15,7 +15,7 @@ import torch
 
 from models.architecture import VideoLMM
 from models.costs import positions_per_micro_batch
-from models.data import Corpus, Row, StageBatches
+from models.data import IDLE, Corpus, Row, StageBatches
 from models.design import LearningRates, Stage, TrialConfig
 from models.ladder import rates_of
 from models.training.engine import Engine
@@ -103,7 +103,8 @@ class Training:
         if self.stage is None or self.stage.index != index:
             self.stage = StageRun(self.model, self.config, index, self.corpus, self.max_positions)
         stage, steps = self.stage, list[Step]()
-        key = START_CACHE.key(self.config, index, self.engine.device, self.max_positions) if not stage.done else None
+        is_shared = not stage.done and self.engine.ranks.size == 1
+        key = START_CACHE.key(self.config, index, self.engine.device, self.max_positions) if is_shared else None
         if start := START_CACHE.get(key):
             self.model.parts()["connector"].load_state_dict(start.connector)
             yield from (replace(step, steps=stage.total, is_shared=True) for step in start.steps)
@@ -169,14 +170,20 @@ def accumulate(
     """
     targets = sum(row.num_targets for rows in batch for row in rows)
     total, positions, padding, data_s = 0.0, 0, 0.0, 0.0
-    for rows in engine.share(batch):
+    shares = engine.share(batch)
+    for number, rows in enumerate(shares, 1):
         started = time.perf_counter()
-        micro_batch = corpus.collate(rows)
+        micro_batch = corpus.collate(rows or [IDLE])
         data_s += time.perf_counter() - started
         loss = model.loss(micro_batch.to(engine.device)) * (len(micro_batch.targets_K) / targets)
-        engine.backward(loss)
+        engine.backward(loss, model, is_last=number == len(shares))
+        if not rows:
+            continue
         total += loss.item()
         positions += micro_batch.ids_BL.numel()
         padding += micro_batch.padding * micro_batch.ids_BL.numel()
+    media = [one.medium for rows in batch for row in rows for one in row.visual]
+    is_split = {corpus.visual.is_split(medium) for medium in media}
+    engine.forget_idle(model, clips=False in is_split, images=True in is_split)
     total, all_positions, padding = engine.total(total, positions, padding)
     return total, int(all_positions), padding, data_s

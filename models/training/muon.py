@@ -2,7 +2,8 @@
 
 torch.optim.Muon computes in bfloat16, which takes half of a step or more on a processor without bfloat16 instructions
 (AVX2 only: a step of the embedded study's `video-mae` takes 190 ms, and 102 ms with `Muon32`). On a GPU `Muon32`
-computes in bfloat16 too. Learning rates are those of AdamW (`match_rms_adamw`, Liu et al., arXiv 2502.16982): the root
+computes in bfloat16 too. Weights that are sharded over ranks are gathered one group at a time, and each rank computes
+the whole update. Learning rates are those of AdamW (`match_rms_adamw`, Liu et al., arXiv 2502.16982): the root
 mean square of an update is 0.2. A convolution kernel counts as the matrix (outputs, all that it multiplies), as in
 Jordan's Muon; the matrices of a fused layer are updated one by one.
 """
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from models.training.weights import Fused
 
@@ -52,9 +54,10 @@ class Muon32(torch.optim.Optimizer):
             weights = [weight for weight in group["params"] if weight.grad is not None]
             if not weights:
                 continue
-            updates = _updates([self._averaged(weight) for weight in weights], group["fused"])
+            updates = _updates([_whole(self._averaged(weight)) for weight in weights], group["fused"])
             for weight, update in zip(weights, updates, strict=True):
-                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+                mine = _share(update, weight)
+                weight.mul_(1 - group["lr"] * group["weight_decay"]).sub_(mine, alpha=group["lr"])
 
     def _averaged(self, weight: nn.Parameter) -> Tensor:
         """The gradient averaged with its momentum, which is updated first (Nesterov)."""
@@ -64,6 +67,18 @@ class Muon32(torch.optim.Optimizer):
             state["momentum"] = torch.zeros_like(weight)
         state["momentum"].lerp_(weight.grad, 1 - MOMENTUM)
         return weight.grad.lerp(state["momentum"], MOMENTUM)
+
+
+def _whole(matrix: Tensor) -> Tensor:
+    """A matrix that is sharded over ranks, gathered: an orthogonal matrix cannot be computed in parts."""
+    return matrix.full_tensor() if isinstance(matrix, DTensor) else matrix
+
+
+def _share(update: Tensor, weight: Tensor) -> Tensor:
+    """This rank's shard of an update, which every rank has computed, if the weight is sharded."""
+    if not isinstance(weight, DTensor):
+        return update
+    return distribute_tensor(update, weight.device_mesh, weight.placements, src_data_rank=None)
 
 
 def _updates(gradients: list[Tensor], fused: Fused | None) -> list[Tensor]:

@@ -180,10 +180,13 @@ def _build(
     from models.architecture import BuildOptions, build
 
     seed_everything(config.seed)
-    options = BuildOptions(stored_encoders=stored_encoders(config.design, folder, engine.device))
+    options = BuildOptions(
+        is_llm_deferred=engine.is_spread and config.design.lora is None,  # adapters are drawn with the weights at hand
+        stored_encoders=stored_encoders(config.design, folder, engine.device),
+    )
     model, tokenizer = build(config, options)
     content.check_names()
-    engine.place(model)
+    engine.place(model, config.design.schedule)
     return model, tokenizer
 
 
