@@ -28,6 +28,10 @@ class Design(Part):
     """Data mix of stages without their own; with the LLM frozen these use video only (Apollo, Table 12)."""
     schedule: tuple[Stage, ...] = Field(min_length=1)
     optimizer: Optimizer
+    max_length: int | None = Field(default=None, ge=64)
+    """Largest number of tokens of a training sample. A longer one loses clips, those that stay being evenly spaced,
+    then its last turns; one clip of each video and one turn stay, and no text is cut. Plan and log count what is left
+    out. No limit if omitted."""
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Design:

@@ -11,7 +11,7 @@ import torch
 
 from models.architecture import VideoLMM
 from models.costs import POSITIONS_PER_MICRO_BATCH
-from models.data import LETTERS, Corpus, Modality, Question, Row, ScoredRow, TestItem, micro_batches
+from models.data import LETTERS, Corpus, Modality, Question, Row, ScoredRow, TestItem
 from models.design import AssumedData, Reduce
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -39,6 +39,7 @@ def evaluate(
     assert not isinstance(data, AssumedData), "assumed data have no questions"
     reduce: Reduce = data.reduce if data.scoring == "text" else "sum"
     max_positions = max_positions or POSITIONS_PER_MICRO_BATCH[device.type]
+    corpus = corpus.on(device.type)
     owners: dict[int, tuple[TestItem, int, ScoredRow]] = {}
     """Identity of a row -> its item, the number of the item's first question, and the questions in the row."""
     first = 0
@@ -46,7 +47,7 @@ def evaluate(
         owners |= {id(one.row): (item, first, one) for one in corpus.scored_rows(item, modality, max_positions)}
         first += len(item.questions)
     model.eval()
-    for rows in micro_batches([one.row for _, _, one in owners.values()], max_positions):
+    for rows in corpus.micro_batches([one.row for _, _, one in owners.values()], max_positions):
         log_probabilities = _target_log_probabilities(model, corpus, device, rows)
         outcomes: dict[int, dict[str, object]] = {}
         for item, first, scored in (owners[id(row)] for row in rows):
