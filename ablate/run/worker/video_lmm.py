@@ -164,7 +164,10 @@ def _train(
     log(f"{empty / max(1.0, positions):.1%} of the positions in micro-batches were empty")
     if config.design.max_length is not None:
         samples, clips, turns = training.lost.tolist()
-        log(f"max_length {config.design.max_length}: {samples} samples lost {clips} clips and {turns} turns")
+        log(
+            f"`max_length: {config.design.max_length}` shortened {samples:,} of the samples: {clips:,} clips and "
+            f"{turns:,} turns were left out"
+        )
     if curve.shared:
         log(f"reused the first {curve.shared} steps of an earlier trial of this worker, which are identical")
 

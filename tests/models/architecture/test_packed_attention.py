@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_mask
+from torch._dynamo.testing import CompileCounter
+from torch.nn.attention.flex_attention import create_block_mask, create_mask
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -193,3 +194,16 @@ def test_a_flat_batch_is_one_row_of_a_padded_length():
     assert batch.document_BL[0, : used + 1].unique().tolist() == [-1, 0, 1, 2]
     moved = replace(batch).to(torch.device("meta"))
     assert moved.branch_BL.device.type == "meta"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, when its compiler is imported
+def test_block_masks_are_compiled_anew_for_no_length_but_the_first_two():
+    counter = CompileCounter()
+    compiled = torch.compile(create_block_mask, backend=counter)
+    for count in (1, 9, 4, 20, 2, 30):
+        batch = collate(TREES * count, layout="flat")
+        length = batch.ids_BL.shape[1]
+        mask = compiled(mask_function(batch), 1, None, length, length, "cpu")
+        assert mask.shape == (1, 1, length, length)
+    assert counter.frame_count == 2
