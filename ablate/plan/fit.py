@@ -196,7 +196,7 @@ def _longest_samples(design: Design, stage: Stage) -> list[Load]:
 def _longest_item(design: Design) -> Load:
     """A test video of the longest duration with as much text as a training sample of the last stage."""
     data = sizes_of(design.data)
-    test_design = design.model_copy(update={"sampling": design.test_sampling or design.sampling})
+    test_design = design.model_copy(update={"sampling": design.test_sampling or design.sampling, "max_length": None})
     return sample_load(test_design, data, "video", max(data.video_s), design.schedule[-1])
 
 

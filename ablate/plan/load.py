@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ablate.plan.data_sizes import KINDS, Sizes
+from ablate.plan.packs import empty_positions
 from models.cards import encoder_card, llm_card
 from models.costs import Learning, Load, Model, training_flops
 from models.data import Kind
@@ -19,6 +20,20 @@ NATIVE_SIDE = 1920
 """Longer side in pixels of frames that are read as they are. Assumed: 1080p."""
 TINY_SIDE = 32
 """Side in pixels of the embedded study's frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Shares of a stage's training data that `max_length` of the design leaves out."""
+
+    samples: float = 0.0
+    """Share of the samples that are longer, and lose clips or turns."""
+    clips: float = 0.0
+    """Share of all clips that they lose."""
+    turns: float = 0.0
+    """Share of all questions that they lose."""
+    longer: float = 0.0
+    """Share of the samples that are still longer with one clip of each video and one turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +57,10 @@ class StagePlan:
     """FLOPs of the whole stage, without recomputation by gradient checkpointing."""
     flops_checkpointed: float
     """FLOPs of the whole stage, with recomputation by gradient checkpointing."""
+    empty_positions: dict[str, float]
+    """Device type -> expected share of a micro-batch's positions that are padding."""
+    left_out: LeftOut
+    """What `max_length` leaves out."""
 
 
 def model_of(config: TrialConfig) -> Model:
@@ -83,26 +102,29 @@ def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: 
         seconds: duration of each of its videos; not used for other kinds.
         stage: limits the questions per sample.
     """
+    whole, turns = _whole_load(design, data, kind, seconds, stage)
+    if design.max_length is None or whole.length <= design.max_length:
+        return whole
+    fewest = data.videos if kind == "video" else whole.clips
+    return _shortened(whole, turns, fewest, _text_per_clip(design, data, kind), design.max_length)
+
+
+def _whole_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: Stage) -> tuple[Load, float]:
+    """As `sample_load`, without `max_length`; and the number of turns."""
     tokens, target_tokens = data.text_tokens[kind]
     turns = data.turns[kind] if stage.max_questions is None else min(stage.max_questions, data.turns[kind])
     text, targets = turns * tokens, turns * target_tokens
-    extra = SEPARATORS_PER_CLIP * design.integration.separators
+    extra = _text_per_clip(design, data, kind)
     side = _frame_side(design)
     if kind == "text":
-        return Load(clips=0, visual=0, text=text, targets=targets, frame_side=side)
+        return Load(clips=0, visual=0, text=text, targets=targets, frame_side=side), turns
     if kind == "video":
         clips = data.videos * num_clips(seconds, design.sampling, design.clip_frames)
-        extra += data.timestamp_tokens * design.integration.timestamps
-        return Load(
-            clips=clips,
-            visual=clips * design.tokens_per_clip,
-            text=text + clips * extra,
-            targets=targets,
-            frame_side=side,
-        )
+        visual = clips * design.tokens_per_clip
+        return Load(clips=clips, visual=visual, text=text + clips * extra, targets=targets, frame_side=side), turns
     count = data.images if kind == "multi_image" else 1
     has_image_path = isinstance(design.image_path, Split)
-    return Load(
+    load = Load(
         clips=0 if has_image_path else count,
         stills=0 if has_image_path else count,
         images=count if has_image_path else 0,
@@ -111,6 +133,27 @@ def sample_load(design: Design, data: Sizes, kind: Kind, seconds: float, stage: 
         targets=targets,
         frame_side=side,
     )
+    return load, turns
+
+
+def _text_per_clip(design: Design, data: Sizes, kind: Kind) -> float:
+    """Positions of separators and timestamps of a clip or image."""
+    stamps = data.timestamp_tokens * design.integration.timestamps if kind == "video" else 0
+    return SEPARATORS_PER_CLIP * design.integration.separators + stamps
+
+
+def _shortened(load: Load, turns: float, fewest_clips: float, text_per_clip: float, max_length: int) -> Load:
+    """A sample that is longer than `max_length` without some clips, then without some turns, as training makes it."""
+    clips, count = load.clips, load.clips + load.images
+    text_of_turns = load.text - count * text_per_clip
+    if clips > fewest_clips:
+        per_clip = load.visual / clips + text_per_clip
+        clips = min(clips, max(fewest_clips, float((max_length - text_of_turns) // per_clip)))
+    share_left = clips / load.clips if load.clips else 1.0
+    visual, text = load.visual * share_left, count * share_left * text_per_clip
+    most = (max_length - visual - text) // max(1.0, text_of_turns / turns) if turns else 0.0
+    share = min(1.0, max(1.0, most) / turns) if turns else 1.0
+    return replace(load, clips=clips, visual=visual, text=text + text_of_turns * share, targets=load.targets * share)
 
 
 def _frame_side(design: Design) -> int:
@@ -126,16 +169,41 @@ def _frame_side(design: Design) -> int:
             return Load.frame_side
 
 
-def stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> StagePlan:
-    """Steps, learning rates, frames, tokens and FLOPs of one stage of a trial."""
-    design = config.design
-    mix, learning = design.mix_of(stage), Learning.of(stage.lr)
+def _loads(design: Design, data: Sizes, stage: Stage) -> list[tuple[float, Load]]:
+    """The samples of a stage: their share, and the load of one."""
+    mix = design.mix_of(stage)
     loads: list[tuple[float, Load]] = []
-    """Share of the samples, load of one."""
     for kind in KINDS:
         durations = data.video_s if kind == "video" else (0.0,)
         share = getattr(mix, kind) / len(durations)
         loads += [(share, sample_load(design, data, kind, seconds, stage)) for seconds in durations if share]
+    return loads
+
+
+def _left_out(design: Design, data: Sizes, stage: Stage, loads: list[tuple[float, Load]]) -> LeftOut:
+    """What `max_length` leaves out of a stage's samples."""
+    if design.max_length is None:
+        return LeftOut()
+    whole = _loads(design.model_copy(update={"max_length": None}), data, stage)
+    pairs = [(share, before, after) for (share, before), (_, after) in zip(whole, loads, strict=True)]
+
+    def lost(count: Callable[[Load], float]) -> float:
+        total = sum(share * count(before) for share, before, _ in pairs)
+        return 1 - sum(share * count(after) for share, _, after in pairs) / total if total else 0.0
+
+    return LeftOut(
+        samples=sum(share for share, before, _ in pairs if before.length > design.max_length),
+        clips=lost(lambda load: load.clips),
+        turns=lost(lambda load: load.targets),
+        longer=sum(share for share, _, after in pairs if after.length > design.max_length),
+    )
+
+
+def stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> StagePlan:
+    """Steps, learning rates, frames, tokens and FLOPs of one stage of a trial."""
+    design = config.design
+    mix, learning = design.mix_of(stage), Learning.of(stage.lr)
+    loads = _loads(design, data, stage)
 
     def total(per_sample: Callable[[Load], float]) -> float:
         return steps * stage.batch * sum(share * per_sample(load) for share, load in loads)
@@ -154,6 +222,8 @@ def stage_plan(config: TrialConfig, model: Model, data: Sizes, stage: Stage) -> 
         text_tokens=total(lambda load: load.text),
         flops=total(lambda load: training_flops(model, load, learning)),
         flops_checkpointed=total(lambda load: training_flops(model, load, learning, checkpointing=True)),
+        empty_positions=empty_positions(model, loads, stage.batch),
+        left_out=_left_out(design, data, stage, loads),
     )
 
 

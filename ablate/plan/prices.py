@@ -13,7 +13,7 @@ from ablate.plan.data_sizes import sizes_of
 from ablate.plan.fit import OnGpu, Pricing, fit_on_gpus
 from ablate.plan.load import StagePlan, model_of, sample_load, stage_plan
 from models.cards import LLMS, EncoderCard, LlmCard
-from models.costs import Model
+from models.costs import POSITIONS_PER_MICRO_BATCH, Model
 from models.design import TrialConfig
 
 
@@ -51,9 +51,22 @@ class Price:
     notes: tuple[str, ...] = ()
     """Licences and assumptions to report, one sentence each."""
 
+    @property
+    def empty_positions(self) -> dict[str, float]:
+        """Device type -> expected share of all computed positions that are padding; 0 without a step."""
+        shares: dict[str, float] = {}
+        for device in POSITIONS_PER_MICRO_BATCH:
+            used = [(stage.visual_tokens + stage.text_tokens, stage.empty_positions[device]) for stage in self.stages]
+            computed = sum(tokens / (1 - empty) for tokens, empty in used)
+            shares[device] = 1 - sum(tokens for tokens, _ in used) / computed if computed else 0.0
+        return shares
+
     def to_json(self) -> dict[str, Any]:
         """Object for `--json`; its keys are stable."""
-        return asdict(self) | {"on_gpu": self.on_gpu.to_json() if self.on_gpu else None}
+        return asdict(self) | {
+            "empty_positions": self.empty_positions,
+            "on_gpu": self.on_gpu.to_json() if self.on_gpu else None,
+        }
 
 
 def price(config: TrialConfig, label: str, pricing: Pricing) -> Price:
@@ -70,8 +83,8 @@ def price(config: TrialConfig, label: str, pricing: Pricing) -> Price:
     """
     design, data = config.design, sizes_of(config.design.data)
     model = model_of(config)
-    videos = [sample_load(design, data, "video", seconds, design.schedule[-1]) for seconds in data.video_s]
     stages = tuple(stage_plan(config, model, data, stage) for stage in design.schedule)
+    videos = [sample_load(design, data, "video", seconds, design.schedule[-1]) for seconds in data.video_s]
     clips = [load.clips for load in videos]
     text, visual = (sum(getattr(load, name) for load in videos) / len(videos) for name in ("text", "visual"))
     flops = sum(stage.flops for stage in stages)
@@ -84,7 +97,12 @@ def price(config: TrialConfig, label: str, pricing: Pricing) -> Price:
         flops=flops,
         stages=stages,
         weights_gib=_downloads(model),
-        notes=(*_licences(model), *_unknowns(model), *_too_long(model, max(load.length for load in videos))),
+        notes=(
+            *_licences(model),
+            *_unknowns(model),
+            *_too_long(model, max(load.length for load in videos)),
+            *_left_out(design.max_length, stages),
+        ),
         on_gpu=fit_on_gpus(config, label, model, stages, pricing),
     )
 
@@ -108,6 +126,17 @@ def _too_long(model: Model, length: float) -> list[str]:
     if most is None or length <= most:
         return []
     return [f"{model.llm.id}: the longest video makes {length:,.0f} tokens, but the LLM has {most:,} positions"]
+
+
+def _left_out(max_length: int | None, stages: tuple[StagePlan, ...]) -> list[str]:
+    """What `max_length` leaves out, a sentence for each stage in which samples are longer."""
+    return [
+        f"`max_length: {max_length}` shortens {one.samples:.1%} of the samples of stage {stage.name!r}: "
+        f"{one.clips:.1%} of all clips and {one.turns:.1%} of all questions are left out"
+        + (f"; {one.longer:.1%} are still longer with one clip of each video and one question" if one.longer else "")
+        for stage in stages
+        if (one := stage.left_out).samples
+    ]
 
 
 def _downloads(model: Model) -> dict[str, float]:

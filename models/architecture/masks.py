@@ -1,22 +1,30 @@
-"""Attention masks in the additive form that the models of transformers expect.
+"""Attention masks in the forms that the models of transformers expect.
 
-Shapes: B sequence, L position.
+Shapes: B row, L position in it.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import PreTrainedModel
 
+from models.architecture.flex import block_masks, uses_flex
+from models.architecture.windows import by_layer_type, window_of
 from models.data import Batch
 
+Masks = Tensor | BlockMask | dict[str, Tensor] | dict[str, BlockMask]
+"""A mask for all layers, or one for each layer type."""
 
-def attention_masks(llm: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
-    """Additive attention masks (B, 1, L, L); one per layer type where some layers have a sliding window.
+
+def attention_masks(llm: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> Masks:
+    """Attention masks: block masks for FlexAttention on a GPU, else additive ones (B, 1, L, L).
+
+    Where some layers have a sliding window, one for each layer type.
 
     Args:
-        llm: whose layers get the masks.
+        llm: whose layers get the masks; its attention is set to that of the device.
         batch: which positions attend to which.
         dtype: that of the attention's queries. Autocast would cast a mask of another dtype in every layer, and every
             layer would keep its copy for the backward pass.
@@ -24,16 +32,18 @@ def attention_masks(llm: PreTrainedModel, batch: Batch, dtype: torch.dtype) -> T
     transformers does not apply the window to a mask that it gets, so it is applied here: by token positions, since
     packed branches all start behind their prefix.
     """
-    window = getattr(llm.config, "sliding_window", None)
-    if window is None:
-        return _additive(batch.attends_BLL, dtype)
-    within_window = batch.attends_BLL & (batch.positions_BL[:, :, None] - batch.positions_BL[:, None] < window)
-    if not getattr(llm.config, "layer_types", None):
-        return _additive(within_window, dtype)
-    return {
-        "full_attention": _additive(batch.attends_BLL, dtype),
-        "sliding_attention": _additive(within_window, dtype),
-    }
+    if uses_flex(llm, batch.ids_BL.device):
+        return block_masks(llm, batch)
+    attends_BLL = batch.attends()
+
+    def mask(has_window: bool) -> Tensor:
+        if not has_window:
+            return _additive(attends_BLL, dtype)
+        distance_BLL = batch.positions_BL[:, :, None] - batch.positions_BL[:, None]
+        return _additive(attends_BLL & (distance_BLL < (window_of(llm) or 0)), dtype)
+
+    masks: Tensor | dict[str, Tensor] = by_layer_type(llm, mask)
+    return masks
 
 
 def _additive(attends_BLL: Tensor, dtype: torch.dtype) -> Tensor:

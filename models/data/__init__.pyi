@@ -33,7 +33,12 @@ from .media_facts import load_facts as load_facts
 from .media_facts import writable_store as writable_store
 from .mixing import dialogue_lengths as dialogue_lengths
 from .mixing import left_out as left_out
+from .packing import Layout as Layout
+from .packing import RowSize as RowSize
+from .packing import computed_positions as computed_positions
+from .packing import layout_on as layout_on
 from .packing import micro_batches as micro_batches
+from .packing import packs as packs
 from .placed import PlacedMedia as PlacedMedia
 from .presence import refuse_missing as refuse_missing
 from .shares import IDLE as IDLE

@@ -1,6 +1,6 @@
-"""Rows of token ids with visual tokens, collated into a padded batch with its attention mask.
+"""Rows of token ids with visual tokens, collated into a padded batch with the table of its attention.
 
-Shapes: B row, L position in it, C clip of the whole batch, K target token.
+Shapes: B row of the batch, L position in it, C clip of the whole batch, K target token.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 
 from models.data.integration import END_TOKEN, IMAGE_TOKEN, START_TOKEN, VIDEO_TOKEN
+from models.data.layouts import PADDING, line_of
+from models.data.packing import Layout, padded_length
 from models.encoders import Visual
 from models.video import Clip, Medium
-
-PADDING = -1
-"""Segment of padding."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded to one length; the resampler's output fills the positions of visual tokens in order."""
+    """Rows padded to one length; the resampler's output fills the positions of visual tokens in order.
+
+    Which position attends to which follows from three numbers of each, see models/data/layouts.py.
+    """
 
     ids_BL: Tensor
     """Token ids; 0 at visual tokens, separators and padding."""
@@ -36,8 +38,12 @@ class Batch:
     """True at separators after a clip."""
     positions_BL: Tensor
     """Position of each token for its embedding: branches that share a prefix all start behind it."""
-    attends_BLL: Tensor
-    """Attention mask: True where a token (second dimension) may attend to another (last dimension)."""
+    document_BL: Tensor
+    """Number of the document, such as a row of a flat batch; -1 for padding. int32, as the next two."""
+    branch_BL: Tensor
+    """Number of the prefix or branch in its document, depth first."""
+    branch_end_BL: Tensor
+    """The number behind the last of the branches that continue this one."""
     clips: Visual | None
     """Clips on the video path; None without any."""
     images: Visual | None
@@ -48,6 +54,17 @@ class Batch:
     """Ids of the target tokens."""
     padding: float
     """Share of positions that are padding."""
+
+    def attends(self) -> Tensor:
+        """Attention mask, on the device of the table: True where a token may attend to another, (B, L, L) of (query,
+        key)."""
+        index_L = torch.arange(self.document_BL.shape[1], device=self.document_BL.device)
+        branch_BL1 = self.branch_BL[:, :, None]
+        attends_BLL = self.document_BL[:, :, None] == self.document_BL[:, None]
+        attends_BLL &= self.branch_BL[:, None] <= branch_BL1
+        attends_BLL &= branch_BL1 < self.branch_end_BL[:, None]
+        attends_BLL &= index_L <= index_L[:, None]
+        return attends_BLL
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -89,6 +106,10 @@ class Row:
     branches: list[Branch]
     visual: tuple[SampledMedium, ...] = ()
     """Its media, in the order of their positions; they are read when the row is computed (models/data/visual.py)."""
+    lost_clips: int = 0
+    """Clips of its media that `max_length` of the design left out."""
+    lost_turns: int = 0
+    """Turns that it left out."""
 
     @property
     def length(self) -> int:
@@ -110,71 +131,43 @@ class Row:
         return self.prefix.count(token) + sum(branch.ids.count(token) for branch in self.branches)
 
 
-def collate(rows: list[Row], clips: Visual | None = None, images: Visual | None = None) -> Batch:
-    """Pad rows to the longest and build their attention mask.
+def collate(
+    rows: list[Row], clips: Visual | None = None, images: Visual | None = None, *, layout: Layout = "rows"
+) -> Batch:
+    """Lay out rows with padding, and describe which positions attend to which.
 
     Args:
         rows: the rows.
         clips: clips of all rows on the video path, in the order of their positions.
         images: images of all rows on a separate image path, in the order of their positions.
+        layout: `rows` pads each to the longest; `flat` puts all into one row of a padded length, as documents that do
+            not attend to each other.
 
     A prefix is causal; a branch attends to the prefix, to the branch that it continues, and causally to itself. Every
     position attends to itself, padding too.
     """
-    length = max(row.length for row in rows)
-    layout = [_lay_out(row) for row in rows]
-    ids, positions, segment, continued = (
-        np.stack([np.pad(of_row[i], (0, length - len(of_row[i])), constant_values=fill) for of_row, _ in layout])
-        for i, fill in enumerate((0, 0, PADDING, 0))
-    )
-    targets = [(b * length + position, token) for b, (_, of_row) in enumerate(layout) for position, token in of_row]
+    if layout == "flat":
+        lines = [line_of(rows, padded_length(sum(row.length for row in rows)))]
+    else:
+        length = max(row.length for row in rows)
+        lines = [line_of([row], length) for row in rows]
+    ids_BL = np.stack([line.ids_L for line in lines])
+    document_BL = np.stack([line.document_L for line in lines])
+    length = ids_BL.shape[1]
+    targets = [(b * length + position, token) for b, line in enumerate(lines) for position, token in line.targets]
     return Batch(
-        ids_BL=torch.from_numpy(np.maximum(ids, 0)),
-        is_video_BL=torch.from_numpy(ids == VIDEO_TOKEN),
-        is_image_BL=torch.from_numpy(ids == IMAGE_TOKEN),
-        is_start_BL=torch.from_numpy(ids == START_TOKEN),
-        is_end_BL=torch.from_numpy(ids == END_TOKEN),
-        positions_BL=torch.from_numpy(positions),
-        attends_BLL=torch.from_numpy(_attends(segment, continued)),
+        ids_BL=torch.from_numpy(np.maximum(ids_BL, 0)),
+        is_video_BL=torch.from_numpy(ids_BL == VIDEO_TOKEN),
+        is_image_BL=torch.from_numpy(ids_BL == IMAGE_TOKEN),
+        is_start_BL=torch.from_numpy(ids_BL == START_TOKEN),
+        is_end_BL=torch.from_numpy(ids_BL == END_TOKEN),
+        positions_BL=torch.from_numpy(np.stack([line.positions_L for line in lines])),
+        document_BL=torch.from_numpy(document_BL),
+        branch_BL=torch.from_numpy(np.stack([line.branch_L for line in lines])),
+        branch_end_BL=torch.from_numpy(np.stack([line.branch_end_L for line in lines])),
         clips=clips,
         images=images,
         target_at_K=torch.tensor([position for position, _ in targets], dtype=torch.int64),
         targets_K=torch.tensor([token for _, token in targets], dtype=torch.int64),
-        padding=float((segment == PADDING).mean()),
+        padding=float((document_BL == PADDING).mean()),
     )
-
-
-def _lay_out(row: Row) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """A row's positions, and its targets as (position in the row, token).
-
-    Returns:
-        Ids, positions for embeddings, segment (0 for the prefix, then one for each branch) and the segment that a
-        position's segment continues: (4, L).
-    """
-    laid_out = np.zeros((4, row.length), np.int64)
-    ids, positions, segment, continued = laid_out
-    at = len(row.prefix)
-    ids[:at], positions[:at] = row.prefix, np.arange(at)
-    ends = [at]  # of each segment
-    targets: list[tuple[int, int]] = []
-    for number, branch in enumerate(row.branches, 1):
-        end = at + len(branch.ids)
-        parent = number - branch.parent if branch.parent else 0
-        assert parent == 0 or row.branches[parent - 1].parent == 0, "a branch continues one that continues another"
-        first = int(positions[ends[parent] - 1]) + 1 if parent else len(row.prefix)
-        ids[at:end], segment[at:end], continued[at:end] = branch.ids, number, parent
-        positions[at:end] = np.arange(first, first + end - at)
-        targets += [(ends[parent] - 1 if i < 0 else at + i, token) for i, token in branch.targets]
-        ends.append(end)
-        at = end
-    return laid_out, targets
-
-
-def _attends(segment_BL: np.ndarray, continued_BL: np.ndarray) -> np.ndarray:
-    """True where a position may attend: within its segment, to the one that this continues, and to the prefix."""
-    length = segment_BL.shape[1]
-    causal = np.tri(length, dtype=bool)
-    queries, keys = segment_BL[:, :, None], segment_BL[:, None, :]
-    same_path = (keys == 0) | (keys == queries) | (keys == continued_BL[:, :, None])
-    attends: np.ndarray = causal & same_path & (queries != PADDING) & (keys != PADDING)
-    return attends | np.eye(length, dtype=bool)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from models.data.index import ManifestIndex
 from models.data.integration import VIDEO_TOKEN
 from models.data.letters import without_media
 from models.data.manifest import ManifestError, TestItem, TrainingSample
+from models.data.packing import Layout, layout_on, micro_batches
 from models.data.placed import PlacedMedia
 from models.data.stage_batches import StageBatches
 from models.data.template import Options, Prompter, leading
@@ -49,6 +50,12 @@ class Corpus:
     test: Sequence[TestItem]
     visual: VisualReader
     """Reads the media of both."""
+    layout: Layout | None = None
+    """How the rows of a micro-batch are laid out, see `on`; None is `rows`."""
+
+    def on(self, device_type: str) -> Corpus:
+        """The same data, laid out for a device unless a layout is set: the results differ by rounding only."""
+        return self if self.layout else replace(self, layout=layout_on(device_type))
 
     @property
     def design(self) -> Design:
@@ -78,18 +85,37 @@ class Corpus:
     def training_row(self, training_sample: TrainingSample, max_questions: int | None, rng: np.random.Generator) -> Row:
         """A training sample with at most `max_questions` of its turns, with all if None.
 
-        Independent turns are drawn at random; of a dialogue the first are taken.
+        Independent turns are drawn at random; of a dialogue the first are taken. A row that is longer than `max_length`
+        of the design loses clips, those that stay being evenly spaced, then its last turns; one clip of each medium
+        and one turn always stay.
         """
         if training_sample.independent:
             turns = rng.permutation(len(training_sample.turns))[:max_questions].tolist()
         else:
             turns = list(range(len(training_sample.turns)))[:max_questions]
-        media = self._placed(training_sample.media, self.design.sampling)
+        row = self._row(training_sample, turns)
+        most = self.design.max_length
+        return row if most is None or row.length <= most else self._shortened(training_sample, turns, row, most)
+
+    def _row(self, training_sample: TrainingSample, turns: list[int], max_clips: int | None = None) -> Row:
+        """The row of some turns, with at most `max_clips` clips of each medium."""
+        media = self._placed(training_sample.media, self.design.sampling, max_clips)
         prefix = [*self.prompter.opening_ids(training_sample)]
         for index in leading(training_sample.turns[0].question):
             prefix += media(index)
         branches = self.prompter.training_branches(training_sample, turns, media)
         return Row(prefix, branches, tuple(media.sampled))
+
+    def _shortened(self, training_sample: TrainingSample, turns: list[int], row: Row, max_length: int) -> Row:
+        """A row of at most `max_length` positions, or the shortest."""
+        clips = largest(
+            max((len(one.clips) for one in row.visual), default=1),
+            lambda clips: self._row(training_sample, turns, clips).length <= max_length,
+        )
+        number = largest(len(turns), lambda n: self._row(training_sample, turns[:n], clips).length <= max_length)
+        short = self._row(training_sample, turns[:number], clips)
+        before, after = (sum(len(one.clips) for one in each.visual) for each in (row, short))
+        return replace(short, lost_clips=before - after, lost_turns=len(turns) - number)
 
     def scored_rows(self, item: TestItem, modality: Modality, max_positions: int) -> list[ScoredRow]:
         """A test item's questions after the video, its centre frame, or no media, in as few rows as hold them.
@@ -118,8 +144,12 @@ class Corpus:
             rows[-1] = rows[-1].with_question(number, options, tuple(media.sampled))
         return rows
 
-    def _placed(self, media: tuple[Medium, ...], sampling: Sampling) -> PlacedMedia:
-        return PlacedMedia(self.visual, self.prompter.encode, media, sampling)
+    def _placed(self, media: tuple[Medium, ...], sampling: Sampling, max_clips: int | None = None) -> PlacedMedia:
+        return PlacedMedia(self.visual, self.prompter.encode, media, sampling, max_clips)
+
+    def micro_batches(self, rows: list[Row], max_positions: int) -> list[list[Row]]:
+        """The rows of each micro-batch of at most `max_positions`, as the layout wants them, see `packing`."""
+        return micro_batches(rows, max_positions, layout=self.layout or "rows")
 
     def collate(self, rows: list[Row]) -> Batch:
         """The rows as a batch, with the frames or features of their media.
@@ -130,18 +160,20 @@ class Corpus:
         sampled = [one for row in rows for one in row.visual]
         images = [one for one in sampled if self.visual.is_split(one.medium)]
         clips = [one for one in sampled if not self.visual.is_split(one.medium)]
-        return collate(rows, clips=self.visual.read(clips), images=self.visual.read(images))
+        return collate(
+            rows, clips=self.visual.read(clips), images=self.visual.read(images), layout=self.layout or "rows"
+        )
 
     def check_declared(self, samples: list[TrainingSample], rows: list[Row]) -> None:
         """Check that rows have as many clips and visual tokens as the plan computes from the config.
 
-        Media in turns that `max_questions` leaves out are in no row.
+        Media in turns that `max_questions` leaves out are in no row; rows that lost clips to `max_length` are skipped.
 
         Raises:
             ValueError: they have not; the message names the medium.
         """
         for training_sample, row in zip(samples, rows, strict=True):
-            if training_sample.kind != "video":
+            if training_sample.kind != "video" or row.lost_clips:
                 continue
             durations = [duration(self.visual.frames.times(one.medium)) for one in row.visual]
             declared = sum(num_clips(one, self.design.sampling, self.design.clip_frames) for one in durations)
@@ -153,6 +185,15 @@ class Corpus:
                     f"{paths}: declared {declared} clips and {tokens} video tokens, "
                     f"observed {observed[0]} and {observed[1]}"
                 )
+
+
+def largest(most: int, is_allowed: Callable[[int], bool]) -> int:
+    """The largest number from 1 to `most` that is allowed, by bisection; 1 if none is."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if is_allowed(middle) else (low, middle - 1)
+    return low
 
 
 def _doubtful(samples: Sequence[TrainingSample]) -> Sequence[int]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from models.data.batch import Row
 from models.data.mixing import Draws
-from models.data.packing import micro_batches
 from models.design import Stage
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ class StageBatches:
         self._corpus, self._stage, self._rng, self._max_positions = corpus, stage, rng, max_positions
         self._draws = Draws(corpus.train, corpus.design.mix_of(stage), steps * stage.batch, rng)
         self._is_checked = False
+        self.lost = np.zeros(3, np.int64)
+        """Samples so far that `max_length` of the design shortened, the clips and the turns that they lost."""
 
     def __iter__(self) -> Iterator[list[list[Row]]]:
         return self
@@ -54,13 +55,16 @@ class StageBatches:
         if not self._is_checked:
             self._corpus.check_declared(samples, rows)
             self._is_checked = True
-        return micro_batches(rows, self._max_positions)
+        for row in rows:
+            self.lost += np.array([row.lost_clips + row.lost_turns > 0, row.lost_clips, row.lost_turns])
+        return self._corpus.micro_batches(rows, self._max_positions)
 
     def state(self) -> dict[str, Any]:
         """The position, as JSON."""
-        return {"draws": self._draws.state(), "rng": self._rng.bit_generator.state}
+        return {"draws": self._draws.state(), "rng": self._rng.bit_generator.state, "lost": self.lost.tolist()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go to a position that `state` returned, of batches that began with the same arguments."""
         self._draws.restore(state["draws"])
         self._rng.bit_generator.state = state["rng"]
+        self.lost = np.array(state["lost"], np.int64)

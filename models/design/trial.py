@@ -30,6 +30,10 @@ class Design(Part):
     optimizer: Optimizer
     lora: Lora | None = None
     """Adapters that learn in place of the LLM's own weights; none if omitted."""
+    max_length: int | None = Field(default=None, ge=64)
+    """Largest number of tokens of a training sample. A longer one loses clips, those that stay being evenly spaced,
+    then its last turns; one clip of each video and one turn stay, and no text is cut. Plan and log count what is left
+    out. No limit if omitted."""
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self) -> Design:

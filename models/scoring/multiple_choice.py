@@ -12,18 +12,7 @@ import torch.distributed as dist
 
 from models.architecture import VideoLMM
 from models.costs import POSITIONS_PER_MICRO_BATCH
-from models.data import (
-    IDLE,
-    LETTERS,
-    Corpus,
-    Modality,
-    Question,
-    Row,
-    ScoredRow,
-    TestItem,
-    micro_batches,
-    share_of,
-)
+from models.data import IDLE, LETTERS, Corpus, Modality, Question, Row, ScoredRow, TestItem, share_of
 from models.design import AssumedData, Reduce
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -53,6 +42,7 @@ def evaluate(
     assert not isinstance(data, AssumedData), "assumed data have no questions"
     reduce: Reduce = data.reduce if data.scoring == "text" else "sum"
     max_positions = max_positions or POSITIONS_PER_MICRO_BATCH[device.type]
+    corpus = corpus.on(device.type)
     owners: dict[int, tuple[TestItem, int, ScoredRow]] = {}
     """Identity of a row -> its item, the number of the item's first question, and the questions in the row."""
     first = 0
@@ -61,7 +51,7 @@ def evaluate(
         first += len(item.questions)
     model.eval()
     rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    for rows in share_of(micro_batches([one.row for _, _, one in owners.values()], max_positions), rank, size):
+    for rows in share_of(corpus.micro_batches([one.row for _, _, one in owners.values()], max_positions), rank, size):
         log_probabilities = _target_log_probabilities(model, corpus, device, rows)
         outcomes: dict[int, dict[str, object]] = {}
         for item, first, scored in (owners[id(row)] for row in rows):

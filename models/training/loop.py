@@ -80,10 +80,13 @@ class Training:
         Raises:
             ValueError: Muon does not know the matrices of a fused layer that learns in some stage.
         """
-        self.model, self.config, self.corpus, self.engine = model, config, corpus, engine
+        self.model, self.config, self.engine = model, config, engine
+        self.corpus = corpus.on(engine.device.type)
         self.max_positions = max_positions or positions_per_micro_batch(engine.device.type)
         self.stage: StageRun | None = None
         """The stage in progress."""
+        self.lost = np.zeros(3, np.int64)
+        """Samples that `max_length` shortened in earlier stages, the clips and the turns that they lost."""
         for stage in config.design.schedule:  # what a later stage would refuse is refused before the first step
             frozen_with_optimizers(model, config, stage)
 
@@ -114,6 +117,7 @@ class Training:
             step = self._step(stage)
             steps.append(step)
             yield step
+        self.lost += stage.batches.lost
         START_CACHE.put(key, self.model, steps)
 
     def _step(self, stage: StageRun) -> Step:

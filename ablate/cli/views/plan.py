@@ -162,6 +162,8 @@ def _print_totals(plan: Plan) -> None:
     on_gpus = [p.price.on_gpu for p in plan.planned if p.price and p.price.on_gpu]
     if plan.missing:
         OUT.print(_totals(plan, list(dict.fromkeys(on.gpu for on in on_gpus))))
+    if any(p.price for p in plan.planned):
+        OUT.print(_empty_positions(plan))
     # The unit of scores of the user's own trainer is not known.
     noise = f"{power.noise:g}" if plan.spec.is_open else f"{power.noise:g} point{'s' * (power.noise != 1)}"
     unit = f"in {plan.metric}" if plan.spec.is_open else "points"
@@ -174,6 +176,17 @@ def _print_totals(plan: Plan) -> None:
     )
     if any(on.checkpointing for on in on_gpus):
         OUT.print("* with gradient checkpointing, without which it does not fit")
+
+
+def _empty_positions(plan: Plan) -> str:
+    """The expected share of padding on each kind of device, over the trials."""
+    shares = [p.price.empty_positions for p in plan.planned if p.price]
+    names = {"cuda": "a GPU", "cpu": "a CPU"}
+    texts = []
+    for device, name in names.items():
+        low, high = (f"{bound(one[device] for one in shares):.1%}" for bound in (min, max))
+        texts.append(f"{low if low == high else f'{low} to {high}'} on {name}")
+    return f"empty positions in micro-batches, expected: {', '.join(texts)}"
 
 
 def _totals(plan: Plan, gpus: list[str]) -> str:

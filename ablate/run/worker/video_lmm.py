@@ -193,14 +193,17 @@ def _build(
 def _train(
     model: VideoLMM, config: TrialConfig, corpus: Corpus, execution: Execution, curve: TrainingCurve, log: Log
 ) -> Iterator[Progress]:
-    """Train the model in place; steps are added to the curve. Logged are turns that no stage trains on, and reused
-    steps of an earlier trial."""
-    from models.training import train
+    """Train the model in place; steps are added to the curve. Logged are turns that no stage trains on, what
+    `max_length` left out, the share of empty positions, and reused steps of an earlier trial."""
+    from models.training import Training
 
     for sentence in _turns_left_out(config, corpus):
         log(sentence)
-    for step in train(model, config, corpus, execution.engine, execution.max_positions):
+    training = Training(model, config, corpus, execution.engine, execution.max_positions)
+    positions = empty = 0.0
+    for step in training.run():
         curve.add(step)
+        positions, empty = positions + step.tokens, empty + step.tokens * step.padding
         if step.is_shared:
             continue
         yield Progress(
@@ -211,6 +214,13 @@ def _train(
             loss=step.loss,
             samples_per_s=curve.samples_per_s,
             tokens_per_s=curve.tokens_per_s,
+        )
+    log(f"{empty / max(1.0, positions):.1%} of the positions in micro-batches were empty")
+    if config.design.max_length is not None:
+        samples, clips, turns = training.lost.tolist()
+        log(
+            f"`max_length: {config.design.max_length}` shortened {samples:,} of the samples: {clips:,} clips and "
+            f"{turns:,} turns were left out"
         )
     if curve.shared:
         log(f"reused the first {curve.shared} steps of an earlier trial of this worker, which are identical")

@@ -60,7 +60,7 @@ def hidden_states(llm: Qwen2ForCausalLM, batch: TextBatch) -> torch.Tensor:
     embeddings = embeddings.index_put((batch.frame_at_N,), tokens_BTRD[batch.real_BT].flatten(0, 1))
     states = llm.model(
         inputs_embeds=embeddings.view(*text.ids_BL.shape, -1),
-        attention_mask=text.attends_BLL[:, None],
+        attention_mask=text.attends()[:, None],
         position_ids=text.positions_BL,
         use_cache=False,
     ).last_hidden_state

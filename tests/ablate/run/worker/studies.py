@@ -32,7 +32,7 @@ class Study:
     def write(self, name: str, records: list[dict[str, Any]]) -> None:
         (self.data / f"{name}.json").write_text(json.dumps(records))
 
-    def plan(self, encoder: object, llm: object = None, study: str = "s") -> Plan:
+    def plan(self, encoder: object, llm: object = None, study: str = "s", **design: object) -> Plan:
         spec = {
             "study": study,
             "base": "tiny",
@@ -40,6 +40,7 @@ class Study:
                 "data": {"kind": "manifest", "benchmark": "b", "folder": "data", "scoring": "text"},
                 "encoders": [{"kind": "siglip", "weights": str(encoder)}],
                 "schedule": [STAGE],
+                **design,
             },
             "axes": {"sampling.frames": [1]},
             "scales": [{"label": "mine", "llm": str(llm)}] if llm else ["0.05M"],
