@@ -1,3 +1,8 @@
+from .checkpoints import Checkpoint as Checkpoint
+from .checkpoints import CheckpointError as CheckpointError
+from .checkpoints import CheckpointStore as CheckpointStore
+from .checkpoints import checkpoints_in as checkpoints_in
+from .checkpoints import prune as prune
 from .engine import Engine as Engine
 from .engine import EngineOptions as EngineOptions
 from .engine import Ranks as Ranks
