@@ -19,6 +19,18 @@ class Curve:
     """The attempt's events.jsonl."""
     offset: int = 0
     """Number of bytes that are in MLflow."""
+    mirrored: frozenset[tuple[int, int]] = frozenset()
+    """Time in ms and step of points that are in MLflow from earlier attempts: one that resumes repeats theirs."""
+
+    def of_attempt(self, path: Path) -> Curve:
+        """The curve of another attempt of the trial, none of whose points are in MLflow, except those of this one."""
+        try:
+            with self.path.open("rb") as file:
+                lines = file.read(self.offset).splitlines()
+        except FileNotFoundError:
+            lines = []
+        positions = {(point.timestamp, point.step) for line in lines for point in _points(line)}
+        return Curve(path=path, mirrored=self.mirrored | positions)
 
     def rest(self) -> tuple[list[Metric], Curve]:
         """The points that are not in MLflow, and the curve once they are.
@@ -33,6 +45,7 @@ class Curve:
             return [], self
         end = text.rfind(b"\n") + 1
         points = [point for line in text[:end].splitlines() for point in _points(line)]
+        points = [point for point in points if (point.timestamp, point.step) not in self.mirrored]
         return points, replace(self, offset=self.offset + end)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -146,6 +147,8 @@ class CheckpointStore:
         self._folder, self._identity, self._ranks, self._ended = folder, identity, ranks, ended
         self._group = dist.new_group(backend="gloo") if ranks.size > 1 else None  # the thread's own
         self._thread: Thread | None = None
+        self.write_s = 0.0
+        """Seconds that the latest checkpoint took until it was written."""
 
     def resume(
         self, training: Training, folders: Iterable[Path], skipped: Callable[[Checkpoint, str], object]
@@ -216,13 +219,14 @@ class CheckpointStore:
 
     def _write(self, step: int, tensors: dict[str, Tensor], values: str) -> None:
         """The thread's work: whatever fails, the training goes on."""
-        path, reason = self._folder / str(step), None
+        path, reason, started = self._folder / str(step), None, time.monotonic()
         try:
             self._write_files(path, step, tensors, values)
         except BaseException as error:  # noqa: BLE001 - among them DCP's CheckpointException
             reason = _cause(error)
             if self._ranks.rank == 0:
                 shutil.rmtree(path, ignore_errors=True)
+        self.write_s = time.monotonic() - started
         if self._ranks.rank == 0:
             self._ended(step, reason)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from ablate.record import AttemptFolder
 
@@ -19,16 +21,35 @@ class TrainingCurve:
         self.samples = self.steps = self.shared = 0
         self.seconds = 0.0
         self._rate = 0.0
+        self._last = 0  # the latest step of the points that an earlier attempt has written
 
     def add(self, step: dict[str, float]) -> float:
         """Add a training step; returns samples per second over the latest window."""
         previous, self.samples, self.steps = self.samples, int(step["samples"]), int(step["step"])
         self.shared += int(step["is_shared"])
         self.seconds += step["seconds"]
+        if self.steps <= self._last:
+            return self._rate or self.samples / self.seconds
         self._window.append(step | {"batch": self.samples - previous})
         if self.steps % max(1, int(step["steps"]) // CURVE_POINTS) == 0 or self.steps == step["steps"]:
             self._flush()
         return self._rate or self.samples / self.seconds
+
+    def state(self) -> dict[str, Any]:
+        """What the curve needs to go on in a later attempt, as JSON; its points are in the attempt's folder."""
+        counters = {"samples": self.samples, "steps": self.steps, "seconds": self.seconds, "rate": self._rate}
+        return counters | {"window": list(self._window)}
+
+    def restore(self, state: Mapping[str, Any], last: int) -> None:
+        """Go on from a state.
+
+        Args:
+            state: what `state` returned.
+            last: step of the last point that the folder has; steps up to there, computed once more, add none.
+        """
+        self.samples, self.steps, self.seconds = state["samples"], state["steps"], state["seconds"]
+        self._rate, self._last = state["rate"], last
+        self._window = list(state["window"]) if last <= self.steps else []
 
     @property
     def counts(self) -> dict[str, float]:

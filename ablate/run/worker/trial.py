@@ -29,6 +29,7 @@ def run_trial(job: Job, attempt: AttemptFolder) -> Iterator[Progress]:
     folder, start = TrialFolder(Path(job.folder)), Start()
     try:
         if folder.result() is not None:
+            folder.remove_checkpoints()
             yield Progress(phase="done")
             return
         outcome = yield from run_video_lmm(job, attempt)
@@ -44,6 +45,7 @@ def run_trial(job: Job, attempt: AttemptFolder) -> Iterator[Progress]:
         )
         with contextlib.suppress(FileExistsError):  # an attempt that was given up but went on was first
             folder.finish(result)
+        folder.remove_checkpoints()
     except Exception as error:  # noqa: BLE001 - any error of a trial is recorded, and the sweep continues
         failure = _failure(error, attempt.number, start)
         with contextlib.suppress(OSError):  # a full disk; who reads the progress learns of the failure

@@ -16,6 +16,7 @@ from ablate.record import AttemptFolder, Score, WeightsContent
 from ablate.run.job import Job, Progress
 from ablate.run.worker.content import TrialContent, checked_content
 from ablate.run.worker.curve import TrainingCurve
+from ablate.run.worker.resuming import TrialCheckpoints
 from models.design import AssumedData, CustomEncoder, Data, Encoder, ManifestData, TinyData, TrialConfig
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from models.architecture import VideoLMM
     from models.data import Corpus, Records
-    from models.training import Engine
+    from models.training import Engine, Training
     from models.video import Decoder
 
 Log = Callable[[str], object]
@@ -61,10 +62,15 @@ class Execution:
         """Provenance, for the environment of a result."""
         return {"device": str(self.device), "micro_batch_positions": str(self.max_positions)}
 
+    def training(self, model: VideoLMM, config: TrialConfig, corpus: Corpus) -> Training:
+        """The training of a placed model."""
+        from models.training import Training
+
+        return Training(model, config, corpus, self.engine, self.max_positions)
+
 
 def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None, TrialOutcome]:
     """Run a trial; yields its progress, and writes training curve, log and predictions to the attempt's folder."""
-    from models.scoring import scores
     from models.video import Decoder
 
     # 1. Config, device, threads, seeds.
@@ -86,21 +92,29 @@ def run_video_lmm(job: Job, attempt: AttemptFolder) -> Generator[Progress, None,
     with Decoder() as decoder:
         corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
-        # 4. Training through the stages.
-        curve = TrainingCurve(attempt)
-        yield from _train(model, config, corpus, execution, curve, log)
-        log(f"{curve.samples} samples trained {time.time() - started_at:.1f} s after the start")
+        # 4. Training through the stages, from where an earlier attempt has saved it.
+        training, curve = execution.training(model, config, corpus), TrainingCurve(attempt)
+        with TrialCheckpoints(job, attempt, training, curve) as checkpoints:
+            yield from _train(training, curve, checkpoints, log)
+            log(f"{curve.samples} samples trained {time.time() - started_at:.1f} s after the start")
 
-        # 5. Answers to the test questions.
-        predictions = yield from _evaluate(model, corpus, execution, log)
+            # 5. Answers to the test questions.
+            predictions = yield from _evaluate(model, corpus, execution, log)
         log(f"media were read by: {', '.join(f'{name} {n:,} times' for name, n in decoder.readers.most_common())}")
     predictions.to_parquet(attempt.predictions, index=False)
 
     # 6. Scores.
+    environment = {**execution.facts, **content.facts, **checkpoints.facts}
+    return TrialOutcome(scores=_scores(predictions, config, log), counts=curve.counts, environment=environment)
+
+
+def _scores(predictions: pd.DataFrame, config: TrialConfig, log: Log) -> list[Score]:
+    """The scores of the predictions; those of the benchmark are logged."""
+    from models.scoring import scores
+
     rows = scores(predictions, config.design.data.benchmark)
     log(_in_a_line(rows, config.design.data.benchmark))
-    environment = {**execution.facts, **content.facts}
-    return TrialOutcome(scores=[Score(**row) for row in rows], counts=curve.counts, environment=environment)  # type: ignore[arg-type]
+    return [Score(**row) for row in rows]  # type: ignore[arg-type]
 
 
 def _in_a_line(rows: list[dict[str, str | float]], benchmark: str) -> str:
@@ -142,17 +156,15 @@ def _build(config: TrialConfig, content: TrialContent, engine: Engine) -> tuple[
     return model, tokenizer
 
 
-def _train(
-    model: VideoLMM, config: TrialConfig, corpus: Corpus, execution: Execution, curve: TrainingCurve, log: Log
-) -> Iterator[Progress]:
+def _train(training: Training, curve: TrainingCurve, checkpoints: TrialCheckpoints, log: Log) -> Iterator[Progress]:
     """Train the model in place; steps are added to the curve. Logged are turns that no stage trains on, and reused
     steps of an earlier trial."""
-    from models.training import train
-
-    for sentence in _turns_left_out(config, corpus):
+    for sentence in _turns_left_out(training.config, training.corpus):
         log(sentence)
-    for step in train(model, config, corpus, execution.engine, execution.max_positions):
+    checkpoints.resume()
+    for step in training.run():
         rate = curve.add(asdict(step))
+        checkpoints.after(step)
         if step.is_shared:
             continue
         yield Progress(
