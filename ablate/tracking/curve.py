@@ -19,18 +19,17 @@ class Curve:
     """The attempt's events.jsonl."""
     offset: int = 0
     """Number of bytes that are in MLflow."""
-    mirrored: frozenset[tuple[int, int]] = frozenset()
-    """Time in ms and step of points that are in MLflow from earlier attempts: one that resumes repeats theirs."""
+    mirrored: frozenset[bytes] = frozenset()
+    """Lines of earlier attempts that are in MLflow: an attempt that resumes repeats them."""
 
     def of_attempt(self, path: Path) -> Curve:
-        """The curve of another attempt of the trial, none of whose points are in MLflow, except those of this one."""
+        """The curve of another attempt of the trial, of which only what it has in common with this one is in MLflow."""
         try:
             with self.path.open("rb") as file:
                 lines = file.read(self.offset).splitlines()
         except FileNotFoundError:
             lines = []
-        positions = {(point.timestamp, point.step) for line in lines for point in _points(line)}
-        return Curve(path=path, mirrored=self.mirrored | positions)
+        return Curve(path=path, mirrored=self.mirrored.union(lines))
 
     def rest(self) -> tuple[list[Metric], Curve]:
         """The points that are not in MLflow, and the curve once they are.
@@ -44,8 +43,8 @@ class Curve:
         except FileNotFoundError:
             return [], self
         end = text.rfind(b"\n") + 1
-        points = [point for line in text[:end].splitlines() for point in _points(line)]
-        points = [point for point in points if (point.timestamp, point.step) not in self.mirrored]
+        lines = (line for line in text[:end].splitlines() if line not in self.mirrored)
+        points = [point for line in lines for point in _points(line)]
         return points, replace(self, offset=self.offset + end)
 
 
