@@ -1,6 +1,6 @@
 from .checkpoints import Checkpoint as Checkpoint
-from .checkpoints import CheckpointError as CheckpointError
 from .checkpoints import CheckpointStore as CheckpointStore
+from .checkpoints import UnusableCheckpointError as UnusableCheckpointError
 from .checkpoints import checkpoints_in as checkpoints_in
 from .checkpoints import prune as prune
 from .engine import Engine as Engine

@@ -39,7 +39,7 @@ BYTES_PER_FILE = 2**28
 _BLOCK = 2**22
 
 
-class CheckpointError(Exception):
+class UnusableCheckpointError(Exception):
     """A checkpoint that cannot be read; the message says why."""
 
 
@@ -57,18 +57,20 @@ class Checkpoint:
         """Compare all files with their sizes and checksums.
 
         Raises:
-            CheckpointError: one differs; the message names it.
+            UnusableCheckpointError: one differs; the message names it.
         """
         for name, expected in self.files.items():
             try:
                 observed = _size_and_checksum(self.path / name)
             except OSError as error:
-                raise CheckpointError(f"{name}: {error.strerror}") from None
+                raise UnusableCheckpointError(f"{name}: {error.strerror}") from None
             if observed != expected:
                 expected_text, observed_text = (
                     f"{size} bytes, checksum {crc:08x}" for size, crc in (expected, observed)
                 )
-                raise CheckpointError(f"{name} is damaged: {observed_text}; it was written with {expected_text}")
+                raise UnusableCheckpointError(
+                    f"{name} is damaged: {observed_text}; it was written with {expected_text}"
+                )
 
     def restore(self, training: Training, rank: int = 0) -> dict[str, Any]:
         """Let a training go on from here; returns what `CheckpointStore.save` was given beside it, on rank 0.
@@ -76,14 +78,14 @@ class Checkpoint:
         The training is unchanged if this raises.
 
         Raises:
-            CheckpointError: it cannot be read as a position of this training.
+            UnusableCheckpointError: it cannot be read as a position of this training.
         """
         try:
             own = self.path / f"rank-{rank}.json"  # more ranks than before: random numbers as on the first
             values = json.loads((own if own.exists() else self.path / "rank-0.json").read_text(encoding="utf-8"))
             training.restore(values["training"], lambda tensors: self._read(tensors, training.engine))
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{type(error).__name__}: {error}") from None
+            raise UnusableCheckpointError(f"{type(error).__name__}: {error}") from None
         extra: dict[str, Any] = values["extra"]
         return extra
 
@@ -104,7 +106,7 @@ class Checkpoint:
             problem = _cause(error)
         (problems,) = engine.total(float(bool(problem)))
         if problems:
-            raise CheckpointError(problem or "another rank cannot read it")
+            raise UnusableCheckpointError(problem or "another rank cannot read it")
         return copies
 
 
@@ -168,7 +170,7 @@ class CheckpointStore:
         while (one := self._chosen(folders, damaged, skipped)) is not None:
             try:
                 return one, one.restore(training, self._ranks.rank)
-            except CheckpointError as error:
+            except UnusableCheckpointError as error:
                 damaged.add(one.path)
                 skipped(one, str(error))
         return None
@@ -185,7 +187,7 @@ class CheckpointStore:
             try:
                 candidates[-1].verify()
                 chosen = candidates[-1]
-            except CheckpointError as error:
+            except UnusableCheckpointError as error:
                 damaged.add(candidates[-1].path)
                 skipped(candidates[-1], str(error))
         return self._gathered(chosen)[0]
