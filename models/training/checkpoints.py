@@ -65,12 +65,8 @@ class Checkpoint:
             except OSError as error:
                 raise UnusableCheckpointError(f"{name}: {error.strerror}") from None
             if observed != expected:
-                expected_text, observed_text = (
-                    f"{size} bytes, checksum {crc:08x}" for size, crc in (expected, observed)
-                )
-                raise UnusableCheckpointError(
-                    f"{name} is damaged: {observed_text}; it was written with {expected_text}"
-                )
+                texts = [f"{size} bytes, checksum {crc:08x}" for size, crc in (observed, expected)]
+                raise UnusableCheckpointError(f"{name} is damaged: {texts[0]}; it was written with {texts[1]}")
 
     def restore(self, training: Training, rank: int = 0) -> dict[str, Any]:
         """Let a training go on from here; returns what `CheckpointStore.save` was given beside it, on rank 0.

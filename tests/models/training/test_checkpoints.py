@@ -73,7 +73,7 @@ def test_a_resumed_training_is_equal_to_the_bit(make, prompter, tmp_path, stages
     for done in (
         len(expected) * 2 // 3,
         len(expected) - 1,
-    ):  # the end of a stage if there are two, and the middle of one
+    ):  # the end of the first of two stages, and later
         folder = tmp_path / str(done)
         first = Run(make, prompter, trial, positions)
         first.losses(done)
