@@ -1,7 +1,7 @@
 """What checkpoints of a trial cost: `python -m benchmarks.checkpointing [EVERY_S [LAYERS [SECONDS]]]`.
 
-A trial of ablate's own trainer with a random LLM of 512 dimensions (8 layers: 26M parameters, which learn with Muon as
-in the preset: a checkpoint has 8 bytes a parameter; 12 with AdamW) trains on one core and is saved every EVERY_S seconds
+A trial of ablate's own trainer with a random LLM of 512 dimensions (8 layers: 26M parameters, learning with Muon as in
+the preset: 8 bytes a parameter in a checkpoint; 12 with AdamW) trains on one core and is saved each EVERY_S seconds
 (30). Counted as cost: the seconds that training waits for the copy, and the processor time of the thread that writes,
 which on one core is taken from training. It exits with 1 if that is more than 2% of the time of training with the
 interval that specs have by default, 10 minutes.
