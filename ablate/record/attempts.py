@@ -8,7 +8,7 @@ A folder `trials/<key>/attempts/<N>/` contains
   predictions.parquet  one row per question and modality
   skipped.json         records that the trial skipped since their media cannot be read; only if there are any
   out/                 files of a program that is not ablate's own trainer, `{out}` in its command
-  checkpoints/         states of training from which a later attempt resumes
+  checkpoints/         states of training from which a later attempt resumes; removed once the trial has a result
   weights/             the trained model with a card, if it is kept (models/architecture/model_folder.py)
   failure.json         class, message and traceback, if it failed
 An attempt that goes on after another one has finished (its node was given up, but still runs) changes only these files.

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -231,6 +232,11 @@ class TrialFolder:
         for folder in dict.fromkeys(path.parent for path in covered):
             sync_folder(folder)
         write_text(self.path / RESULT, text_with_digest(asdict(result) | {"files": digests}), once=True)
+
+    def remove_checkpoints(self) -> None:
+        """Remove the states of training of all attempts: those of a trial with a result are of no use."""
+        for attempt in self.attempts():
+            shutil.rmtree(attempt.checkpoints, ignore_errors=True)
 
     def import_result(self, about: About, result: Result) -> None:
         """Write imported scores; they replace those of an earlier import."""

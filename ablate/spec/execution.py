@@ -15,7 +15,8 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     every: Duration = 600.0
-    """Time between two checkpoints, as in `10m`; at the ends of stages there is one in any case."""
+    """Time between two checkpoints, as in `10m`. The end of a stage is saved too, where a minute of work or more would
+    be lost."""
 
 
 Keep = Literal["weights", "none"]

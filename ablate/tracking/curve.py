@@ -19,6 +19,17 @@ class Curve:
     """The attempt's events.jsonl."""
     offset: int = 0
     """Number of bytes that are in MLflow."""
+    mirrored: frozenset[bytes] = frozenset()
+    """Lines of earlier attempts that are in MLflow: an attempt that resumes repeats them."""
+
+    def of_attempt(self, path: Path) -> Curve:
+        """The curve of another attempt of the trial, of which only what it has in common with this one is in MLflow."""
+        try:
+            with self.path.open("rb") as file:
+                lines = file.read(self.offset).splitlines()
+        except FileNotFoundError:
+            lines = []
+        return Curve(path=path, mirrored=self.mirrored.union(lines))
 
     def rest(self) -> tuple[list[Metric], Curve]:
         """The points that are not in MLflow, and the curve once they are.
@@ -32,7 +43,8 @@ class Curve:
         except FileNotFoundError:
             return [], self
         end = text.rfind(b"\n") + 1
-        points = [point for line in text[:end].splitlines() for point in _points(line)]
+        lines = (line for line in text[:end].splitlines() if line not in self.mirrored)
+        points = [point for line in lines for point in _points(line)]
         return points, replace(self, offset=self.offset + end)
 
 

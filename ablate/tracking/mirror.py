@@ -200,9 +200,11 @@ class Mirror:
             raise AblateError(self.deleted_run(key, key))
 
     def _curve(self, key: str, path: Path) -> Curve:
-        """The curve of an attempt; another attempt than before starts at its first point."""
+        """The curve of an attempt; another attempt than before starts at its first point that is not in MLflow."""
         curve = self._curves.get(key)
-        return curve if curve and curve.path == path else Curve(path=path)
+        if curve is None:
+            return Curve(path=path)
+        return curve if curve.path == path else curve.of_attempt(path)
 
     def _start(self, about: About) -> None:
         run = self._runs.get(about.key)

@@ -7,6 +7,7 @@ from .lora import Adapter as Adapter
 from .lora import adapters as adapters
 from .lora import add_adapters as add_adapters
 from .lora import merge_adapters as merge_adapters
+from .lora import merged_state as merged_state
 from .model_folder import ModelFolder as ModelFolder
 from .pretrained import open_model as open_model
 from .pretrained import save_learned as save_learned

@@ -8,7 +8,7 @@ Shapes: I inputs and O outputs of a layer, R rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -110,3 +110,19 @@ def merge_adapters(llm: nn.Module) -> None:
             plain.weight, plain.bias = layer.weight, layer.bias
             owner, _, attribute = name.rpartition(".")
             setattr(llm.get_submodule(owner), attribute, plain.train(layer.training))
+
+
+def merged_state(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All tensors of a model by its names, with adapters added to the weights of their layers and left out themselves.
+
+    Args:
+        model: which has adapters; it stays unchanged, and its weights may be shards.
+        state: its whole tensors.
+    """
+    merged = dict(state)
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLinear):
+            up, down = (merged.pop(f"{name}.adapter.{factor}") for factor in ("up", "down"))
+            weight = merged[f"{name}.weight"]
+            merged[f"{name}.weight"] = weight + (layer.adapter.scale * (up @ down)).to(weight.dtype)
+    return merged

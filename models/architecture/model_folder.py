@@ -108,13 +108,16 @@ class ModelFolder(BaseModel):
         (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
 
     def config_here(self, folder: Path) -> TrialConfig:
-        """The config with the folders of stored parts in the place of their names, from which the model is built."""
+        """The config with the folders of stored parts in the place of their names, from which the model is built.
+
+        Adapters are part of the stored LLM.
+        """
         config, design = self.config, self.config.design
         encoders = tuple(
             one if part.folder is None else one.model_copy(update={"weights": str(folder / part.folder)})
             for one, part in zip(design.encoders, self.encoders, strict=True)
         )
-        changes: dict[str, Any] = {"design": design.model_copy(update={"encoders": encoders})}
+        changes: dict[str, Any] = {"design": design.model_copy(update={"encoders": encoders, "lora": None})}
         if self.llm.folder is not None:
             changes |= {"scale": "stored", "llm": str(folder / self.llm.folder)}
         return config.model_copy(update=changes)

@@ -50,19 +50,25 @@ def evaluate(
         owners |= {id(one.row): (item, first, one) for one in corpus.scored_rows(item, modality, max_positions)}
         first += len(item.questions)
     model.eval()
-    rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    for rows in share_of(corpus.micro_batches([one.row for _, _, one in owners.values()], max_positions), rank, size):
+    groups = corpus.micro_batches([one.row for _, _, one in owners.values()], max_positions)
+    for rows in share_of(groups, *_rank_and_size()):
         log_probabilities = _target_log_probabilities(model, corpus, device, rows)
         outcomes: dict[int, dict[str, object]] = {}
         for item, first, scored in (owners[id(row)] for row in rows):
             portion, log_probabilities = np.split(log_probabilities, [scored.row.num_targets])
             for number, outcome in _outcomes(item, scored, portion, reduce):
                 outcomes[first + number] = {"modality": modality} | outcome
-        yield _of_all_ranks(pd.DataFrame.from_dict(outcomes, orient="index"), size)
+        yield _of_all_ranks(pd.DataFrame.from_dict(outcomes, orient="index"))
 
 
-def _of_all_ranks(table: pd.DataFrame, size: int) -> pd.DataFrame:
+def _rank_and_size() -> tuple[int, int]:
+    """This process among the ranks of a trial, and their number."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def _of_all_ranks(table: pd.DataFrame) -> pd.DataFrame:
     """The tables of all ranks in one; a rank without work has an empty one."""
+    _, size = _rank_and_size()
     if size == 1:
         return table
     tables: list[pd.DataFrame | None] = [None] * size

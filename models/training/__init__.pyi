@@ -1,3 +1,8 @@
+from .checkpoints import Checkpoint as Checkpoint
+from .checkpoints import CheckpointStore as CheckpointStore
+from .checkpoints import UnusableCheckpointError as UnusableCheckpointError
+from .checkpoints import checkpoints_in as checkpoints_in
+from .checkpoints import prune as prune
 from .engine import Engine as Engine
 from .engine import EngineOptions as EngineOptions
 from .loop import DivergedError as DivergedError
@@ -9,4 +14,5 @@ from .parts import freeze as freeze
 from .parts import train_mode as train_mode
 from .process_group import Ranks as Ranks
 from .process_group import ranks as ranks
+from .sharding import whole_tensors as whole_tensors
 from .step import Step as Step

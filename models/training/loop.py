@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,18 @@ from models.ladder import rates_of
 from models.training.engine import Engine
 from models.training.optimizers import make_optimizers, warmup_cosine
 from models.training.parts import freeze, train_mode
+from models.training.position import (
+    Position,
+    Read,
+    learning_names,
+    local,
+    model_tensors,
+    optimizer_layout,
+    optimizer_tensors,
+    prepare_optimizers,
+    random_state,
+    restore_random_state,
+)
 from models.training.shared_starts import START_CACHE
 from models.training.step import Step
 
@@ -60,6 +73,20 @@ class StageRun:
             optimizer.zero_grad(set_to_none=True)
         self.done += 1
 
+    def state(self) -> dict[str, Any]:
+        """The position in the stage, as JSON; without weights and states of optimizers."""
+        schedulers = [{k: v for k, v in one.state_dict().items() if k != "lr_lambdas"} for one in self.schedulers]
+        return {"stage": self.index, "done": self.done, "batches": self.batches.state(), "schedulers": schedulers}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go to a position that `state` returned."""
+        self.done = state["done"]
+        self.batches.restore(state["batches"])
+        for scheduler, saved in zip(self.schedulers, state["schedulers"], strict=True):
+            scheduler.load_state_dict({**saved, "lr_lambdas": [None] * len(scheduler.base_lrs)})
+            for group, rate in zip(scheduler.optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+                group["lr"] = rate
+
 
 class Training:
     """The training of a trial on an engine, from its first stage or from a saved position."""
@@ -87,8 +114,53 @@ class Training:
         """The stage in progress."""
         self.lost = np.zeros(3, np.int64)
         """Samples that `max_length` shortened in earlier stages, the clips and the turns that they lost."""
+        self._learned: list[set[str]] = []
+        """For each stage, the names of the weights that have learned by its end."""
         for stage in config.design.schedule:  # what a later stage would refuse is refused before the first step
             frozen_with_optimizers(model, config, stage)
+            self._learned.append(learning_names(model).union(*self._learned[-1:]))
+
+    @property
+    def step(self) -> int:
+        """Number of optimiser steps so far, over all stages."""
+        return self.stage.first + self.stage.done if self.stage else 0
+
+    def state(self) -> Position:
+        """The whole position between two steps of `run`, the first of which was computed here.
+
+        The tensors are those of the training: copy them before the next step.
+        """
+        assert self.stage is not None, "no step has been taken"
+        stage, model = self.stage, self.model
+        tensors = model_tensors(model, self._learned[stage.index]) | optimizer_tensors(model, stage.optimizers)
+        layout = optimizer_layout(model, stage.optimizers)
+        values = stage.state() | {"optimizers": layout, "random": random_state(), "lost": self.lost.tolist()}
+        return Position(tensors=tensors, values=values)
+
+    def restore(self, values: Mapping[str, Any], read: Read) -> None:
+        """Go to a position of a training with the same arguments; without a change if `read` raises.
+
+        On one CPU all that follows is equal to the bit. On another number of ranks it differs by rounding, and by the
+        random numbers of dropout.
+
+        Args:
+            values: those of the position.
+            read: reads its tensors.
+
+        Raises:
+            KeyError: the position is that of another training; `read` raises errors of its own.
+        """
+        model = self.model
+        stage = StageRun(model, self.config, values["stage"], self.corpus, self.max_positions)
+        stage.restore(values)
+        prepare_optimizers(model, stage.optimizers, values["optimizers"])
+        tensors = model_tensors(model, self._learned[stage.index]) | optimizer_tensors(model, stage.optimizers)
+        saved = read(tensors)
+        with torch.no_grad():
+            for name, tensor in tensors.items():
+                local(tensor).copy_(local(saved[name]))
+        self.stage, self.lost = stage, np.array(values["lost"], np.int64)
+        restore_random_state(values["random"])
 
     def run(self) -> Iterator[Step]:
         """Train through all stages and yield every optimiser step; the model is in evaluation mode at the end.
@@ -110,6 +182,7 @@ class Training:
         key = START_CACHE.key(self.config, index, self.engine.device, self.max_positions) if is_shared else None
         if start := START_CACHE.get(key):
             self.model.parts()["connector"].load_state_dict(start.connector)
+            stage.done = stage.steps
             yield from (replace(step, steps=stage.total, is_shared=True) for step in start.steps)
             return
         train_mode(self.model, stage.lr)

@@ -18,9 +18,11 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from models.architecture import VideoLMM
@@ -99,6 +101,21 @@ def _owned(_: nn.Module, __: object, output: Tensor) -> Tensor:
 def is_sharded(model: nn.Module) -> bool:
     """Whether the model's weights are handled by FSDP."""
     return isinstance(model, FSDPModule)
+
+
+def whole_tensors(model: nn.Module) -> dict[str, Tensor] | None:
+    """All tensors of a model by its names, on the CPU where they are gathered from shards; None but on the first rank.
+
+    All ranks call this: it gathers one tensor after the other. Without shards the tensors are the model's own.
+    """
+    reshard(model)
+    is_first = not dist.is_initialized() or dist.get_rank() == 0
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if is_first:
+            tensors[name] = whole.cpu() if whole is not tensor else whole
+    return tensors if is_first else None
 
 
 def reshard(model: nn.Module) -> None:

@@ -38,7 +38,10 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - whatever breaks an attempt, the agent goes on
             message = f"the agent could not run the attempt: {type(error).__name__}: {error}"
             failure = failure_of(_class_of(error), message, attempt, start)
-        if failure is None or _is_done(job):
+        if failure is None:
+            return None
+        if _is_done(job):
+            TrialFolder(Path(job.folder)).remove_checkpoints()
             return None
         _record(attempt, failure)
         return failure

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from ablate.record import AttemptFolder
 
@@ -41,6 +42,7 @@ class TrainingCurve:
         self.samples = self.steps = self.shared = 0
         self.seconds = 0.0
         self.samples_per_s = self.tokens_per_s = 0.0
+        self._last = 0  # the latest step of the points that an earlier attempt has written
 
     def add(self, step: Step) -> None:
         """Add a training step."""
@@ -48,16 +50,47 @@ class TrainingCurve:
         if is_new_stage and self._window:
             self._write()  # the last steps of the stage before
         self._stage = step.stage
-        self._window.append(step)
         self.samples, self.steps = step.samples, step.step
         self.shared += int(step.is_shared)
         self.seconds += step.seconds
+        if step.step <= self._last:
+            self._samples_before = step.samples
+            return
+        self._window.append(step)
         self._window_s += step.seconds
         self._useful += step.tokens * (1 - step.padding)
         if not self.samples_per_s or self._window_s >= 1.0:
             self._measure()
         if is_new_stage or step.step == step.steps or self._is_due(step):
             self._write()
+
+    def state(self) -> dict[str, Any]:
+        """What the curve needs to go on in a later attempt, as JSON; its points are in the attempt's folder."""
+        return {
+            "samples": self.samples,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "stage": self._stage,
+            "samples_before": self._samples_before,
+            "window": [asdict(step) for step in self._window],
+        }
+
+    def restore(self, state: Mapping[str, Any], last: int) -> None:
+        """Go on from a state.
+
+        Args:
+            state: what `state` returned.
+            last: step of the last point that the folder has; steps up to there, computed once more, add none.
+        """
+        from models.training import Step
+
+        self.samples, self.steps, self.seconds = state["samples"], state["steps"], state["seconds"]
+        self._stage, self._last = state["stage"], last
+        is_whole = last <= self.steps  # else the points have the steps of the window, too
+        self._window = [Step(**step) for step in state["window"]] if is_whole else []
+        self._samples_before = state["samples_before"] if is_whole else self.samples
+        self._window_s = sum(step.seconds for step in self._window)
+        self._useful = sum(step.tokens * (1 - step.padding) for step in self._window)
 
     @property
     def counts(self) -> dict[str, float]:

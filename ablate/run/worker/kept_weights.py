@@ -41,6 +41,8 @@ def keep_weights(
 ) -> Iterator[Progress]:
     """Write the trained model and its card, if the job keeps weights; the log has their size.
 
+    All ranks call this, since each holds a part of the weights; the first one writes.
+
     Args:
         model: the model after its last stage.
         job: the trial.
@@ -51,15 +53,19 @@ def keep_weights(
     Raises:
         OSError: the disk is full, ...; nothing is left of the weights then.
     """
-    from models.architecture import save_learned
+    from models.architecture import merged_state, save_learned
+    from models.training import whole_tensors
 
     if job.keep != "weights":
         return
     yield Progress(phase="testing", detail="weights")
+    state = whole_tensors(model)
+    if state is None:
+        return
     started_at, folder = time.monotonic(), attempt.weights
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        save_learned(model, folder, {one.weights: one.digest for one in names})
+        save_learned(model, folder, {one.weights: one.digest for one in names}, merged_state(model, state))
         card = model_card(TrialConfig.model_validate(job.config), job, scores)
         (folder / CARD).write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         (folder / README).write_text(readme(card), encoding="utf-8")

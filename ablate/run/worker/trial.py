@@ -41,7 +41,10 @@ def run_trial(job: Job, attempt: AttemptFolder, ranks: Ranks | None = None) -> I
     start = Start()
     with contextlib.ExitStack() as group:
         try:
-            if TrialFolder(Path(job.folder)).result() is None:
+            folder = TrialFolder(Path(job.folder))
+            if folder.result() is not None:
+                folder.remove_checkpoints()
+            else:
                 from models import training
 
                 ranks = ranks or group.enter_context(training.ranks(device_type(job)))
@@ -70,10 +73,12 @@ def _run(job: Job, attempt: AttemptFolder, ranks: Ranks, start: Start) -> Iterat
         environment=describe() | outcome.environment | {"threads": str(job.threads_of_process)},
         counts=outcome.counts,
     )
+    folder = TrialFolder(Path(job.folder))
     try:
-        TrialFolder(Path(job.folder)).finish(result)
+        folder.finish(result)
     except FileExistsError:  # an attempt that was given up but went on was first
         shutil.rmtree(attempt.weights, ignore_errors=True)
+    folder.remove_checkpoints()
 
 
 def _record(attempt: AttemptFolder, failure: Failure) -> None:

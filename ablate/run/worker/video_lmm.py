@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ablate.run.job import Job, Progress
 from ablate.run.worker.content import TrialContent, checked_content
 from ablate.run.worker.curve import TrainingCurve
 from ablate.run.worker.kept_weights import keep_weights
+from ablate.run.worker.resuming import TrialCheckpoints
 from ablate.run.worker.stored_encoders import features_name, stored_encoders
 from models.design import AssumedData, Data, ManifestData, TinyData, TrialConfig
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from models.architecture import VideoLMM
     from models.data import Corpus, Records
-    from models.training import Engine, Ranks
+    from models.training import Engine, Ranks, Training
     from models.video import Decoder
 
 Log = Callable[[str], object]
@@ -77,13 +77,18 @@ class Execution:
         """The facts, for the log."""
         return ", ".join(f"{name} {value}" for name, value in self.facts.items())
 
+    def training(self, model: VideoLMM, config: TrialConfig, corpus: Corpus) -> Training:
+        """The training of a placed model."""
+        from models.training import Training
+
+        return Training(model, config, corpus, self.engine, self.max_positions)
+
 
 def run_video_lmm(job: Job, attempt: AttemptFolder, ranks: Ranks) -> Generator[Progress, None, TrialOutcome]:
     """Run a trial; yields its progress. The first rank writes curve, log and predictions, and has the scores."""
     from models.video import Decoder
 
     # 1. Config, device, threads, seeds.
-    started_at = time.time()
     config = TrialConfig.model_validate(job.config)
     log: Log = print if ranks.rank else attempt.log_line
     execution = _prepare_torch(job, config, ranks, log)
@@ -101,13 +106,14 @@ def run_video_lmm(job: Job, attempt: AttemptFolder, ranks: Ranks) -> Generator[P
     with Decoder() as decoder:
         corpus = _corpus(config, records, decoder, model, tokenizer, content)
 
-        # 4. Training through the stages.
+        # 4. Training through the stages, from where an earlier attempt has saved it.
+        training = execution.training(model, config, corpus)
         curve = TrainingCurve(attempt if execution.is_first else None, len(config.design.schedule))
-        yield from _train(model, config, corpus, execution, curve, log)
-        log(f"{curve.samples} samples trained {time.time() - started_at:.1f} s after the start")
+        with TrialCheckpoints(job, attempt, training, curve) as checkpoints:
+            yield from _train(training, curve, checkpoints, log)
 
-        # 5. Answers to the test questions.
-        predictions = yield from _evaluate(model, corpus, execution, log)
+            # 5. Answers to the test questions.
+            predictions = yield from _evaluate(model, corpus, execution, log)
         log(f"media were read by: {', '.join(f'{name} {n:,} times' for name, n in decoder.readers.most_common())}")
 
     # 6. Scores; and the final weights, if they are kept.
@@ -116,7 +122,8 @@ def run_video_lmm(job: Job, attempt: AttemptFolder, ranks: Ranks) -> Generator[P
     if not execution.is_first:
         return TrialOutcome(scores=[], counts=curve.counts, environment={})
     predictions.to_parquet(attempt.predictions, index=False)
-    return TrialOutcome(scores=rows, counts=curve.counts, environment={**execution.facts, **content.facts})
+    environment = {**execution.facts, **content.facts, **checkpoints.facts}
+    return TrialOutcome(scores=rows, counts=curve.counts, environment=environment)
 
 
 def _scores(predictions: pd.DataFrame, benchmark: str, log: Log) -> list[Score]:
@@ -190,19 +197,17 @@ def _build(
     return model, tokenizer
 
 
-def _train(
-    model: VideoLMM, config: TrialConfig, corpus: Corpus, execution: Execution, curve: TrainingCurve, log: Log
-) -> Iterator[Progress]:
+def _train(training: Training, curve: TrainingCurve, checkpoints: TrialCheckpoints, log: Log) -> Iterator[Progress]:
     """Train the model in place; steps are added to the curve. Logged are turns that no stage trains on, what
     `max_length` left out, the share of empty positions, and reused steps of an earlier trial."""
-    from models.training import Training
-
-    for sentence in _turns_left_out(config, corpus):
+    config = training.config
+    for sentence in _turns_left_out(config, training.corpus):
         log(sentence)
-    training = Training(model, config, corpus, execution.engine, execution.max_positions)
+    checkpoints.resume()
     positions = empty = 0.0
     for step in training.run():
         curve.add(step)
+        checkpoints.after(step)
         positions, empty = positions + step.tokens, empty + step.tokens * step.padding
         if step.is_shared:
             continue
@@ -215,6 +220,7 @@ def _train(
             samples_per_s=curve.samples_per_s,
             tokens_per_s=curve.tokens_per_s,
         )
+    log(f"{curve.samples} samples trained in {curve.seconds:.1f} s")
     log(f"{empty / max(1.0, positions):.1%} of the positions in micro-batches were empty")
     if config.design.max_length is not None:
         samples, clips, turns = training.lost.tolist()

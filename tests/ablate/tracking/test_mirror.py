@@ -165,6 +165,20 @@ def test_a_curve_may_contain_any_number_and_no_other_value(paths, uri):
     assert (4, 0.5) in history(uri, run, "train/loss")
 
 
+def test_an_attempt_that_resumes_continues_the_curve_without_double_points(paths, uri):
+    mirror, about = Mirror.open(paths, uri), about_of(paths)
+    first = begun(paths, about, steps=3)
+    mirror.show_running("k0")
+    second = begun(paths, about, steps=0)
+    for point in first.events():
+        second.event(point)
+    second.event(event(3) | {"time": BEGAN + 90})
+    mirror.show_running("k0")
+    [run] = runs_of(paths, uri)
+    steps = [step for step, _ in history(uri, run, "train/loss")]
+    assert steps == [0, 1, 2, 3]
+
+
 def test_other_params_for_the_same_trial_do_not_stop_it(paths, uri):
     """Another sweep may use another name for an axis value; MLflow refuses to change a param."""
     begun(paths, about_of(paths))

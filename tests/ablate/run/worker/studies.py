@@ -32,7 +32,8 @@ class Study:
     def write(self, name: str, records: list[dict[str, Any]]) -> None:
         (self.data / f"{name}.json").write_text(json.dumps(records))
 
-    def plan(self, encoder: object, llm: object = None, study: str = "s", **design: object) -> Plan:
+    def plan(self, encoder: object, llm: object = None, study: str = "s", **changes: Any) -> Plan:
+        """The plan of two seeds; `changes` are of the design, and of the number of samples."""
         spec = {
             "study": study,
             "base": "tiny",
@@ -40,12 +41,12 @@ class Study:
                 "data": {"kind": "manifest", "benchmark": "b", "folder": "data", "scoring": "text"},
                 "encoders": [{"kind": "siglip", "weights": str(encoder)}],
                 "schedule": [STAGE],
-                **design,
+                **{name: value for name, value in changes.items() if name != "samples"},
             },
             "axes": {"sampling.frames": [1]},
             "scales": [{"label": "mine", "llm": str(llm)}] if llm else ["0.05M"],
             "seeds": [0, 1],
-            "samples": 2,
+            "samples": changes.get("samples", 2),
             "resources": {"gpus": 0},
         }
         with (self.folder / "s.yaml").open("w") as file:
