@@ -180,7 +180,8 @@ def measure(label: str, lengths: Sequence[Lengths], repetitions: int) -> dict[st
             results["ours"].append(ours(deepcopy(llm), rows))
             results["Trainer"].append(trainer(deepcopy(llm), [pair for row in rows for pair in alone(row)], folder))
             results["Trainer, dialogue"].append(trainer(deepcopy(llm), [dialogue(row) for row in rows], folder))
-            print(f"repetition {len(results['ours'])} of {repetitions}", file=sys.stderr, flush=True)
+            seconds = ", ".join(f"{name} {steps[-1].cpu_s:.1f} s" for name, steps in results.items())
+            print(f"repetition {len(results['ours'])} of {repetitions}: {seconds}", file=sys.stderr, flush=True)
     return results
 
 
