@@ -18,10 +18,13 @@ from typing import Any
 
 ONLY_IMPORTED = ("pyarrow", "pyarrow.compute", "pyarrow.parquet", "PIL", "filelock", "pandas")
 
+STAND_INS: set[str] = set()
+"""Packages that have a stand-in in this process."""
+
 
 def is_missing(package: str) -> bool:
-    """Whether a package cannot be imported."""
-    return importlib.util.find_spec(package) is None
+    """Whether a package, or a module of ours, cannot be imported; a stand-in counts as missing."""
+    return package in STAND_INS or importlib.util.find_spec(package) is None
 
 
 def stand_in() -> list[str]:
@@ -33,11 +36,12 @@ def stand_in() -> list[str]:
     absent = [name for name in ("lazy_loader", *ONLY_IMPORTED) if is_missing(name.partition(".")[0])]
     for name in absent:
         sys.modules[name] = _lazy_loader() if name == "lazy_loader" else _Absent(name)
-    return [name for name in absent if "." not in name]
+    STAND_INS.update(name for name in absent if "." not in name)
+    return sorted(STAND_INS)
 
 
 class _Absent(ModuleType):
-    """A module whose names can be imported, and fail when they are called."""
+    """A module whose names can be imported and called; what a call returns fails when it is used."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -46,15 +50,28 @@ class _Absent(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        package = self.__name__
+        return _OpaqueType(f"{self.__name__}.{name}", (_Opaque,), {})
 
-        class Refusal(Exception):
-            """Stands for a class or a function."""
 
-            def __init__(self, *_: object, **__: object) -> None:
-                raise ModuleNotFoundError(f"{package}.{name} is needed, and {package} is not installed")
+class _OpaqueType(type):
+    """A class, a function or a submodule, whose names are of the same kind."""
 
-        return Refusal
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _OpaqueType(f"{cls.__name__}.{name}", (_Opaque,), {})
+
+
+class _Opaque(Exception):
+    """What a call returns, such as a column's type in a constant; an exception, since it may stand in `except`."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        super().__init__(type(self).__name__)
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise ModuleNotFoundError(f"{type(self).__name__} is needed, and its package is not installed")
 
 
 def _lazy_loader() -> ModuleType:
