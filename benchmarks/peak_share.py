@@ -100,7 +100,7 @@ def plain_steps(label: str, rows: int, count: int) -> Iterator[float]:
 
 
 def shares(steps: Iterator[float], warm: int = 1) -> list[tuple[float, float, float]]:
-    """Of each step after the first `warm` ones: CPU seconds, FLOP/s, and their share of the peak beside the step."""
+    """CPU seconds, FLOP/s, and their share of the peak beside it, for each step after the first `warm` ones."""
     results, before = [], matrix_peak()
     clock = time.process_time()
     for number, flops in enumerate(steps):

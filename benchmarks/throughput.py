@@ -14,7 +14,7 @@ A useful token is a token of a sample, the video counted once. The ideal is the 
 computes, padding included, over ours. Losses of the first two must agree, since they are the same questions. The exit
 code is 1 if ours is below twice Trainer's tokens per second, or below 80% of the ideal.
 
-`--write-lengths` makes `lengths.json` anew; `--tiny` takes a small model, for tests.
+`--write-lengths` writes `lengths.json` again; `--tiny` takes a small model, for tests.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ LENGTHS = Path(__file__).parent / "lengths.json"
 MAX_LENGTH = 1024
 TOKENS_PER_SECOND = 4
 """Visual tokens for each second of video: 2 tokens a frame at 2 frames a second. A design of Apollo has 8 times as
-many; with more tokens a video costs the peer more, which computes it for each question anew."""
+many; with more tokens a video costs the peer more, which computes it once for each question."""
 DURATIONS = (10.0, 30.0, 60.0, 120.0)
 """Seconds of the plan's `kind: assumed` data, equally likely (docs/plan.md)."""
 BATCH = 4
