@@ -139,7 +139,10 @@ def main() -> None:
     if absent:
         print(f"stand-ins for missing packages: {', '.join(absent)}", file=sys.stderr)
     print("| part | outcome | s | figures |\n|---|---|---|---|", flush=True)
-    run_all(checks, options.device, options.tiny)
+    from benchmarks.gpu_parts import one_rank
+
+    with one_rank(options.device):
+        run_all(checks, options.device, options.tiny)
     write(options.json, options.device, options.tiny, absent, checks)
     print(f"\nwritten to {options.json}", file=sys.stderr)
     sys.exit(any(part.outcome == "failed" for part in checks.parts))

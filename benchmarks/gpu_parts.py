@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 import statistics
@@ -10,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,24 @@ class Place:
             torch.cuda.synchronize(self.device)
 
 
+@contextmanager
+def one_rank(device: str) -> Iterator[None]:
+    """The group of one rank in which an engine shards weights on a GPU, where `models.training` has groups."""
+    import models.training
+
+    ranks = getattr(models.training, "ranks", None)
+    with ranks(torch.device(device).type) if ranks else nullcontext():
+        yield
+
+
+def placed(model: VideoLMM, scenario: Scenario, place: Place, *, checkpointing: bool = False) -> Engine:
+    """An engine that has placed the model, told which parts learn where it takes that."""
+    engine = Engine(place.device, options=EngineOptions(checkpointing=checkpointing))
+    takes_schedule = "schedule" in inspect.signature(engine.place).parameters
+    engine.place(model, **({"schedule": scenario.design.schedule} if takes_schedule else {}))
+    return engine
+
+
 def environment(place: Place) -> dict[str, Any]:
     """Card, versions and commit."""
     import transformers
@@ -173,8 +192,7 @@ def training(place: Place, size: str) -> dict[str, Any]:
     model, sizes = random_model(scenario, place.device)
     corpus = generated_corpus(scenario, model.encoder)
     rows = step_rows(scenario, corpus)
-    engine = Engine(place.device, options=EngineOptions(checkpointing=checkpointing))
-    engine.place(model)
+    engine = placed(model, scenario, place, checkpointing=checkpointing)
     steps, graphs = [], list[int]()
     for step in train(model, scenario.trial, corpus, engine):
         steps.append(step)
@@ -258,11 +276,11 @@ def flex_against_dense(place: Place) -> dict[str, Any]:
 
 def _equal_masks(batch: Batch) -> dict[str, Any]:
     """FlexAttention has no backward pass on a CPU: whether its mask is the dense one."""
-    from models.architecture.flex import TableMask
+    from models.architecture.flex import mask_function
     from torch.nn.attention.flex_attention import create_mask
 
     rows, length = batch.ids_BL.shape
-    mask = create_mask(TableMask(batch), rows, None, length, length, device="cpu")[:, 0]
+    mask = create_mask(mask_function(batch), rows, 1, length, length, device="cpu")[:, 0]
     assert torch.equal(mask, batch.attends()), "the mask of FlexAttention is not the dense one"
     return {"equal masks": f"{rows} x {length} x {length}"}
 
@@ -299,9 +317,8 @@ def resume(place: Place) -> dict[str, Any]:
     def fresh() -> Training:
         torch.manual_seed(0)
         model, _ = random_model(scenario, place.device)
-        engine, corpus = Engine(place.device), generated_corpus(scenario, model.encoder)
-        engine.place(model)
-        return Training(model, scenario.trial, corpus, engine)
+        corpus = generated_corpus(scenario, model.encoder)
+        return Training(model, scenario.trial, corpus, placed(model, scenario, place))
 
     undisturbed = [step.loss for step in fresh().run()]
     first = fresh()
@@ -349,9 +366,8 @@ def _peak_of_a_step(place: Place, scenario: Scenario, positions: int) -> int:
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(place.device)
     model, _ = random_model(scenario, place.device)
-    engine = Engine(place.device)
-    engine.place(model)
-    for _ in train(model, scenario.trial, generated_corpus(scenario, model.encoder), engine, positions):
+    corpus = generated_corpus(scenario, model.encoder)
+    for _ in train(model, scenario.trial, corpus, placed(model, scenario, place), positions):
         pass
     return torch.cuda.max_memory_reserved(place.device)
 
