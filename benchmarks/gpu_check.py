@@ -106,6 +106,7 @@ def run_all(checks: Checks, device: str, tiny: bool) -> None:
     """All parts, the most telling first."""
     from benchmarks import gpu_parts as parts
     from benchmarks.gpu_parts import Place
+    from benchmarks.gpu_sweep import sweep
 
     place = Place.of(device, tiny=tiny)
     checks.run("environment", lambda: parts.environment(place))
@@ -116,7 +117,7 @@ def run_all(checks: Checks, device: str, tiny: bool) -> None:
     checks.run("mask", lambda: parts.mask_time(place), 20)
     checks.run("resume", lambda: parts.resume(place), 30)
     checks.run("out of memory", lambda: parts.out_of_memory(place), 30)
-    checks.run("sweep of two trials through Ray", lambda: parts.sweep(place), 60)
+    checks.run("sweep of two trials through Ray", lambda: sweep(place), 60)
 
 
 def main() -> None:
