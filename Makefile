@@ -1,4 +1,4 @@
-.PHONY: help install demo test test-fast check keys coverage tiny-study format clean
+.PHONY: help install demo test test-fast check keys coverage tiny-study gpu-check format clean
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -45,6 +45,9 @@ tiny-study: install  ## all of docs/tiny-study.md with three seeds, hours on two
 		$(BIN)/ablate sweep sweeps/$$sweep.yaml --seeds 0,1,2 || exit 1; done
 	$(BIN)/python -m benchmarks.tiny_study sampling
 	$(BIN)/python -m benchmarks.axes
+
+gpu-check:  ## the training engine on a GPU, 8 minutes: make gpu-check PYTHON=... with torch and transformers
+	PYTHONPATH=. $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m benchmarks.gpu_check
 
 format: install  ## rewrite the code in the house format
 	$(BIN)/ruff check -q --fix . ; $(BIN)/ruff format -q .
