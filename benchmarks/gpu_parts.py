@@ -260,8 +260,9 @@ def flex_against_dense(place: Place) -> dict[str, Any]:
 
 def _equal_masks(batch: Batch) -> dict[str, Any]:
     """FlexAttention has no backward pass on a CPU: whether its mask is the dense one."""
-    from models.architecture.flex import mask_function
     from torch.nn.attention.flex_attention import create_mask
+
+    from models.architecture.flex import mask_function
 
     rows, length = batch.ids_BL.shape
     mask = create_mask(mask_function(batch), rows, 1, length, length, device="cpu")[:, 0]

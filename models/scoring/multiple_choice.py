@@ -43,12 +43,7 @@ def evaluate(
     reduce: Reduce = data.reduce if data.scoring == "text" else "sum"
     max_positions = max_positions or POSITIONS_PER_MICRO_BATCH[device.type]
     corpus = corpus.on(device.type)
-    owners: dict[int, tuple[TestItem, int, ScoredRow]] = {}
-    """Identity of a row -> its item, the number of the item's first question, and the questions in the row."""
-    first = 0
-    for item in corpus.test:
-        owners |= {id(one.row): (item, first, one) for one in corpus.scored_rows(item, modality, max_positions)}
-        first += len(item.questions)
+    owners = _owners(corpus, modality, max_positions)
     model.eval()
     groups = corpus.micro_batches([one.row for _, _, one in owners.values()], max_positions)
     for rows in share_of(groups, *_rank_and_size()):
@@ -59,6 +54,16 @@ def evaluate(
             for number, outcome in _outcomes(item, scored, portion, reduce):
                 outcomes[first + number] = {"modality": modality} | outcome
         yield _of_all_ranks(pd.DataFrame.from_dict(outcomes, orient="index"))
+
+
+def _owners(corpus: Corpus, modality: Modality, max_positions: int) -> dict[int, tuple[TestItem, int, ScoredRow]]:
+    """Identity of a row -> its item, the number of the item's first question, and the questions in the row."""
+    owners: dict[int, tuple[TestItem, int, ScoredRow]] = {}
+    first = 0
+    for item in corpus.test:
+        owners |= {id(one.row): (item, first, one) for one in corpus.scored_rows(item, modality, max_positions)}
+        first += len(item.questions)
+    return owners
 
 
 def _rank_and_size() -> tuple[int, int]:

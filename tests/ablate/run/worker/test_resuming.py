@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,7 @@ class Attempt:
         with self.checkpoints:
             for _ in range(count):
                 step = next(self.steps)
-                self.curve.add(asdict(step))
+                self.curve.add(step)
                 self.checkpoints._store.wait()
                 self.checkpoints.after(step)
 
@@ -74,7 +73,7 @@ def test_points_that_are_computed_once_more_are_not_written_again(tmp_path: Path
     first = Attempt(tmp_path)
     first.train(2)
     step = next(first.steps)
-    first.curve.add(asdict(step))  # after the last checkpoint
+    first.curve.add(step)  # after the last checkpoint
     second = Attempt(tmp_path)
     second.train(2)
     assert [point["step"] for point in second.attempt.events()] == [1, 2, 3, 4]
