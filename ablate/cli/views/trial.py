@@ -32,7 +32,7 @@ def run_one_and_show(spec: str, label: str, *, limit_s: float | None, as_json: b
     plan, planned = _planned(spec, label)
     outcome = run_single(plan, planned, limit_s, _show_start, ProgressLines())
     if outcome.rank:
-        return outcome.exit_code  # the first process tells people
+        return outcome.exit_code  # the first process reports to people
     if as_json:
         print_json(_as_json(plan, planned, outcome))
     else:

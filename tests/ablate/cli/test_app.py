@@ -149,15 +149,6 @@ def test_what_no_node_can_run_is_refused_at_once_with_both_numbers(tmp_path):
     assert "asks for" not in ablate("plan", spec, "--gpu", "h100-80gb").stderr  # a plan for other machines
 
 
-def test_trials_on_several_gpus_are_refused_rather_than_run_on_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("ABLATE_RUNS", str(tmp_path / "runs"))
-    spec = tmp_path / "big.yaml"
-    spec.write_text((REPOSITORY / "sweeps" / "sampling.yaml").read_text() + "resources: {gpus: 8}\n")
-    message = refused("sweep", spec, "--address", "auto", code=2)
-    assert "asks for 8 GPUs, but `ablate sweep` so far trains each trial on one: set `resources: {gpus: 1}`" in message
-    assert not (tmp_path / "runs").exists()
-
-
 @pytest.mark.slow
 def test_a_table_of_the_study_is_priced_in_two_seconds():
     assert best_of(2, "plan", "apollo/scaling_consistency") < 2

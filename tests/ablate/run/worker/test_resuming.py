@@ -15,6 +15,11 @@ from tests.models.training.small import ENGINE, small_corpus, small_model, small
 from tests.models.training.test_recorded_losses import trial_of
 
 
+@pytest.fixture(autouse=True)
+def _a_point_for_each_step(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ablate.run.worker.curve.POINT_S", 0.0)
+
+
 class Attempt:
     """An attempt that saves after each step."""
 
