@@ -41,7 +41,7 @@ class SingleOutcome:
     failure: Failure | None
     """Why there is no result; of class `interrupted` after `^C`, SIGTERM or SIGHUP."""
     rank: int = 0
-    """Index of this process among those of the trial; the first one reports to people of the outcome."""
+    """Index of this process among those of the trial; the first one reports the outcome to people."""
 
     @property
     def exit_code(self) -> int:
