@@ -94,7 +94,7 @@ def one_rank(device: str) -> Iterator[None]:
 
 
 def placed(model: VideoLMM, scenario: Scenario, place: Place, *, checkpointing: bool = False) -> Engine:
-    """An engine that has placed the model, told which parts learn where it takes that."""
+    """An engine that has placed the model; which parts learn is passed on if it takes that."""
     engine = Engine(place.device, options=EngineOptions(checkpointing=checkpointing))
     takes_schedule = "schedule" in inspect.signature(engine.place).parameters
     engine.place(model, **({"schedule": scenario.design.schedule} if takes_schedule else {}))

@@ -47,7 +47,7 @@ class LoraLinear(nn.Linear):
     """A linear layer with an adapter; its own weight and bias keep their names."""
 
     def __init__(self, layer: nn.Linear, config: Lora) -> None:
-        nn.Module.__init__(self)  # the layer's weights are taken over, not made anew
+        nn.Module.__init__(self)  # the layer's weights are taken over, not made again
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
         self.adapter = Adapter(layer.in_features, layer.out_features, config, layer.weight.device)

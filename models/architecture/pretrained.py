@@ -82,7 +82,7 @@ def make_readable(folder: Path) -> None:
 
 
 def _write_tokenizer(source: ModelSource, llm: str, folder: Path) -> None:
-    """Copy the files of an LLM's tokenizer unchanged; they are written anew if they are not on this machine."""
+    """Copy the files of an LLM's tokenizer unchanged; they are written again if they are not on this machine."""
     files = tokenizer_of_llm(llm)
     if not files:  # of a hub id in a cache that is no longer here
         source.tokenizer.save_pretrained(folder)

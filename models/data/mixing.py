@@ -70,7 +70,7 @@ class Draws:
 
 
 class _Deck:
-    """The samples of a kind, shuffled anew each time that all have been drawn."""
+    """The samples of a kind, shuffled again each time that all have been drawn."""
 
     def __init__(self, positions: NDArray[np.int64], rng: np.random.Generator) -> None:
         self.positions, self._rng = positions, rng

@@ -11,7 +11,7 @@ IDLE = Row([0], [])
 def share_of(micro_batches: list[list[Row]], rank: int, size: int) -> list[list[Row]]:
     """The micro-batches that a rank computes, as many for each rank; `[]` where there is none left for it.
 
-    All in their order for one rank. For several they are sorted by their work, frames first, and dealt out in turn, so
+    All in their order for one rank. For several they are sorted by their work, frames first, and assigned in turn, so
     that the ranks have nearly equal work at the same time: each waits for the slowest.
 
     Args:
@@ -21,9 +21,9 @@ def share_of(micro_batches: list[list[Row]], rank: int, size: int) -> list[list[
     """
     if size == 1:
         return micro_batches
-    dealt = sorted(micro_batches, key=_work, reverse=True)
-    dealt += [[] for _ in range(-len(dealt) % size)]
-    return dealt[rank::size]
+    ordered = sorted(micro_batches, key=_work, reverse=True)
+    ordered += [[] for _ in range(-len(ordered) % size)]
+    return ordered[rank::size]
 
 
 def _work(rows: list[Row]) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The losses of the loop of before sharding and planned packs: recorded on 2026-11-29, commit aa2de3c.
 
-`python -m tests.models.training.test_recorded_losses` writes them anew. The last bits of a loss depend on the
+`python -m tests.models.training.test_recorded_losses` writes them again. The last bits of a loss depend on the
 processor's instructions, so that recorded ones are compared to 1e-5; `reference_losses` computes them here, to the bit.
 """
 
@@ -100,7 +100,7 @@ def test_losses_are_those_of_the_loop_before_to_the_bit(model, corpus, stages: s
 
 
 def record() -> None:
-    """Write the recorded losses anew: after a change that a raised VERSION announces."""
+    """Write the recorded losses again: after a change that a raised VERSION announces."""
     prompter, losses = small_prompter(), {}
     for stages, optimizer, positions in CASES:
         with TemporaryDirectory() as folder:
