@@ -143,7 +143,7 @@ def _report(llm: Any, files: TensorFiles, names: Mapping[str, str]) -> dict[str,
 def _on_meta(config: PretrainedConfig) -> Any:
     """The LLM with parameters on the meta device, not tied yet, and buffers as transformers computes them.
 
-    Buffers are not in files (rotary frequencies): transformers computes them again in `initialize_weights`, which leaves
+    Buffers are not in files (rotary frequencies): transformers computes them in `initialize_weights`, which leaves
     tensors alone that are marked as initialised. No random number is drawn.
     """
     from transformers.initialization import no_init_weights
